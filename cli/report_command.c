@@ -1,0 +1,276 @@
+/*
+ * cli/report_command.c - what the coordinator knows: status, agents, list, show.
+ *
+ * With --json the coordinator's own answer is printed as it came; the tables here are
+ * the same facts for people.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/call.h"
+#include "cli/table.h"
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+/* Ask, and with --json print and be done: then *reply is NULL. */
+static int ask_report(const struct cli *cli, cJSON *request, cJSON **reply)
+{
+    int code = call_coordinator(cli, request, CALL_WAIT_MS, reply);
+
+    if (code != EXIT_DONE)
+        *reply = NULL;
+    else if (cli->json) {
+        print_json(*reply);
+        cJSON_Delete(*reply);
+        *reply = NULL;
+    }
+    return code;
+}
+
+static void line(const char *name, const char *value)
+{
+    if (value[0] == '\0')
+        return;
+    printf("%-12s ", name);
+    text_put(stdout, value);
+    putchar('\n');
+}
+
+static void field_line(const char *name, const cJSON *object, const char *field)
+{
+    char scratch[SCRATCH_BYTES];
+
+    line(name, json_text(object, field, scratch));
+}
+
+static cJSON *add_row(cJSON *rows)
+{
+    cJSON *row = cJSON_CreateArray();
+
+    cJSON_AddItemToArray(rows, row);
+    return row;
+}
+
+static void field_cell(cJSON *row, const cJSON *object, const char *field)
+{
+    char scratch[SCRATCH_BYTES];
+
+    table_cell(row, json_text(object, field, scratch));
+}
+
+static void print_status(const cJSON *status)
+{
+    char age[AGE_BYTES];
+    const cJSON *log = json_child(status, "log_stats");
+
+    field_line("coordinator", status, "tm");
+    field_line("version", status, "version");
+    field_line("state", status, "state");
+    field_line("reason", status, "reason");
+    field_line("incarnation", status, "incarnation");
+    line("up for", age_words(json_number(status, "uptime_s") * 1000, age));
+    field_line("live", status, "live");
+    field_line("in doubt", status, "in_doubt");
+    field_line("begun", status, "begun");
+    field_line("committed", status, "committed");
+    field_line("rolled back", status, "rolled_back");
+    field_line("log", status, "log");
+    if (log != NULL)
+        printf("%-12s %" PRIu64 " records in %" PRIu64 " syncs, %" PRIu64 " bytes, durable to lsn "
+               "%" PRIu64 "\n",
+               "log writes", json_number(log, "records"), json_number(log, "syncs"),
+               json_number(log, "bytes"), json_number(log, "durable_lsn"));
+
+    static const char *const titles[] = {"rm", "state"};
+    cJSON *rows = cJSON_CreateArray();
+    for (const cJSON *rm = json_first(json_child(status, "rms")); rm != NULL; rm = rm->next) {
+        cJSON *row = add_row(rows);
+        field_cell(row, rm, "rm");
+        field_cell(row, rm, "state");
+    }
+    putchar('\n');
+    table_print(titles, COUNT(titles), rows);
+    cJSON_Delete(rows);
+}
+
+int status_command(struct cli *cli, int argc, char **argv)
+{
+    cJSON *reply;
+    int code;
+
+    if (options_read(cli, argc, argv, NULL, false, 0, 0, NULL, &code) < 0)
+        return code;
+    code = ask_report(cli, call_request("status"), &reply);
+    if (reply != NULL)
+        print_status(reply);
+    cJSON_Delete(reply);
+    return code;
+}
+
+static void print_agents(const cJSON *agents)
+{
+    static const char *const titles[] = {"rm",     "state", "database",    "server", "prepared",
+                                         "oldest", "slots", "incarnation", "url",    "last error"};
+    char age[AGE_BYTES], slots[2 * SCRATCH_BYTES];
+    cJSON *rows = cJSON_CreateArray();
+
+    for (const cJSON *agent = json_first(agents); agent != NULL; agent = agent->next) {
+        cJSON *row = add_row(rows);
+        uint64_t prepared = json_number(agent, "prepared");
+        snprintf(slots, sizeof slots, "%" PRIu64 " of %" PRIu64, json_number(agent, "slots_used"),
+                 json_number(agent, "slots_max"));
+        field_cell(row, agent, "rm");
+        field_cell(row, agent, "state");
+        field_cell(row, agent, "database");
+        field_cell(row, agent, "server_version");
+        field_cell(row, agent, "prepared");
+        table_cell(row, prepared > 0
+                            ? age_words(json_number(agent, "oldest_prepared_s") * 1000, age)
+                            : "");
+        table_cell(row, json_number(agent, "slots_max") > 0 ? slots : "");
+        field_cell(row, agent, "incarnation");
+        field_cell(row, agent, "url");
+        field_cell(row, agent, "last_error");
+    }
+    table_print(titles, COUNT(titles), rows);
+    cJSON_Delete(rows);
+}
+
+int agents_command(struct cli *cli, int argc, char **argv)
+{
+    cJSON *reply;
+    int code;
+
+    if (options_read(cli, argc, argv, NULL, false, 0, 0, NULL, &code) < 0)
+        return code;
+    code = ask_report(cli, call_request("agents"), &reply);
+    if (reply != NULL)
+        print_agents(json_child(reply, "agents"));
+    cJSON_Delete(reply);
+    return code;
+}
+
+/* "accounts, ledger/audit" */
+static void branch_names(const cJSON *branches, char *out, size_t room)
+{
+    char scratch[SCRATCH_BYTES];
+    FILE *text = fmemopen(out, room, "w");
+
+    out[0] = '\0';
+    if (text == NULL)
+        return;
+    for (const cJSON *branch = json_first(branches); branch != NULL; branch = branch->next) {
+        const char *name = json_text(branch, "branch", scratch);
+        fprintf(text, "%s%s%s%s", branch == branches->child ? "" : ", ",
+                json_text(branch, "rm", scratch), name[0] != '\0' ? "/" : "", name);
+    }
+    fclose(text);
+}
+
+static const char *time_left(const cJSON *transaction, char age[AGE_BYTES])
+{
+    return cJSON_HasObjectItem(transaction, "left_ms")
+               ? age_words(json_number(transaction, "left_ms"), age)
+               : "";
+}
+
+static void print_list(const cJSON *transactions)
+{
+    static const char *const titles[] = {"gtrid", "state", "protocol", "age",
+                                         "left",  "label", "branches"};
+    char age[AGE_BYTES];
+    char names[BRANCHES_MAX * (RM_NAME_BYTES + BRANCH_NAME_BYTES + 2)];
+    cJSON *rows = cJSON_CreateArray();
+
+    for (const cJSON *transaction = json_first(transactions); transaction != NULL;
+         transaction = transaction->next) {
+        cJSON *row = add_row(rows);
+        branch_names(json_child(transaction, "branches"), names, sizeof names);
+        field_cell(row, transaction, "gtrid");
+        field_cell(row, transaction, "state");
+        field_cell(row, transaction, "protocol");
+        table_cell(row, age_words(json_number(transaction, "age_ms"), age));
+        table_cell(row, time_left(transaction, age));
+        field_cell(row, transaction, "label");
+        table_cell(row, names);
+    }
+    table_print(titles, COUNT(titles), rows);
+    cJSON_Delete(rows);
+}
+
+int list_command(struct cli *cli, int argc, char **argv)
+{
+    static const struct field_option fields[] = {
+        {"state", "state", FIELD_TEXT},
+        {NULL, NULL, FIELD_TEXT},
+    };
+    cJSON *request = call_request("list"), *reply;
+    int code;
+
+    if (options_read(cli, argc, argv, fields, false, 0, 0, request, &code) < 0) {
+        cJSON_Delete(request);
+        return code;
+    }
+    code = ask_report(cli, request, &reply);
+    if (reply != NULL)
+        print_list(json_child(reply, "transactions"));
+    cJSON_Delete(reply);
+    return code;
+}
+
+static void print_branches(const cJSON *branches)
+{
+    static const char *const titles[] = {"rm", "branch", "state", "xid", "gid"};
+    cJSON *rows = cJSON_CreateArray();
+
+    for (const cJSON *branch = json_first(branches); branch != NULL; branch = branch->next) {
+        cJSON *row = add_row(rows);
+        field_cell(row, branch, "rm");
+        field_cell(row, branch, "branch");
+        field_cell(row, branch, "state");
+        field_cell(row, branch, "xid");
+        field_cell(row, branch, "gid");
+    }
+    putchar('\n');
+    table_print(titles, COUNT(titles), rows);
+    cJSON_Delete(rows);
+}
+
+static void print_transaction(const cJSON *transaction)
+{
+    char age[AGE_BYTES];
+    const cJSON *reason = json_child(transaction, "reason");
+
+    field_line("transaction", transaction, "gtrid");
+    field_line("state", transaction, "state");
+    field_line("outcome", transaction, "outcome");
+    field_line("protocol", transaction, "protocol");
+    field_line("label", transaction, "label");
+    field_line("key", transaction, "key");
+    line("age", age_words(json_number(transaction, "age_ms"), age));
+    line("time left", time_left(transaction, age));
+    if (reason != NULL) {
+        field_line("refused by", reason, "rm");
+        field_line("because", reason, "message");
+        field_line("sqlstate", reason, "sqlstate");
+    }
+    print_branches(json_child(transaction, "branches"));
+}
+
+int show_command(struct cli *cli, int argc, char **argv)
+{
+    cJSON *reply;
+    int code;
+    int first = options_read(cli, argc, argv, NULL, false, 1, 1, NULL, &code);
+
+    if (first < 0)
+        return code;
+    cJSON *request = call_request("show");
+    cJSON_AddStringToObject(request, "gtrid", argv[first]);
+    code = ask_report(cli, request, &reply);
+    if (reply != NULL)
+        print_transaction(json_child(reply, "transaction"));
+    cJSON_Delete(reply);
+    return code;
+}

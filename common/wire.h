@@ -1,0 +1,135 @@
+/*
+ * common/wire.h - messages to and from JSON, by cJSON, strictly.
+ *
+ * One JSON object each way; 64-bit numbers travel as decimal strings, gids and gtrids in
+ * their text form. Unknown fields are ignored; one that is missing, mistyped or out of
+ * range is `invalid_request` and named. What cJSON lets pass is refused here: NUL, invalid
+ * UTF-8, trailing bytes, non-finite numbers, duplicate keys, deep nesting; names are
+ * matched case-sensitively.
+ *
+ *   application -> TM     {"op":"begin",...} or {"batch":[...]} (see struct request)
+ *   application -> agent  {"op":"exec",...}
+ *   TM -> agent           {"op":"register",...}  {"op":"orders",...}  {"op":"results",...}
+ *   every reply           {"ok":true,...}  {"ok":false,"error":{"code",...,"retryable"}}
+ */
+#ifndef ASSENT_COMMON_WIRE_H
+#define ASSENT_COMMON_WIRE_H
+
+#include <cjson/cJSON.h>
+
+#include "common/error.h"
+#include "core/message.h"
+
+enum {
+    BATCH_MAX = 64,
+    NESTING_MAX = 16,
+    FIELDS_MAX = 128, /* of one object */
+    ORDERS_MAX = 256,
+    RESULTS_MAX = 256,
+};
+
+/* What a request is refused with. */
+struct failure {
+    enum error_code code;
+    char sqlstate[SQLSTATE_BYTES];
+    char message[REASON_BYTES];
+    char detail[REASON_BYTES];
+    char hint[REASON_BYTES];
+};
+
+/* Fills *failure and returns -1. */
+int refuse(struct failure *failure, enum error_code code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Read one JSON object strictly. Returns it (end with cJSON_Delete) or NULL with *failure. */
+cJSON *wire_parse(const char *bytes, size_t length, struct failure *failure);
+
+/* Case-sensitive look-ups of one field. Each returns 0 with *out set, also to its default when
+ * the field is absent or null and `needed` is false; -1 with *failure naming the field. */
+int field_text(const cJSON *object, const char *name, bool needed, char *out, size_t room,
+               struct failure *failure);
+int field_bool(const cJSON *object, const char *name, bool *out, struct failure *failure);
+/* A decimal string (or an integral number up to 2^53). */
+int field_u64(const cJSON *object, const char *name, bool needed, uint64_t *out,
+              struct failure *failure);
+/* A number of milliseconds, or a duration "30s"; 0 when it is absent. */
+int field_ms(const cJSON *object, const char *name, uint32_t *out, struct failure *failure);
+
+/* The text of "op", NULL when it is missing; its number, OP_NONE when it is not one of the TM's
+ * (also for NULL). */
+const char *wire_op_text(const cJSON *object);
+enum op wire_op(const char *text);
+const char *wire_op_name(enum op op);
+
+/* One client request of the TM's. Returns 0 or -1 with *failure. client and caller are not set. */
+int wire_read_request(const cJSON *object, struct request *out, struct failure *failure);
+/* The inverse, for clients of our own and the simulator. The caller deletes it. */
+cJSON *wire_write_request(const struct request *request);
+
+/* What the TM adds to a reply about branches: by their position in reply->branches. */
+struct branch_access {
+    const char *agent;  /* URL */
+    const char *ticket; /* session ticket, or NULL when there is none */
+};
+cJSON *wire_write_reply(const struct reply *reply, const struct branch_access *access);
+/* Reads a reply of that op; *failure is set when it says ok:false (return -1). */
+int wire_read_reply(const cJSON *object, enum op op, struct reply *out, struct failure *failure);
+cJSON *wire_write_failure(const struct failure *failure);
+/* {"ok":true}, to be added to. */
+cJSON *wire_ok(void);
+/* If the reply is ok:false fills *failure and returns -1. */
+int wire_read_failure(const cJSON *object, struct failure *failure);
+
+/* Unformatted text, malloc'ed; deletes the object. */
+char *wire_print(cJSON *object, size_t *length);
+
+/* TM to agent. All writers return malloc'ed text; all readers 0 or -1 with *failure. */
+char *wire_write_offer(const struct offer *offer, size_t *length);
+int wire_read_offer(const cJSON *object, struct offer *out, struct failure *failure);
+/* An accepted answer, or a refusal (error code rm_refused, with "refusal":"other-log" ...). */
+char *wire_write_answer(const struct answer *answer, size_t *length);
+int wire_read_answer(const cJSON *object, struct answer *out, struct failure *failure);
+
+/* Who speaks, in every message of the TM's after registration. */
+struct sender {
+    char tm[TM_NAME_BYTES];
+    uint64_t incarnation;
+    struct uuid instance;
+    uint64_t agent_incarnation; /* that registered us: the agent refuses another */
+};
+
+/* What an agent tells of its database with each reply, for `agents` and `status`. */
+struct agent_health {
+    uint32_t prepared;  /* prepared transactions in the cluster */
+    uint32_t oldest_s;  /* age of the oldest of them */
+    uint32_t slots_max; /* max_prepared_transactions */
+    uint32_t sessions;  /* open for exec */
+    char last_error[REASON_BYTES];
+};
+
+/* count may be 0. {"op":"orders",...,"orders":[{"do":"prepare","gid":...},...]} */
+char *wire_write_orders(const struct sender *sender, const struct order *orders, uint32_t count,
+                        size_t *length);
+/* out has room for ORDERS_MAX. Sets only orders; the sender is read by wire_read_sender(). */
+int wire_read_orders(const cJSON *object, struct order *out, uint32_t *count,
+                     struct failure *failure);
+int wire_read_sender(const cJSON *object, struct sender *out, struct failure *failure);
+/* {"op":"results",...,"wait_ms":1000}: parked by the agent until there is a result. */
+char *wire_write_poll(const struct sender *sender, uint32_t wait_ms, size_t *length);
+
+/* {"ok":true,"agent":"7","results":[{"is":"ready","gid":...},...],"health":{...}} */
+char *wire_write_results(const struct result *results, uint32_t count, uint64_t agent_incarnation,
+                         const struct agent_health *health, size_t *length);
+/* out has room for RESULTS_MAX. */
+int wire_read_results(const cJSON *object, struct result *out, uint32_t *count,
+                      struct agent_health *health, struct failure *failure);
+
+const char *outcome_word(enum outcome outcome); /* "committed", ... */
+enum outcome outcome_from_word(const char *word);
+const char *state_word(enum shown_state state);    /* "rolling-back", ... */
+const char *refusal_word(enum refusal refusal);    /* "other-log", ... */
+const char *refusal_meaning(enum refusal refusal); /* a sentence for people */
+const char *
+isolation_word(enum isolation isolation); /* "serializable", ... as in SQL; "" default */
+
+#endif

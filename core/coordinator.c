@@ -1,0 +1,647 @@
+/*
+ * core/coordinator.c - decides the outcome of global transactions.
+ *
+ * A transaction commits at one moment: when its COMMIT record is on the disk. We learn of that
+ * moment as TE_LOGGED. Until the record is handed to the log any failure aborts; from then on
+ * nothing does. An abort needs no record: a transaction that the log does not know is an
+ * aborted one, provided that the log is the newest there is, which core/registry.c judges.
+ *
+ * Nothing here reads a clock, a file, a socket or the heap. The same events always give the
+ * same actions, so tests/sim replays any night from its seed.
+ */
+#include "core/coordinator.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "core/coordinator_state.h"
+
+/* What an event does to a transaction. HOLE is a cell left empty by accident; REFUSE a peer's
+ * mistake, counted; IMPOSSIBLE our own. */
+enum move {
+    HOLE = 0,
+    IGNORE,
+    REFUSE,
+    IMPOSSIBLE,
+    ENLIST,         /* a branch joins */
+    SAY_FROZEN,     /* the branch list is frozen; a known branch is answered again */
+    SAY_OVER,       /* it is over, or was never begun */
+    SAY_OUTCOME,    /* of what is over */
+    PREPARE,        /* freeze the list and ask every branch */
+    WAIT_TOO,       /* one more client waits for the outcome */
+    ABORT,          /* by the client's wish */
+    ABORT_LATE,     /* its time is over */
+    NOTE_OPENED,    /* a branch works through its agent */
+    COUNT_YES,      /* the last one asks for the COMMIT record and tells nobody */
+    COUNT_LEFT,     /* read-only: no outcome needed */
+    COUNT_NO,       /* abort, with its reason */
+    ASK_AGAIN,      /* PREPARE, those that have not voted */
+    COMMIT,         /* the record is durable: tell everybody */
+    DRIVE_ONE,      /* COMMIT, this branch */
+    DRIVE_AGAIN,    /* COMMIT, those that have not answered */
+    COUNT_DONE,     /* the last one ends it */
+    NOTE_HEURISTIC, /* ended the other way: an alarm, and kept */
+    NOTE_UNSURE,    /* kept for the DBA; asked again */
+    UNDO_ONE,       /* ROLLBACK, this branch */
+    UNDO_AGAIN,     /* ROLLBACK, those that have not answered and can be reached */
+    DELEGATE,       /* the record is durable: COMMIT-ONE-PHASE */
+    DELEGATE_AGAIN,
+    DELEGATE_DONE, /* the database has committed */
+    DELEGATE_NO,   /* it has not, and cannot any more */
+    JUDGE_STRAY,   /* prepared under a gtrid that is not live */
+    END_STRAY,     /* a session of one that is not live */
+};
+
+/* clang-format off */
+static const enum move moves[TXN_STATES][TXN_EVENTS] = {
+#define ROW(...) {HOLE, __VA_ARGS__}
+#define X__ IMPOSSIBLE
+    /*                      clients:                            agents:                                                                                                        ourselves:
+     *                      ENLIST      COMMIT       ROLLBACK     OPENED       YES          READ_ONLY   NO           DONE           HEURISTIC       UNSURE       FOUND        SESSION    LOGGED    DEADLINE    RESEND */
+    [TXN_NONE]       = ROW(SAY_OVER,   SAY_OUTCOME, SAY_OUTCOME, IGNORE,      JUDGE_STRAY, IGNORE,     IGNORE,      IGNORE,        IGNORE,         IGNORE,      JUDGE_STRAY, END_STRAY, X__,      X__,        X__),
+    [TXN_ACTIVE]     = ROW(ENLIST,     PREPARE,     ABORT,       NOTE_OPENED, REFUSE,      REFUSE,     REFUSE,      IGNORE,        REFUSE,         REFUSE,      IGNORE,      IGNORE,    X__,      ABORT_LATE, X__),
+    [TXN_PREPARING]  = ROW(SAY_FROZEN, WAIT_TOO,    ABORT,       NOTE_OPENED, COUNT_YES,   COUNT_LEFT, COUNT_NO,    IGNORE,        REFUSE,         REFUSE,      IGNORE,      IGNORE,    X__,      ABORT_LATE, ASK_AGAIN),
+    [TXN_LOGGING]    = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      IGNORE,      REFUSE,     REFUSE,      REFUSE,        REFUSE,         REFUSE,      IGNORE,      IGNORE,    COMMIT,   X__,        X__),
+    [TXN_COMMITTING] = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      IGNORE,      REFUSE,     REFUSE,      COUNT_DONE,    NOTE_HEURISTIC, NOTE_UNSURE, DRIVE_ONE,   IGNORE,    X__,      X__,        DRIVE_AGAIN),
+    [TXN_ABORTING]   = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      UNDO_ONE,    COUNT_DONE, IGNORE,      COUNT_DONE,    NOTE_HEURISTIC, IGNORE,      UNDO_ONE,    UNDO_ONE,  X__,      X__,        UNDO_AGAIN),
+    [TXN_DELEGATING] = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      REFUSE,      REFUSE,     REFUSE,      REFUSE,        REFUSE,         REFUSE,      IGNORE,      IGNORE,    DELEGATE, X__,        X__),
+    [TXN_DELEGATED]  = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      REFUSE,      REFUSE,     DELEGATE_NO, DELEGATE_DONE, REFUSE,         REFUSE,      IGNORE,      IGNORE,    X__,      X__,        DELEGATE_AGAIN),
+    [TXN_MIXED]      = ROW(SAY_FROZEN, SAY_OUTCOME, SAY_OUTCOME, IGNORE,      IGNORE,      IGNORE,     IGNORE,      IGNORE,        IGNORE,         IGNORE,      IGNORE,      IGNORE,    X__,      X__,        X__),
+#undef X__
+#undef ROW
+};
+/* clang-format on */
+
+/* ---- endings ---- */
+
+static void write_branch(const struct step *s, const struct branch *branch,
+                         struct record_branch *out)
+{
+    memcpy(out->rm, s->c->registry.rms[branch->rm].name, RM_NAME_BYTES);
+    memcpy(out->branch, branch->name, BRANCH_NAME_BYTES);
+    out->xid = branch->xid;
+}
+
+static struct record *write_branches(struct step *s, enum record_type type)
+{
+    struct record *record = write_record(s, type);
+    memcpy(record->key, s->txn->key, KEY_BYTES);
+    record->branch_count = 0;
+    for (const struct branch *b = live_first(&s->c->live, s->txn); b != NULL;
+         b = live_after(&s->c->live, b))
+        if (b->progress != BR_LEFT)
+            write_branch(s, b, &record->branches[record->branch_count++]);
+    return record;
+}
+
+static void await_log(struct step *s, enum txn_state state)
+{
+    s->txn->state = state;
+    s->txn->resend_at_ms = TIMER_NEVER;
+    s->txn->ticket = s->c->records;
+    s->txn->next_logged = NO_ITEM;
+    if (s->c->logging_last == NO_ITEM)
+        s->c->logging_first = s->at;
+    else
+        s->c->live.txns[s->c->logging_last].next_logged = s->at;
+    s->c->logging_last = s->at;
+}
+
+static void note_commit(struct step *s)
+{
+    outcomes_commit(&s->c->outcomes, s->txn->incarnation, s->txn->sequence, s->txn->key,
+                    s->event->now_ms);
+    s->c->committed++;
+}
+
+/* Nothing is left to do: answer, and keep only the memory of it. */
+static void end(struct step *s, enum outcome outcome)
+{
+    answer_waiters(s, EVERYBODY);
+    live_remove(&s->c->live, s->at, outcome);
+    s->txn = NULL;
+}
+
+static bool any_heuristic(const struct step *s)
+{
+    for (const struct branch *b = live_first(&s->c->live, s->txn); b != NULL;
+         b = live_after(&s->c->live, b))
+        if (b->progress == BR_HEURISTIC)
+            return true;
+    return false;
+}
+
+/* If every branch has answered, it is over. */
+static void end_if_applied(struct step *s)
+{
+    struct txn *txn = s->txn;
+    for (const struct branch *b = live_first(&s->c->live, txn); b != NULL;
+         b = live_after(&s->c->live, b))
+        if (is_pending(txn->state, b))
+            return;
+    if (any_heuristic(s)) {
+        txn->decision = decided(txn);
+        txn->state = TXN_MIXED;
+        txn->resend_at_ms = TIMER_NEVER;
+        s->c->mixed++;
+        answer_waiters(s, EVERYBODY);
+        return;
+    }
+    bool committed = txn->state == TXN_COMMITTING;
+    if (committed)
+        write_record(s, RECORD_END);
+    end(s, committed ? OUTCOME_COMMITTED : OUTCOME_ROLLED_BACK);
+}
+
+/* ---- moves of the first phase ---- */
+
+static bool add_waiter(struct step *s)
+{
+    const struct request *request = s->event->request;
+    struct waiter *waiter = live_add_waiter(&s->c->live, s->txn);
+    if (waiter == NULL) {
+        refuse_request(s, ERR_BUSY);
+        return false;
+    }
+    waiter->op = request->op;
+    waiter->client = request->client;
+    waiter->wait = request->wait;
+    waiter->limit_ms = s->event->now_ms + request->wait_ms;
+    if (s->txn->state == TXN_COMMITTING || s->txn->state == TXN_ABORTING)
+        answer_waiters(s, WHO_WANTS_DECISION);
+    return true;
+}
+
+/* Is this RM able to take part at this moment? Its AGENT record comes before its first branch. */
+bool may_enlist(const struct rm *rm)
+{
+    return rm->state == RM_UP && rm->durable && !rm->retired;
+}
+
+struct branch *enlist(struct step *s, uint32_t rm, const char *name)
+{
+    struct branch *branch = live_add_branch(&s->c->live, s->txn, rm, name);
+    if (branch == NULL)
+        return NULL;
+    const struct request *request = s->event->request;
+    branch->agent_incarnation = s->c->registry.rms[rm].agent_incarnation;
+    if (request->op == OP_ENLIST) {
+        branch->read_only = request->read_only;
+        branch->isolation = request->isolation;
+        memcpy(branch->role, request->role, ROLE_BYTES);
+    }
+    return branch;
+}
+
+/* A client's enlist; the same again gets the same answer, as long as anybody may ask. */
+static void do_enlist(struct step *s, bool frozen)
+{
+    const struct request *request = s->event->request;
+    uint32_t rm = registry_find(&s->c->registry, request->rm);
+    if (rm == UINT32_MAX || s->c->registry.rms[rm].retired) {
+        refuse_request(s, ERR_UNKNOWN_RM);
+        return;
+    }
+    struct branch *branch = live_find_branch(&s->c->live, s->txn, rm, request->branch);
+    if (branch == NULL) {
+        if (frozen) {
+            refuse_request(s, ERR_WRONG_STATE);
+            return;
+        }
+        if (!may_enlist(&s->c->registry.rms[rm])) {
+            refuse_rm(s, &s->c->registry.rms[rm]);
+            return;
+        }
+        if (s->txn->branch_count == BRANCHES_MAX) {
+            refuse_request(s, ERR_TOO_MANY_BRANCHES);
+            return;
+        }
+        branch = enlist(s, rm, request->branch);
+        if (branch == NULL) {
+            refuse_request(s, ERR_BUSY);
+            return;
+        }
+    }
+    struct reply *reply = answer(s);
+    gtrid_of(s->c, s->txn->incarnation, s->txn->sequence, &reply->gtrid);
+    show_branch(s, branch, reply);
+}
+
+/* The transaction aborts here, whatever the reason; the reason is set by the caller. */
+static void abort_txn(struct step *s)
+{
+    struct txn *txn = s->txn;
+    txn->state = TXN_ABORTING;
+    live_release_key(&s->c->live, s->at);
+    s->c->rolled_back++;
+    for (struct branch *b = live_first(&s->c->live, txn); b != NULL;
+         b = live_after(&s->c->live, b)) {
+        if (!is_pending(TXN_ABORTING, b))
+            continue;
+        order_branch(s, ORDER_ROLLBACK, b);
+        /* Nobody waits for an agent that cannot be reached: its scan will tell us what is left. */
+        if (!reachable(s, b->rm))
+            b->progress = BR_DONE;
+    }
+    resend_soon(s);
+    answer_waiters(s, WHO_WANTS_DECISION);
+    end_if_applied(s);
+}
+
+static void give_reason(struct txn *txn, const char *rm, const char *sqlstate, const char *message)
+{
+    memset(&txn->reason, 0, sizeof txn->reason);
+    text_copy(txn->reason.rm, RM_NAME_BYTES, rm, text_length(rm, RM_NAME_BYTES));
+    text_copy(txn->reason.sqlstate, SQLSTATE_BYTES, sqlstate,
+              text_length(sqlstate, SQLSTATE_BYTES));
+    text_copy(txn->reason.message, REASON_BYTES, message, text_length(message, REASON_BYTES));
+    txn->has_reason = true;
+}
+
+static void abort_because(struct step *s, const char *message)
+{
+    give_reason(s->txn, "", "", message);
+    abort_txn(s);
+}
+
+/* Every branch has voted yes or left: ask for the record, and tell nobody. Every message that
+ * depends on the decision waits in TE_LOGGED, behind the disk. */
+static void decide_if_unanimous(struct step *s)
+{
+    uint32_t yes = 0;
+    for (const struct branch *b = live_first(&s->c->live, s->txn); b != NULL;
+         b = live_after(&s->c->live, b)) {
+        if (b->progress == BR_YES)
+            yes++;
+        else if (b->progress != BR_LEFT)
+            return;
+    }
+    if (yes > 0) {
+        write_branches(s, RECORD_COMMIT);
+        await_log(s, TXN_LOGGING);
+        return;
+    }
+    /* All read-only: there is nothing that could be lost, so nothing is logged. */
+    s->txn->state = TXN_COMMITTING;
+    note_commit(s);
+    end(s, OUTCOME_COMMITTED);
+}
+
+/* One branch, known to work through its agent: its database may decide alone. */
+static bool may_delegate(const struct step *s)
+{
+    const struct branch *only = live_first(&s->c->live, s->txn);
+    return s->txn->branch_count == 1 && only->opened && !only->read_only && reachable(s, only->rm);
+}
+
+static void prepare(struct step *s)
+{
+    struct txn *txn = s->txn;
+    if (!add_waiter(s))
+        return;
+    if (may_delegate(s)) {
+        write_branches(s, RECORD_DELEGATED);
+        await_log(s, TXN_DELEGATING);
+        return;
+    }
+    txn->state = TXN_PREPARING;
+    for (struct branch *b = live_first(&s->c->live, txn); b != NULL;
+         b = live_after(&s->c->live, b)) {
+        b->progress = BR_ASKED;
+        order_branch(s, ORDER_PREPARE, b);
+    }
+    resend_soon(s);
+    decide_if_unanimous(s);
+}
+
+static void order_those(struct step *s, enum order_type type, enum branch_progress progress)
+{
+    for (const struct branch *b = live_first(&s->c->live, s->txn); b != NULL;
+         b = live_after(&s->c->live, b))
+        if (b->progress == progress)
+            order_branch(s, type, b);
+}
+
+static void count_vote(struct step *s, enum branch_progress vote)
+{
+    if (s->branch->progress != BR_ASKED)
+        return;
+    s->branch->progress = vote;
+    if (vote == BR_YES)
+        s->branch->xid = s->event->result->xid;
+    decide_if_unanimous(s);
+}
+
+static void count_no(struct step *s)
+{
+    const struct result *result = s->event->result;
+    if (s->branch->progress != BR_ASKED)
+        return;
+    s->branch->progress = BR_NO;
+    give_reason(s->txn, s->c->registry.rms[s->branch->rm].name, result->sqlstate, result->message);
+    abort_txn(s);
+}
+
+/* ---- moves of the second phase ---- */
+
+static void commit(struct step *s)
+{
+    s->txn->state = TXN_COMMITTING;
+    note_commit(s);
+    order_those(s, ORDER_COMMIT, BR_YES);
+    resend_soon(s);
+    answer_waiters(s, WHO_WANTS_DECISION);
+}
+
+static void drive_again(struct step *s)
+{
+    order_those(s, ORDER_COMMIT, BR_YES);
+    order_those(s, ORDER_COMMIT, BR_UNSURE);
+    resend_later(s);
+}
+
+static void count_done(struct step *s)
+{
+    if (!is_pending(s->txn->state, s->branch))
+        return;
+    s->branch->progress = BR_DONE;
+    end_if_applied(s);
+}
+
+static void note_heuristic(struct step *s)
+{
+    const struct result *result = s->event->result;
+    enum outcome other = s->txn->state == TXN_COMMITTING ? OUTCOME_ROLLED_BACK : OUTCOME_COMMITTED;
+    if (!is_pending(s->txn->state, s->branch) || result->actual != other)
+        return;
+    s->branch->progress = BR_HEURISTIC;
+    s->c->alarms++;
+    struct record *record = write_record(s, RECORD_MIXED);
+    record->outcome = other;
+    record->branch_count = 1;
+    write_branch(s, s->branch, &record->branches[0]);
+    give_reason(s->txn, s->c->registry.rms[s->branch->rm].name, result->sqlstate,
+                other == OUTCOME_COMMITTED
+                    ? "heuristic: this branch was committed by hand though it was rolled back"
+                    : "heuristic: this branch was rolled back by hand though it was committed");
+    end_if_applied(s);
+}
+
+static void undo_again(struct step *s)
+{
+    for (struct branch *b = live_first(&s->c->live, s->txn); b != NULL;
+         b = live_after(&s->c->live, b)) {
+        if (!is_pending(TXN_ABORTING, b))
+            continue;
+        order_branch(s, ORDER_ROLLBACK, b);
+        if (!reachable(s, b->rm))
+            b->progress = BR_DONE;
+    }
+    resend_later(s);
+    end_if_applied(s);
+}
+
+/* A prepared branch of ours whose outcome it has yet to hear. It may be a second transaction
+ * prepared under the gid of one that is done; the agent tells them apart by the xid. */
+static void drive_one(struct step *s)
+{
+    if (s->branch == NULL) {
+        /* Never enlisted, so never voted for, in a transaction that is decided. */
+        struct branch stranger = {.rm = s->event->rm};
+        memcpy(stranger.name, s->event->result->branch.branch, BRANCH_NAME_BYTES);
+        order_branch(s, ORDER_ROLLBACK, &stranger);
+        return;
+    }
+    if (s->branch->progress == BR_LEFT)
+        order_branch(s, ORDER_ROLLBACK, s->branch);
+    else
+        order_branch(s, ORDER_COMMIT, s->branch);
+}
+
+static void undo_one(struct step *s)
+{
+    if (s->event->type == EV_RESULT && s->event->result->type == RESULT_READY && s->branch != NULL)
+        s->branch->xid = s->event->result->xid;
+    struct branch stranger = {.rm = s->event->rm};
+    memcpy(stranger.name, s->event->result->branch.branch, BRANCH_NAME_BYTES);
+    order_branch(s, ORDER_ROLLBACK, s->branch != NULL ? s->branch : &stranger);
+}
+
+/* ---- one phase ---- */
+
+/* Only the start that wrote DELEGATED may ask for the commit; a later one asks what became of it.
+ */
+static void delegate(struct step *s)
+{
+    s->txn->state = TXN_DELEGATED;
+    order_branch(s, s->txn->recovered ? ORDER_SETTLE : ORDER_COMMIT_ONE_PHASE,
+                 live_first(&s->c->live, s->txn));
+}
+
+static void end_delegated(struct step *s, enum outcome outcome)
+{
+    write_record(s, RECORD_OUTCOME)->outcome = outcome;
+    if (outcome == OUTCOME_COMMITTED) {
+        s->txn->state = TXN_COMMITTING;
+        s->branch->progress = BR_DONE;
+        note_commit(s);
+    } else {
+        const struct result *result = s->event->result;
+        give_reason(s->txn, s->c->registry.rms[s->branch->rm].name, result->sqlstate,
+                    result->message);
+        s->txn->state = TXN_ABORTING;
+        s->branch->progress = BR_DONE;
+        s->c->rolled_back++;
+    }
+    end(s, outcome);
+}
+
+/* ---- transactions that are not live ---- */
+
+bool coordinator_may_tell(const struct coordinator *c, uint64_t incarnation, enum outcome outcome)
+{
+    return outcome == OUTCOME_COMMITTED || incarnation == c->incarnation ||
+           registry_may_presume(&c->registry, NULL);
+}
+
+/* An agent has something of a transaction that is over, or that we do not know. If it committed,
+ * every branch that was voted for is done, so this one never was: abort, in every case in which
+ * we may speak at all. */
+static void judge_stray(struct step *s, bool prepared)
+{
+    const struct branch_id *id = &s->event->result->branch;
+    const struct gtrid *gtrid = &id->gtrid;
+    if (gtrid->incarnation > s->c->incarnation ||
+        (gtrid->incarnation == s->c->incarnation && gtrid->sequence > s->c->sequence)) {
+        s->c->alarms++;
+        return;
+    }
+    enum outcome outcome = outcomes_find(&s->c->outcomes, gtrid->incarnation, gtrid->sequence);
+    if (prepared && !coordinator_may_tell(s->c, gtrid->incarnation, outcome))
+        return;
+    struct order *order = give_order(s, ORDER_ROLLBACK, s->event->rm);
+    order->branch.gtrid = *gtrid;
+    memcpy(order->branch.branch, id->branch, BRANCH_NAME_BYTES);
+}
+
+enum error_code coordinator_outcome(const struct coordinator *c, const struct gtrid *gtrid,
+                                    enum outcome *out)
+{
+    if (!text_equal(gtrid->tm, c->settings.tm, TM_NAME_BYTES) ||
+        gtrid->incarnation > c->incarnation ||
+        (gtrid->incarnation == c->incarnation && gtrid->sequence > c->sequence))
+        return ERR_UNKNOWN_TRANSACTION;
+    uint32_t at = live_find(&c->live, gtrid->incarnation, gtrid->sequence);
+    if (at != NO_ITEM) {
+        *out = decided(&c->live.txns[at]);
+        return ERR_NONE;
+    }
+    const struct ended *ended = live_find_ended(&c->live, gtrid->incarnation, gtrid->sequence);
+    *out = ended != NULL ? ended->outcome
+                         : outcomes_find(&c->outcomes, gtrid->incarnation, gtrid->sequence);
+    if (!coordinator_may_tell(c, gtrid->incarnation, *out))
+        *out = OUTCOME_IN_PROGRESS;
+    return ERR_NONE;
+}
+
+/* What is known of the outcome at this moment, live or over. */
+void say_what_is_known(struct step *s, const struct gtrid *gtrid)
+{
+    struct reply *reply = answer(s);
+    reply->gtrid = *gtrid;
+    select_txn(s, live_find(&s->c->live, gtrid->incarnation, gtrid->sequence));
+    if (s->txn != NULL) {
+        tell_progress(s, reply);
+        return;
+    }
+    reply->error = coordinator_outcome(s->c, gtrid, &reply->outcome);
+    if (reply->error != ERR_NONE)
+        return;
+    reply->applied = reply->outcome == OUTCOME_COMMITTED || reply->outcome == OUTCOME_ROLLED_BACK;
+    const struct ended *ended = live_find_ended(&s->c->live, gtrid->incarnation, gtrid->sequence);
+    if (ended != NULL && ended->has_reason) {
+        reply->has_reason = true;
+        reply->reason = ended->reason;
+    }
+}
+
+static void say_over(struct step *s, const struct gtrid *gtrid)
+{
+    enum outcome outcome;
+    bool known = coordinator_outcome(s->c, gtrid, &outcome) == ERR_NONE;
+    refuse_request(s, known ? ERR_WRONG_STATE : ERR_UNKNOWN_TRANSACTION);
+}
+
+/* ---- the table ---- */
+
+static void carry_out(struct step *s, enum move move)
+{
+    const struct event *event = s->event;
+
+    switch (move) {
+    case ENLIST:
+        do_enlist(s, false);
+        break;
+    case SAY_FROZEN:
+        do_enlist(s, true);
+        break;
+    case SAY_OVER:
+        say_over(s, &event->request->gtrid);
+        break;
+    case SAY_OUTCOME:
+        say_what_is_known(s, &event->request->gtrid);
+        break;
+    case PREPARE:
+        prepare(s);
+        break;
+    case WAIT_TOO:
+        add_waiter(s);
+        break;
+    case ABORT:
+        if (add_waiter(s))
+            abort_because(s, "rolled back by the application");
+        break;
+    case ABORT_LATE:
+        abort_because(s, "the transaction's timeout has passed");
+        break;
+    case NOTE_OPENED:
+        s->branch->opened = true;
+        break;
+    case COUNT_YES:
+        count_vote(s, BR_YES);
+        break;
+    case COUNT_LEFT:
+        count_vote(s, BR_LEFT);
+        break;
+    case COUNT_NO:
+        count_no(s);
+        break;
+    case ASK_AGAIN:
+        order_those(s, ORDER_PREPARE, BR_ASKED);
+        resend_later(s);
+        break;
+    case COMMIT:
+        commit(s);
+        break;
+    case DRIVE_ONE:
+        drive_one(s);
+        break;
+    case DRIVE_AGAIN:
+        drive_again(s);
+        break;
+    case COUNT_DONE:
+        count_done(s);
+        break;
+    case NOTE_HEURISTIC:
+        note_heuristic(s);
+        break;
+    case NOTE_UNSURE:
+        if (s->branch->progress == BR_YES) {
+            s->branch->progress = BR_UNSURE;
+            s->c->alarms++;
+        }
+        break;
+    case UNDO_ONE:
+        undo_one(s);
+        break;
+    case UNDO_AGAIN:
+        undo_again(s);
+        break;
+    case DELEGATE:
+        delegate(s);
+        resend_soon(s);
+        break;
+    case DELEGATE_AGAIN:
+        delegate(s);
+        resend_later(s);
+        break;
+    case DELEGATE_DONE:
+        end_delegated(s, OUTCOME_COMMITTED);
+        break;
+    case DELEGATE_NO:
+        end_delegated(s, OUTCOME_ROLLED_BACK);
+        break;
+    case JUDGE_STRAY:
+        judge_stray(s, true);
+        break;
+    case END_STRAY:
+        judge_stray(s, false);
+        break;
+    case REFUSE:
+        s->c->refused++;
+        break;
+    case IGNORE:
+        break;
+    case HOLE:
+    case IMPOSSIBLE:
+        assert(false && "an event that cannot happen in this state");
+    }
+}
+
+void transaction_event(struct step *s, enum txn_event event)
+{
+    enum txn_state state = s->txn == NULL ? TXN_NONE : s->txn->state;
+    carry_out(s, moves[state][event]);
+    if (s->txn != NULL)
+        set_timer(s);
+}

@@ -1,0 +1,214 @@
+/*
+ * core/coordinator.h - decides the outcome of global transactions.
+ *
+ * The coordinator takes one event at a time and fills a bounded list of actions: records for
+ * the log, orders for agents, replies for clients. Its user hands the records to the log
+ * before it sends anything, and tells it how far the log is durable; whatever depends on a
+ * record is only ever an action of the step that follows its durability.
+ */
+#ifndef ASSENT_CORE_COORDINATOR_H
+#define ASSENT_CORE_COORDINATOR_H
+
+#include "core/message.h"
+#include "core/outcomes.h"
+#include "core/record.h"
+#include "core/registry.h"
+
+/* Where a transaction is. */
+enum txn_state {
+    TXN_NONE = 0,   /* not live: over, or never begun */
+    TXN_ACTIVE,     /* branches join and work */
+    TXN_PREPARING,  /* the branch list is frozen; votes come in */
+    TXN_LOGGING,    /* all yes; the COMMIT record is with the log */
+    TXN_COMMITTING, /* committed: the record is durable; until all is applied */
+    TXN_ABORTING,   /* rolled back: until every reachable branch has heard */
+    TXN_DELEGATING, /* one branch: the DELEGATED record is with the log */
+    TXN_DELEGATED,  /* the only branch's database decides */
+    TXN_MIXED,      /* over, but a branch ended the other way: kept for the DBA */
+    TXN_STATES
+};
+
+/* What can happen to a transaction. */
+enum txn_event {
+    TE_HOLE = 0,
+    TE_ENLIST, /* client */
+    TE_COMMIT,
+    TE_ROLLBACK,
+    TE_OPENED, /* agent: a branch runs SQL through it */
+    TE_YES,
+    TE_READ_ONLY,
+    TE_NO,
+    TE_DONE,
+    TE_HEURISTIC, /* agent: the branch ended otherwise, by another's hand */
+    TE_UNSURE,    /* agent: the branch is gone and nothing says how */
+    TE_FOUND,     /* agent's scan: it is prepared there */
+    TE_SESSION,   /* agent's scan: it has a session there */
+    TE_LOGGED,    /* its record is durable */
+    TE_DEADLINE,  /* its time is over */
+    TE_RESEND,    /* somebody has not answered */
+    TXN_EVENTS
+};
+
+struct coordinator_limits {
+    uint32_t transactions_max; /* live at once */
+    uint32_t branches_max;     /* of them all */
+    uint32_t waiters_max;      /* clients waiting for an outcome */
+    uint32_t ended_max;        /* remembered with their reason, for show */
+    uint32_t outcome_chunks_max;
+    uint32_t keys_max;
+};
+
+struct coordinator_settings {
+    char tm[TM_NAME_BYTES];
+    uint32_t transaction_timeout_ms; /* when begin names none */
+    uint32_t resend_least_ms;        /* first repetition of an unanswered order */
+    uint32_t resend_most_ms;         /* it doubles up to this */
+    uint32_t scan_ms;                /* between two scans of an agent */
+    uint64_t retention_ms;           /* outcomes are remembered for this long, in up-time */
+    uint64_t seed;                   /* of the hash tables; random in the daemon */
+};
+
+enum event_type {
+    EV_HOLE = 0,
+    EV_START,   /* after replay, once: instance; the START record goes to the log */
+    EV_REQUEST, /* a client's */
+    EV_ANSWER,  /* an agent's, to an offer; rm */
+    EV_LOST,    /* the connection to an agent; rm */
+    EV_RESULT,  /* an agent's; rm */
+    EV_LOGGED,  /* from coordinator_due(): a transaction's or an agent's record is durable */
+    EV_TIMER,   /* from coordinator_due() */
+    EV_SCAN,    /* from coordinator_due(): ask rm what is prepared there */
+    EV_DRAIN,   /* begin no more */
+    EVENTS
+};
+
+struct event {
+    enum event_type type;
+    uint64_t now_ms; /* monotonic; never compared across starts */
+    uint32_t rm;     /* index in the registry */
+    uint32_t txn;    /* LOGGED, TIMER: from coordinator_due() */
+    struct uuid instance;
+    uint64_t recovered_lsn; /* START: the end of the log */
+    const struct request *request;
+    const struct answer *answer;
+    const struct result *result;
+};
+
+enum {
+    STEP_RECORDS_MAX = 4,
+    STEP_ORDERS_MAX = BRANCHES_MAX + 2,
+    WAITERS_A_TXN = 8,
+    STEP_REPLIES_MAX = WAITERS_A_TXN + 1
+};
+
+struct addressed_order {
+    uint32_t rm;
+    struct order order;
+};
+
+struct actions {
+    uint32_t record_count;
+    struct record records[STEP_RECORDS_MAX];
+    uint32_t order_count;
+    struct addressed_order orders[STEP_ORDERS_MAX];
+    uint32_t reply_count;
+    struct reply replies[STEP_REPLIES_MAX];
+};
+
+struct coordinator;
+
+size_t coordinator_bytes(const struct coordinator_limits *limits);
+/* In room for coordinator_bytes(), aligned as malloc's. */
+struct coordinator *coordinator_init(void *room, const struct coordinator_limits *limits,
+                                     const struct coordinator_settings *settings);
+
+/* ---- before EV_START, in this order ---- */
+
+/* Take one record of the log, oldest first. False: it contradicts what came before (or a limit
+ * is too small), *why says how; the log must then be refused. */
+bool coordinator_replay(struct coordinator *coordinator, const struct record *record,
+                        const char **why);
+/* An RM of the configuration; its index, UINT32_MAX when there are too many. */
+uint32_t coordinator_configure(struct coordinator *coordinator, const char *rm, const char *url);
+
+/* Its user vouches that this disk is never rolled back, and the log has not moved since it was
+ * written: abort may be presumed without asking the agents. */
+void coordinator_trust_host(struct coordinator *coordinator, bool same_host);
+
+/* ---- running ---- */
+
+/* One event; replaces *out. */
+void coordinator_step(struct coordinator *coordinator, const struct event *event,
+                      struct actions *out);
+/* So many of the records handed out since EV_START are durable; lsn is the newest's. What
+ * follows comes out of coordinator_due(). */
+void coordinator_durable(struct coordinator *coordinator, uint64_t records, uint64_t lsn);
+/* The next thing that is due by itself, as an event to be stepped at once; false when nothing is.
+ */
+bool coordinator_due(struct coordinator *coordinator, uint64_t now_ms, struct event *out);
+/* When the next will be, UINT64_MAX never; what the log makes due is not counted. */
+uint64_t coordinator_wake_ms(const struct coordinator *coordinator);
+
+/* ---- snapshots ---- */
+
+/* A snapshot of everything that has been handed to the log so far, as records which, replayed
+ * alone, bring a coordinator to this state. Start with *position 0 and take records until it
+ * returns false; nothing may be stepped in between. */
+bool coordinator_snapshot(const struct coordinator *coordinator, uint64_t *position,
+                          struct record *out);
+
+/* ---- for its user and for people ---- */
+
+/* True once START is durable and the TM is not fenced: it may register and begin. */
+bool coordinator_ready(const struct coordinator *coordinator);
+bool coordinator_started(const struct coordinator *coordinator);
+bool coordinator_draining(const struct coordinator *coordinator);
+uint64_t coordinator_incarnation(const struct coordinator *coordinator);
+/* The part of an offer that the core knows: tm, incarnation, instance. Call once started. */
+void coordinator_offer(const struct coordinator *coordinator, struct offer *out);
+const struct registry *coordinator_registry(const struct coordinator *coordinator);
+
+struct coordinator_counts {
+    uint32_t live;
+    uint32_t in_doubt; /* decided or maybe decided, and not applied everywhere */
+    uint32_t undecided;
+    uint64_t begun, committed, rolled_back, mixed; /* in this start */
+    uint64_t alarms; /* messages about transactions that this TM cannot have begun */
+    uint64_t remembered_since_incarnation, remembered_since_sequence; /* the horizon */
+};
+void coordinator_counts(const struct coordinator *coordinator, struct coordinator_counts *out);
+
+struct branch_view {
+    char rm[RM_NAME_BYTES];
+    char branch[BRANCH_NAME_BYTES];
+    const char *state; /* "active", "prepared", ... */
+    uint64_t xid;      /* 0: none yet */
+};
+
+struct txn_view {
+    struct gtrid gtrid;
+    enum shown_state state;
+    char key[KEY_BYTES];
+    char label[LABEL_BYTES];
+    uint64_t age_ms;  /* of this start's transactions; others count from the start */
+    uint32_t left_ms; /* undecided ones */
+    bool has_reason;
+    struct reason reason;
+    uint32_t branch_count;
+    struct branch_view branches[BRANCHES_MAX];
+};
+
+/* One transaction, live or ended a short while ago; false if it is neither. */
+bool coordinator_show(const struct coordinator *coordinator, const struct gtrid *gtrid,
+                      uint64_t now_ms, struct txn_view *out);
+/* The live transaction at or after `from`, and its position in *from; false: no more. */
+bool coordinator_list(const struct coordinator *coordinator, uint32_t *from, uint64_t now_ms,
+                      struct txn_view *out);
+/* What is known of the outcome, as a client is told. ERR_NONE or ERR_UNKNOWN_TRANSACTION. */
+enum error_code coordinator_outcome(const struct coordinator *coordinator,
+                                    const struct gtrid *gtrid, enum outcome *out);
+
+const char *txn_state_word(enum txn_state state);
+const char *txn_event_word(enum txn_event event);
+
+#endif

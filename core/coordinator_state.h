@@ -1,0 +1,100 @@
+/*
+ * core/coordinator_state.h - what a coordinator consists of: for its own files only.
+ */
+#ifndef ASSENT_CORE_COORDINATOR_STATE_H
+#define ASSENT_CORE_COORDINATOR_STATE_H
+
+#include "core/live.h"
+
+struct coordinator {
+    struct coordinator_settings settings;
+    struct registry registry;
+    struct live live;
+    struct outcomes outcomes;
+
+    uint64_t replayed_incarnation; /* the highest in the log */
+    uint64_t incarnation;          /* of this start, once EV_START has been */
+    struct uuid instance;
+    uint64_t sequence; /* the last one given out */
+    bool started;      /* START is durable: gtrids may be given out */
+    bool draining;
+
+    /* Records are counted as they are handed out; the log says how many are durable. */
+    uint64_t records;
+    uint64_t start_ticket;
+    uint64_t agent_tickets[RMS_MAX]; /* of the AGENT record, 0 none in this start */
+    uint64_t durable_records;
+    uint64_t durable_lsn;
+    uint32_t logging_first, logging_last; /* transactions waiting for the log, oldest first */
+
+    uint64_t scan_at_ms[RMS_MAX];
+    uint64_t scans;
+    uint64_t begun, committed, rolled_back, mixed;
+    uint64_t alarms, refused;
+};
+
+/* One event on its way through the moves. */
+struct step {
+    struct coordinator *c;
+    const struct event *event;
+    struct txn *txn;
+    uint32_t at;           /* number of txn */
+    struct branch *branch; /* an agent's result: whose, or NULL if it is not enlisted */
+    struct actions *out;
+};
+
+/* ---- output.c: what a step puts out ---- */
+
+/* at may be NO_ITEM: a transaction that is not live. */
+void select_txn(struct step *s, uint32_t at);
+/* A record about the step's transaction, if it has one; its branches are not cleared. */
+struct record *write_record(struct step *s, enum record_type type);
+void gtrid_of(const struct coordinator *c, uint64_t incarnation, uint64_t sequence,
+              struct gtrid *out);
+struct order *give_order(struct step *s, enum order_type type, uint32_t rm);
+bool reachable(const struct step *s, uint32_t rm);
+/* An order about one branch of the step's transaction, if its agent can be reached. */
+void order_branch(struct step *s, enum order_type type, const struct branch *branch);
+struct reply *reply_to(struct step *s, enum op op, uint64_t client);
+/* The reply to the step's request. */
+struct reply *answer(struct step *s);
+void refuse_request(struct step *s, enum error_code error);
+/* This RM cannot take part at the moment: say why. */
+void refuse_rm(struct step *s, const struct rm *rm);
+void show_branch(const struct step *s, const struct branch *branch, struct reply *reply);
+/* Has this branch still to hear the outcome, or to say that it has? */
+bool is_pending(enum txn_state state, const struct branch *branch);
+enum outcome decided(const struct txn *txn);
+/* What a client is told of a live transaction. */
+void tell_progress(const struct step *s, struct reply *reply);
+
+/* Answer every waiting client that `who` selects: those that wait for the decision only, those
+ * whose patience is over, or all. */
+enum waiting { WHO_WANTS_DECISION, WHOSE_TIME_IS_OVER, EVERYBODY };
+void answer_waiters(struct step *s, enum waiting who);
+
+/* Set the transaction's one timer to whatever comes first. */
+void set_timer(struct step *s);
+void resend_soon(struct step *s);
+void resend_later(struct step *s);
+
+/* ---- coordinator.c: decides ---- */
+
+void transaction_event(struct step *s, enum txn_event event);
+/* Is this RM able to take part at this moment? Its AGENT record comes before its first branch. */
+bool may_enlist(const struct rm *rm);
+/* A new branch of the step's transaction, as its request says; NULL when there is no room. */
+struct branch *enlist(struct step *s, uint32_t rm, const char *name);
+/* What is known of the outcome at this moment, live or over. */
+void say_what_is_known(struct step *s, const struct gtrid *gtrid);
+/* May this be said of a transaction that is not live: to an agent, or to a client? */
+bool coordinator_may_tell(const struct coordinator *c, uint64_t incarnation, enum outcome outcome);
+
+/* ---- clients.c and agents.c ---- */
+
+void request_event(struct step *s);
+void answer_event(struct step *s);
+void result_event(struct step *s);
+void scan(struct step *s);
+
+#endif

@@ -1,0 +1,141 @@
+/*
+ * core/live.h - the transactions that are under way, and those that ended a short while ago.
+ *
+ * Only storage and look-up: what they mean is coordinator.c's matter. All of it lies in memory
+ * given at initialisation; transactions, branches and waiting clients are known by number.
+ */
+#ifndef ASSENT_CORE_LIVE_H
+#define ASSENT_CORE_LIVE_H
+
+#include "core/coordinator.h"
+#include "core/timers.h"
+
+enum branch_progress {
+    BR_ACTIVE = 0, /* enlisted */
+    BR_ASKED,      /* to prepare */
+    BR_YES,        /* prepared; xid */
+    BR_LEFT,       /* read-only: it needs no outcome */
+    BR_NO,         /* refused */
+    BR_DONE,       /* the outcome is applied */
+    BR_HEURISTIC,  /* somebody else ended it, the other way */
+    BR_UNSURE,     /* gone without evidence: for the DBA */
+};
+
+struct branch {
+    uint32_t next; /* of the transaction, NO_ITEM ends */
+    uint32_t rm;   /* index in the registry */
+    char name[BRANCH_NAME_BYTES];
+    char role[ROLE_BYTES];
+    enum branch_progress progress;
+    enum isolation isolation;
+    bool read_only;
+    bool opened;                /* the agent has said that exec was used */
+    uint64_t agent_incarnation; /* at its first enlist */
+    uint64_t xid;               /* that was voted for */
+};
+
+struct waiter {
+    uint32_t next;
+    enum op op;
+    enum wait wait;
+    uint64_t client;
+    uint64_t limit_ms;
+};
+
+struct txn {
+    uint64_t incarnation, sequence;
+    enum txn_state state;
+    bool recovered; /* by replay: begun by an earlier start */
+    uint32_t first_branch;
+    uint32_t branch_count;
+    uint32_t first_waiter;
+    uint32_t waiter_count;
+    uint64_t begun_ms;
+    uint64_t deadline_ms;
+    uint64_t resend_at_ms; /* TIMER_NEVER: nobody is being waited for */
+    uint32_t resend_ms;    /* the present distance */
+    uint64_t ticket;       /* LOGGING, DELEGATING: number of its record since START */
+    uint32_t next_logged;
+    bool has_reason;
+    bool keyed;            /* the key is in the table of live keys */
+    enum outcome decision; /* MIXED: what the TM had decided */
+    struct reason reason;
+    char key[KEY_BYTES];
+    char label[LABEL_BYTES];
+    char request_id[REQUEST_ID_BYTES];
+    uint64_t caller;
+    uint64_t request_hash; /* of begin's other fields */
+};
+
+/* What is kept of an ended transaction, for show and for questions that are repeated. */
+struct ended {
+    uint64_t incarnation, sequence;
+    enum outcome outcome;
+    bool has_reason;
+    struct reason reason;
+    char key[KEY_BYTES];
+    char label[LABEL_BYTES];
+    char request_id[REQUEST_ID_BYTES];
+    uint64_t caller;
+    uint64_t request_hash;
+    uint32_t branch_count;
+    uint8_t rms[BRANCHES_MAX];
+};
+
+struct live {
+    uint64_t seed; /* of hashes: clients choose some of the keys */
+    struct txn *txns;
+    uint32_t *free_txns;
+    uint32_t txns_max, free_txn_count;
+    struct branch *branches;
+    uint32_t first_free_branch, free_branch_count;
+    struct waiter *waiters;
+    uint32_t first_free_waiter;
+    struct table by_id, by_key, by_request;
+    struct timers timers;
+    struct ended *ended;
+    uint32_t ended_max, ended_next;
+    struct table ended_by_id, ended_by_request;
+};
+
+void live_init(struct live *live, struct memory *memory, const struct coordinator_limits *limits);
+
+/* A new transaction, its key and request_id not yet entered; NO_ITEM when there is no room. */
+uint32_t live_add(struct live *live, uint64_t incarnation, uint64_t sequence);
+/* Enter what the transaction's fields say into the look-up tables. */
+void live_enter_key(struct live *live, uint32_t at);
+void live_enter_request(struct live *live, uint32_t at);
+/* Its key may be used again. */
+void live_release_key(struct live *live, uint32_t at);
+/* Frees it, its branches and its waiters; kept among the ended ones if outcome is not NONE. */
+void live_remove(struct live *live, uint32_t at, enum outcome outcome);
+
+uint32_t live_find(const struct live *live, uint64_t incarnation, uint64_t sequence);
+uint32_t live_find_key(const struct live *live, const char *key);
+uint32_t live_find_request(const struct live *live, uint64_t caller, const char *request_id);
+const struct ended *live_find_ended(const struct live *live, uint64_t incarnation,
+                                    uint64_t sequence);
+const struct ended *live_find_ended_request(const struct live *live, uint64_t caller,
+                                            const char *request_id);
+
+/* Appends a branch; NULL when there is no room. */
+struct branch *live_add_branch(struct live *live, struct txn *txn, uint32_t rm, const char *name);
+struct branch *live_find_branch(struct live *live, const struct txn *txn, uint32_t rm,
+                                const char *name);
+/* NULL when there is no room, or too many wait for this transaction already. */
+struct waiter *live_add_waiter(struct live *live, struct txn *txn);
+/* Takes the waiter at *link (of the chain that begins at txn->first_waiter) off. */
+void live_drop_waiter(struct live *live, struct txn *txn, uint32_t *link);
+
+/* for (struct branch *b = live_first(live, txn); b != NULL; b = live_after(live, b)) */
+static inline struct branch *live_first(const struct live *live, const struct txn *txn)
+{
+    return txn->first_branch == NO_ITEM ? NULL : &live->branches[txn->first_branch];
+}
+
+static inline struct branch *live_after(const struct live *live, const struct branch *branch)
+{
+    return branch->next == NO_ITEM ? NULL : &live->branches[branch->next];
+}
+
+#endif

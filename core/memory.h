@@ -1,0 +1,31 @@
+/*
+ * core/memory.h - the core is given its memory once, at initialisation.
+ *
+ * The same code counts the bytes (with base NULL) and hands them out, so the two
+ * cannot differ.
+ */
+#ifndef ASSENT_CORE_MEMORY_H
+#define ASSENT_CORE_MEMORY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct memory {
+    uint8_t *base; /* NULL: only count */
+    size_t used;
+};
+
+/* Zeroed room for count items of size bytes, aligned for any type. */
+static inline void *memory_take(struct memory *memory, size_t count, size_t size)
+{
+    size_t at = memory->used;
+    memory->used += (count * size + 15) & ~(size_t)15;
+    if (memory->base == NULL)
+        return NULL;
+    uint8_t *room = memory->base + at;
+    for (size_t i = 0; i < count * size; i++)
+        room[i] = 0;
+    return room;
+}
+
+#endif

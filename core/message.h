@@ -1,0 +1,209 @@
+/*
+ * core/message.h - what the parties say to each other.
+ *
+ * An application sends requests and gets replies. The TM gives an agent orders
+ * and gets results. Both sides may say anything twice and in any order; every
+ * handler is written so that this does no harm. These are plain values: how they
+ * look on the wire is common/wire.c's matter.
+ */
+#ifndef ASSENT_CORE_MESSAGE_H
+#define ASSENT_CORE_MESSAGE_H
+
+#include "core/errors.h"
+#include "core/ids.h"
+
+enum {
+    SQLSTATE_BYTES = 6,
+    REASON_BYTES = 256,    /* a database's message, cut to fit */
+    REQUEST_ID_BYTES = 65, /* 16 to 64 bytes of the application's choice */
+    SECRET_BYTES = 32,     /* the key of session tickets */
+    WIRE_VERSION = 1,
+};
+
+/* Operations that a client may ask of the TM. */
+enum op {
+    OP_NONE = 0,
+    OP_BEGIN,
+    OP_ENLIST,
+    OP_COMMIT,
+    OP_ROLLBACK,
+    OP_OUTCOME,
+    OP_SHOW,
+    OP_LIST,
+    OP_AGENTS,
+    OP_STATUS,
+    OPS
+};
+
+enum protocol { PROTOCOL_2PC = 0, PROTOCOL_3PC };
+enum wait { WAIT_APPLIED = 0, WAIT_DECIDED };
+enum isolation { ISOLATION_DEFAULT = 0, READ_COMMITTED, REPEATABLE_READ, SERIALIZABLE };
+
+enum outcome {
+    OUTCOME_NONE = 0,
+    OUTCOME_IN_PROGRESS,
+    OUTCOME_COMMITTED,
+    OUTCOME_ROLLED_BACK,
+    OUTCOME_MIXED,
+    OUTCOME_FORGOTTEN
+};
+
+/* What a person sees of a transaction's progress. */
+enum shown_state {
+    SHOWN_ANY = 0,
+    SHOWN_ACTIVE,
+    SHOWN_PREPARING,
+    SHOWN_PRECOMMITTING,
+    SHOWN_COMMITTING,
+    SHOWN_ROLLING_BACK,
+    SHOWN_COMMITTED,
+    SHOWN_ROLLED_BACK,
+    SHOWN_MIXED
+};
+
+struct request {
+    enum op op;
+    uint64_t client; /* whom to answer: the receiver's own token */
+    uint64_t caller; /* who asks (uid of the peer): request_id is scoped to it */
+    bool has_gtrid;
+    struct gtrid gtrid;
+    char key[KEY_BYTES]; /* "" none, here and below */
+    char label[LABEL_BYTES];
+    char request_id[REQUEST_ID_BYTES];
+    uint32_t timeout_ms; /* begin; 0: the TM's default */
+    uint32_t wait_ms;    /* commit */
+    enum wait wait;
+    enum protocol protocol;
+    char rm[RM_NAME_BYTES]; /* enlist */
+    char branch[BRANCH_NAME_BYTES];
+    char role[ROLE_BYTES];
+    bool read_only;
+    enum isolation isolation;
+    uint32_t rm_count; /* begin: enlist these at once */
+    char rms[BRANCHES_MAX][RM_NAME_BYTES];
+    enum shown_state state; /* list: only these */
+};
+
+/* Why a transaction was rolled back, or a request refused: for people. */
+struct reason {
+    char rm[RM_NAME_BYTES]; /* "" when it was not a resource manager */
+    char sqlstate[SQLSTATE_BYTES];
+    char message[REASON_BYTES];
+};
+
+struct enlisted {
+    char rm[RM_NAME_BYTES];
+    char branch[BRANCH_NAME_BYTES];
+    char role[ROLE_BYTES];
+    uint64_t agent_incarnation; /* what the session ticket is bound to */
+    uint32_t left_ms;           /* of the transaction's time */
+    bool read_only;
+    enum isolation isolation;
+};
+
+/* The core's answer to begin, enlist, commit, rollback and outcome. */
+struct reply {
+    enum op op;
+    uint64_t client;
+    enum error_code error; /* ERR_NONE: the fields below hold */
+    struct gtrid gtrid;    /* also with ERR_KEY_IN_USE, with its outcome */
+    uint32_t left_ms;      /* begin: until the deadline */
+    enum outcome outcome;
+    bool applied; /* every branch has carried the outcome out */
+    bool has_reason;
+    struct reason reason;
+    uint32_t pending_count; /* branches that have not, by their RM */
+    char pending[BRANCHES_MAX][RM_NAME_BYTES];
+    uint32_t branch_count; /* begin, enlist */
+    struct enlisted branches[BRANCHES_MAX];
+};
+
+enum order_type {
+    ORDER_NONE = 0,
+    ORDER_PREPARE,          /* branch, agent_incarnation of its enlist, timeout_ms */
+    ORDER_COMMIT,           /* branch, xid that was voted for, lsn known to be on the TM's disk */
+    ORDER_ROLLBACK,         /* branch, xid if a vote was received, else 0 */
+    ORDER_COMMIT_ONE_PHASE, /* branch, agent_incarnation, lsn */
+    ORDER_SETTLE,           /* branch: did the one-phase commit happen? by its marker alone */
+    ORDER_RECOVER,          /* number: report all that is prepared, and open, for this TM */
+    ORDERS
+};
+
+/* TM to agent. */
+struct order {
+    enum order_type type;
+    struct branch_id branch;
+    uint64_t number; /* RECOVER: repeated in the results */
+    uint64_t agent_incarnation;
+    uint64_t xid;
+    uint64_t lsn;
+    uint32_t timeout_ms; /* PREPARE: how long the vote still counts */
+};
+
+enum result_type {
+    RESULT_NONE = 0,
+    RESULT_READY,     /* prepared and flushed; xid, beat */
+    RESULT_READ_ONLY, /* committed at PREPARE time: nothing to decide */
+    RESULT_NO,        /* final; reason */
+    RESULT_DONE,      /* the order's outcome is applied; beat */
+    RESULT_HEURISTIC, /* somebody else finished it, the other way: actual */
+    RESULT_UNKNOWN,   /* the branch is gone and no evidence says how: for the DBA */
+    RESULT_LOST,      /* evidence says the database lost durable data: quarantine */
+    RESULT_OPENED,    /* exec was used in this branch: its session is open */
+    RESULT_FOUND,     /* scan: this branch is prepared here; xid */
+    RESULT_SESSION,   /* scan: this branch has an open, unprepared session */
+    RESULT_SCANNED,   /* scan number is complete */
+    RESULTS
+};
+
+/* Agent to TM. */
+struct result {
+    enum result_type type;
+    struct branch_id branch; /* SCANNED: only its rm is set */
+    uint64_t agent_incarnation;
+    uint64_t number; /* of the scan */
+    uint64_t xid;
+    uint64_t beat;       /* a beat that is already on the database's disk; 0 none */
+    enum outcome actual; /* HEURISTIC, SETTLE's DONE */
+    char sqlstate[SQLSTATE_BYTES];
+    char message[REASON_BYTES];
+};
+
+/* A TM presents itself to an agent, at its start and at every reconnection. */
+struct offer {
+    char tm[TM_NAME_BYTES];
+    struct uuid log;              /* drawn when the log was created */
+    uint64_t incarnation;         /* grows by one, durably, at each start */
+    struct uuid instance;         /* drawn at each start */
+    uint64_t recovered_lsn;       /* end of the log as recovered at this start */
+    uint8_t secret[SECRET_BYTES]; /* session tickets are made under it */
+    uint32_t wire_least, wire_most;
+};
+
+enum refusal {
+    REFUSAL_NONE = 0,
+    REFUSAL_OTHER_LOG,   /* the agent is registered under another log */
+    REFUSAL_INCARNATION, /* a later start of this TM is registered */
+    REFUSAL_INSTANCE,    /* this incarnation is registered by another process: a copied log */
+    REFUSAL_POSITION,    /* the agent has seen later records than the log holds: an old log */
+    REFUSAL_OTHER_RM,    /* the agent serves another RM than the TM's configuration says */
+    REFUSAL_WIRE,        /* no common wire version */
+    REFUSALS
+};
+
+/* The agent's answer to an offer. */
+struct answer {
+    enum refusal refusal;
+    char rm[RM_NAME_BYTES];
+    uint64_t agent_incarnation;
+    uint64_t beat; /* of this TM, as found in the database */
+    uint64_t system_identifier;
+    uint32_t timeline;
+    char database[64];
+    char server_version[32];
+    /* what the agent has stored, for the words of a refusal */
+    uint64_t stored_incarnation;
+    uint64_t stored_lsn;
+};
+
+#endif

@@ -1,0 +1,101 @@
+/*
+ * core/registry.h - who may speak: registration, fencing, and when abort may be presumed.
+ *
+ * An agent stores for each TM which log, incarnation and instance it has accepted, and
+ * judges every offer by that row. A TM keeps a book of its agents: who has accepted this
+ * start, who refused and why, and what each has proved durable (its beat).
+ */
+#ifndef ASSENT_CORE_REGISTRY_H
+#define ASSENT_CORE_REGISTRY_H
+
+#include "core/message.h"
+
+/* ---- the agent's side ---- */
+
+/* What an agent's database keeps of one TM. */
+struct tm_row {
+    bool exists;
+    struct uuid log;
+    uint64_t incarnation;
+    struct uuid instance;
+    uint64_t lsn; /* highest position seen in any order */
+};
+
+/* Judge an offer by what is stored (PROTOCOL: the instance already stored is always accepted
+ * again; the position counts only when incarnation and instance are new). */
+enum refusal registry_judge(const struct tm_row *stored, const struct offer *offer);
+
+/* ---- the TM's side ---- */
+
+enum { RMS_MAX = 64 };
+
+enum rm_state {
+    RM_DOWN = 0,    /* no answer yet, or the connection was lost */
+    RM_UP,          /* has accepted this start and is connected */
+    RM_REFUSED,     /* does not accept this log, instance or start */
+    RM_QUARANTINED, /* its database lost durable data */
+};
+
+struct rm {
+    char name[RM_NAME_BYTES];
+    char url[URL_BYTES];
+    bool configured; /* in this start's configuration */
+    bool logged;     /* an AGENT record is in the log, or handed to it */
+    bool durable;    /* that record is on disk: branches may be enlisted */
+    bool retired;
+    bool waived;        /* a DBA: do not wait for it */
+    bool accepted;      /* has accepted this start of the TM, be it up or down now */
+    bool proved;        /* replay: has accepted the newest start so far */
+    uint64_t offer_lsn; /* end of the log at the first start since the last that it accepted */
+    enum rm_state state;
+    enum refusal refusal;
+    uint64_t agent_incarnation;
+    uint64_t beat; /* highest that is known durable, logged as BEAT */
+    uint64_t system_identifier;
+    uint32_t timeline;
+    char database[64];
+    char server_version[32];
+};
+
+struct registry {
+    uint32_t count;
+    struct rm rms[RMS_MAX];
+    bool fenced;        /* for the rest of this start */
+    uint32_t fenced_by; /* index */
+    bool established;   /* every configured agent had once accepted this log: in the log */
+    bool same_host;     /* presume_abort = same-host, and the fingerprint is unchanged */
+};
+
+/* Index of an RM by name, or UINT32_MAX. */
+uint32_t registry_find(const struct registry *registry, const char *rm);
+/* Adds it if it is new; UINT32_MAX when the table is full. */
+uint32_t registry_add(struct registry *registry, const char *rm, const char *url);
+
+/* A start has recovered the log up to here. What is offered to an agent that has not accepted the
+ * start before stays as it was: the records of such a start prove nothing to it, they would only
+ * fill the gap that an old backup tore. (Found by tests/model/registration.pml, M_THIS_START.) */
+void registry_restart(struct registry *registry, uint64_t recovered_lsn);
+
+enum registration {
+    REGISTRATION_ACCEPTED = 0,
+    REGISTRATION_LEFT_OUT,    /* refused, a newcomer: nobody waits for it */
+    REGISTRATION_FENCED,      /* refused, and this TM must stop */
+    REGISTRATION_QUARANTINED, /* accepted, but its database lost what it had promised */
+};
+
+/* Take an agent's answer into the book. */
+enum registration registry_register(struct registry *registry, uint32_t rm,
+                                    const struct answer *answer);
+void registry_lost(struct registry *registry, uint32_t rm);
+
+/* Have all configured agents accepted this log, now for the first time? The caller logs it. */
+bool registry_newly_established(const struct registry *registry);
+
+/* May this start presume that an older incarnation's transaction without a record was aborted?
+ * Only once every agent that could know better has accepted this start. *waits_for, if not
+ * NULL, is set to the index of one that has not. */
+bool registry_may_presume(const struct registry *registry, uint32_t *waits_for);
+
+const char *rm_state_word(enum rm_state state); /* "up", ... */
+
+#endif

@@ -1,0 +1,268 @@
+/*
+ * core/replay.c - a coordinator's memory, and how the log fills it again at a start.
+ *
+ * Replay takes the records in the order in which they were written and leaves exactly the live
+ * set: decisions that not everybody has been told of. Whatever the log does not know was never
+ * decided.
+ */
+#include <assert.h>
+#include <string.h>
+
+#include "core/coordinator_state.h"
+
+static struct coordinator *lay_out(struct memory *memory, const struct coordinator_limits *limits)
+{
+    struct live live;
+    struct outcomes outcomes;
+    struct coordinator *coordinator = memory_take(memory, 1, sizeof *coordinator);
+    live_init(&live, memory, limits);
+    outcomes_init(&outcomes, memory, limits->outcome_chunks_max, limits->keys_max);
+    if (coordinator == NULL)
+        return NULL;
+    coordinator->live = live;
+    coordinator->outcomes = outcomes;
+    coordinator->logging_first = NO_ITEM;
+    coordinator->logging_last = NO_ITEM;
+    return coordinator;
+}
+
+size_t coordinator_bytes(const struct coordinator_limits *limits)
+{
+    struct memory memory = {.base = NULL};
+    lay_out(&memory, limits);
+    return memory.used;
+}
+
+struct coordinator *coordinator_init(void *room, const struct coordinator_limits *limits,
+                                     const struct coordinator_settings *settings)
+{
+    struct memory memory = {.base = room};
+    struct coordinator *coordinator = lay_out(&memory, limits);
+    coordinator->settings = *settings;
+    coordinator->live.seed = settings->seed;
+    coordinator->outcomes.seed = settings->seed;
+    return coordinator;
+}
+
+uint32_t coordinator_configure(struct coordinator *coordinator, const char *rm, const char *url)
+{
+    uint32_t at = registry_add(&coordinator->registry, rm, url);
+    if (at != UINT32_MAX) {
+        coordinator->registry.rms[at].configured = true;
+        coordinator->registry.rms[at].retired = false;
+    }
+    return at;
+}
+
+void coordinator_trust_host(struct coordinator *coordinator, bool same_host)
+{
+    coordinator->registry.same_host = same_host;
+}
+
+/* The RM of a record, known or new. */
+static struct rm *rm_of(struct coordinator *c, const char *name, uint32_t *at)
+{
+    uint32_t found = registry_find(&c->registry, name);
+    if (found == UINT32_MAX)
+        found = registry_add(&c->registry, name, "");
+    if (at != NULL)
+        *at = found;
+    return found == UINT32_MAX ? NULL : &c->registry.rms[found];
+}
+
+static const char *replay_branches(struct coordinator *c, const struct record *record,
+                                   struct txn *txn)
+{
+    for (uint32_t i = 0; i < record->branch_count; i++) {
+        uint32_t rm;
+        if (rm_of(c, record->branches[i].rm, &rm) == NULL)
+            return "more resource managers than a coordinator can have";
+        struct branch *branch = live_add_branch(&c->live, txn, rm, record->branches[i].branch);
+        if (branch == NULL)
+            return "more live branches than max_branches allows";
+        branch->progress = BR_YES;
+        branch->xid = record->branches[i].xid;
+    }
+    return NULL;
+}
+
+/* COMMIT and DELEGATED bring a transaction back to life, until its END or OUTCOME. */
+static const char *replay_live(struct coordinator *c, const struct record *record,
+                               enum txn_state state)
+{
+    if (live_find(&c->live, record->incarnation, record->sequence) != NO_ITEM)
+        return "a transaction is decided twice";
+    uint32_t at = live_add(&c->live, record->incarnation, record->sequence);
+    if (at == NO_ITEM)
+        return "more live transactions than max_transactions allows";
+    struct txn *txn = &c->live.txns[at];
+    txn->state = state;
+    txn->recovered = true;
+    memcpy(txn->key, record->key, KEY_BYTES);
+    live_enter_key(&c->live, at);
+    if (state == TXN_COMMITTING)
+        outcomes_commit(&c->outcomes, record->incarnation, record->sequence, record->key, 0);
+    return replay_branches(c, record, txn);
+}
+
+static const char *replay_end(struct coordinator *c, const struct record *record,
+                              enum outcome outcome)
+{
+    uint32_t at = live_find(&c->live, record->incarnation, record->sequence);
+    if (at == NO_ITEM)
+        return "a transaction ends that was not decided";
+    const struct txn *txn = &c->live.txns[at];
+    if (outcome == OUTCOME_COMMITTED)
+        outcomes_commit(&c->outcomes, txn->incarnation, txn->sequence, txn->key, 0);
+    live_remove(&c->live, at, outcome);
+    return NULL;
+}
+
+static bool branches_left(const struct coordinator *c, const struct txn *txn)
+{
+    for (const struct branch *b = live_first(&c->live, txn); b != NULL; b = live_after(&c->live, b))
+        if (b->progress == BR_YES)
+            return true;
+    return false;
+}
+
+/* A branch ended the other way. Of a committed transaction the rest is still driven; one that
+ * was rolled back has no record but this. */
+static const char *replay_mixed(struct coordinator *c, const struct record *record)
+{
+    uint32_t at = live_find(&c->live, record->incarnation, record->sequence);
+    if (at == NO_ITEM) {
+        at = live_add(&c->live, record->incarnation, record->sequence);
+        if (at == NO_ITEM)
+            return "more live transactions than max_transactions allows";
+        struct txn *txn = &c->live.txns[at];
+        txn->recovered = true;
+        txn->decision = OUTCOME_ROLLED_BACK;
+        txn->state = TXN_MIXED;
+        const char *why = replay_branches(c, record, txn);
+        for (struct branch *b = live_first(&c->live, txn); b != NULL; b = live_after(&c->live, b))
+            b->progress = BR_HEURISTIC;
+        return why;
+    }
+    struct txn *txn = &c->live.txns[at];
+    for (uint32_t i = 0; i < record->branch_count; i++) {
+        uint32_t rm = registry_find(&c->registry, record->branches[i].rm);
+        struct branch *branch = live_find_branch(&c->live, txn, rm, record->branches[i].branch);
+        if (branch != NULL)
+            branch->progress = BR_HEURISTIC;
+        else if (txn->state == TXN_MIXED)
+            return replay_branches(c, record, txn);
+    }
+    if (txn->state == TXN_COMMITTING && !branches_left(c, txn)) {
+        txn->state = TXN_MIXED;
+        txn->decision = OUTCOME_COMMITTED;
+    }
+    return NULL;
+}
+
+/* What the log says of an RM. */
+static const char *replay_rm(struct coordinator *c, const struct record *record)
+{
+    struct rm *rm = rm_of(c, record->rm, NULL);
+    if (rm == NULL)
+        return "more resource managers than a coordinator can have";
+    switch (record->type) {
+    case RECORD_AGENT:
+        registry_add(&c->registry, record->rm, record->url);
+        rm->logged = true;
+        rm->proved = true;
+        rm->durable = true;
+        rm->retired = false;
+        rm->waived = false;
+        break;
+    case RECORD_RETIRED:
+        rm->retired = true;
+        return NULL;
+    case RECORD_WAIVED:
+        rm->waived = true;
+        return NULL;
+    default:
+        /* BEAT only rises; RELEASED says what counts from here on. */
+        if (record->type == RECORD_RELEASED || rm->beat < record->beat)
+            rm->beat = record->beat;
+    }
+    rm->system_identifier = record->system_identifier;
+    rm->timeline = record->timeline;
+    return NULL;
+}
+
+static const char *replay_known_rm(struct coordinator *c, const struct record *record)
+{
+    uint32_t at = registry_add(&c->registry, record->rm, record->url);
+    if (at == UINT32_MAX)
+        return "more resource managers than a coordinator can have";
+    struct rm *rm = &c->registry.rms[at];
+    rm->logged = (record->flags & FLAG_LOGGED) != 0;
+    rm->durable = rm->logged;
+    rm->retired = (record->flags & FLAG_RETIRED) != 0;
+    rm->waived = (record->flags & FLAG_WAIVED) != 0;
+    rm->proved = (record->flags & FLAG_PROVED) != 0;
+    rm->offer_lsn = record->offer_lsn;
+    rm->beat = record->beat;
+    rm->system_identifier = record->system_identifier;
+    rm->timeline = record->timeline;
+    return NULL;
+}
+
+bool coordinator_replay(struct coordinator *c, const struct record *record, const char **why)
+{
+    assert(c->incarnation == c->replayed_incarnation);
+    *why = NULL;
+    switch (record->type) {
+    case RECORD_START:
+        if (record->incarnation <= c->replayed_incarnation)
+            *why = "a start whose incarnation does not rise";
+        c->replayed_incarnation = record->incarnation;
+        c->incarnation = record->incarnation;
+        registry_restart(&c->registry, record->lsn - 1);
+        break;
+    case RECORD_COMMIT:
+        *why = replay_live(c, record, TXN_COMMITTING);
+        break;
+    case RECORD_DELEGATED:
+        *why = replay_live(c, record, TXN_DELEGATED);
+        break;
+    case RECORD_END:
+        *why = replay_end(c, record, OUTCOME_COMMITTED);
+        break;
+    case RECORD_OUTCOME:
+        *why = replay_end(c, record, record->outcome);
+        break;
+    case RECORD_MIXED:
+        *why = replay_mixed(c, record);
+        break;
+    case RECORD_AGENT:
+    case RECORD_BEAT:
+    case RECORD_RETIRED:
+    case RECORD_WAIVED:
+    case RECORD_RELEASED:
+        *why = replay_rm(c, record);
+        break;
+    case RECORD_HORIZON:
+        outcomes_set_horizon(&c->outcomes, record->incarnation, record->sequence);
+        break;
+    case RECORD_ESTABLISHED:
+        c->registry.established = true;
+        break;
+    case RECORD_RM:
+        *why = replay_known_rm(c, record);
+        break;
+    case RECORD_CHUNK:
+        outcomes_add_chunk(&c->outcomes, record->incarnation, record->sequence, record->bits);
+        break;
+    case RECORD_KEY:
+        outcomes_add_key(&c->outcomes, record->incarnation, record->sequence, record->key);
+        break;
+    case RECORD_RESOLVED:
+    case RECORD_SEAL:
+    case RECORD_STOP:
+    case RECORD_TYPES:
+        break;
+    }
+    return *why == NULL;
+}

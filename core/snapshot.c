@@ -1,0 +1,200 @@
+/*
+ * core/snapshot.c - the whole state of a coordinator as records of its own log.
+ *
+ * What replay reads is what a snapshot writes, so there is one way only to rebuild a
+ * coordinator. The order is: the start, the RMs, the outcomes that are remembered, and then
+ * what is live. A transaction whose record was handed to the log counts as decided: the
+ * snapshot becomes valid only when all that was handed over before it is durable.
+ */
+#include <assert.h>
+#include <string.h>
+
+#include "core/coordinator_state.h"
+
+/* Each part has its own range of positions. */
+enum part {
+    PART_START,
+    PART_ESTABLISHED,
+    PART_RMS,
+    PART_CHUNKS,
+    PART_KEYS,
+    PART_HORIZON,
+    PART_LIVE,
+    PARTS
+};
+
+enum { PART_SHIFT = 40 };
+
+/* Of a live transaction: its decision, then a MIXED record for each branch that went astray. */
+enum { RECORDS_A_TXN = 1 + BRANCHES_MAX };
+
+static void snapshot_rm(const struct rm *rm, struct record *out)
+{
+    out->type = RECORD_RM;
+    memcpy(out->rm, rm->name, RM_NAME_BYTES);
+    memcpy(out->url, rm->url, URL_BYTES);
+    out->system_identifier = rm->system_identifier;
+    out->timeline = rm->timeline;
+    out->beat = rm->beat;
+    out->offer_lsn = rm->offer_lsn;
+    out->flags = (rm->logged ? FLAG_LOGGED : 0u) | (rm->retired ? FLAG_RETIRED : 0u) |
+                 (rm->waived ? FLAG_WAIVED : 0u) | (rm->accepted ? FLAG_PROVED : 0u);
+}
+
+static void snapshot_chunk(const struct outcome_chunk *chunk, struct record *out)
+{
+    static_assert(sizeof out->bits * 8 == CHUNK_SEQUENCES, "a chunk fits its record");
+    out->type = RECORD_CHUNK;
+    out->incarnation = chunk->incarnation;
+    out->sequence = chunk->number;
+    for (uint32_t i = 0; i < sizeof out->bits; i++)
+        out->bits[i] = (uint8_t)(chunk->bits[i / 8] >> i % 8 * 8);
+}
+
+static void add_branch(const struct coordinator *c, const struct branch *branch, struct record *out)
+{
+    struct record_branch *written = &out->branches[out->branch_count++];
+    memcpy(written->rm, c->registry.rms[branch->rm].name, RM_NAME_BYTES);
+    memcpy(written->branch, branch->name, BRANCH_NAME_BYTES);
+    written->xid = branch->xid;
+}
+
+/* The decision of a live transaction; false if there is none that the log knows of. */
+static bool snapshot_decision(const struct coordinator *c, const struct txn *txn,
+                              struct record *out)
+{
+    switch (txn->state) {
+    case TXN_LOGGING:
+    case TXN_COMMITTING:
+        out->type = RECORD_COMMIT;
+        break;
+    case TXN_DELEGATING:
+    case TXN_DELEGATED:
+        out->type = RECORD_DELEGATED;
+        break;
+    case TXN_MIXED:
+        if (txn->decision != OUTCOME_COMMITTED)
+            return false;
+        out->type = RECORD_COMMIT;
+        break;
+    default:
+        return false;
+    }
+    out->incarnation = txn->incarnation;
+    out->sequence = txn->sequence;
+    memcpy(out->key, txn->key, KEY_BYTES);
+    for (const struct branch *b = live_first(&c->live, txn); b != NULL; b = live_after(&c->live, b))
+        if (b->progress != BR_LEFT)
+            add_branch(c, b, out);
+    return true;
+}
+
+static bool snapshot_astray(const struct coordinator *c, const struct txn *txn, uint32_t number,
+                            struct record *out)
+{
+    const struct branch *branch = live_first(&c->live, txn);
+    for (uint32_t i = 0; i < number && branch != NULL; i++)
+        branch = live_after(&c->live, branch);
+    if (branch == NULL || branch->progress != BR_HEURISTIC)
+        return false;
+    bool committed = txn->state == TXN_COMMITTING || txn->decision == OUTCOME_COMMITTED;
+    out->type = RECORD_MIXED;
+    out->incarnation = txn->incarnation;
+    out->sequence = txn->sequence;
+    out->outcome = committed ? OUTCOME_ROLLED_BACK : OUTCOME_COMMITTED;
+    add_branch(c, branch, out);
+    return true;
+}
+
+static bool snapshot_live(const struct coordinator *c, uint64_t index, struct record *out)
+{
+    const struct txn *txn = &c->live.txns[index / RECORDS_A_TXN];
+    uint32_t number = (uint32_t)(index % RECORDS_A_TXN);
+    if (txn->state == TXN_NONE)
+        return false;
+    return number == 0 ? snapshot_decision(c, txn, out) : snapshot_astray(c, txn, number - 1, out);
+}
+
+static uint64_t part_size(const struct coordinator *c, enum part part)
+{
+    switch (part) {
+    case PART_START:
+    case PART_HORIZON:
+        return 1;
+    case PART_ESTABLISHED:
+        return c->registry.established ? 1 : 0;
+    case PART_RMS:
+        return c->registry.count;
+    case PART_CHUNKS:
+        return c->outcomes.chunk_count;
+    case PART_KEYS:
+        return c->outcomes.key_count;
+    case PART_LIVE:
+        return (uint64_t)c->live.txns_max * RECORDS_A_TXN;
+    case PARTS:
+        break;
+    }
+    return 0;
+}
+
+/* The record at this place of this part; false if there is nothing to say there. */
+static bool snapshot_at(const struct coordinator *c, enum part part, uint64_t index,
+                        struct record *out)
+{
+    const struct outcomes *outcomes = &c->outcomes;
+    const struct outcome_key *key;
+
+    memset(out, 0, sizeof *out);
+    switch (part) {
+    case PART_START:
+        out->type = RECORD_START;
+        out->incarnation = c->incarnation;
+        out->instance = c->instance;
+        return true;
+    case PART_ESTABLISHED:
+        out->type = RECORD_ESTABLISHED;
+        return true;
+    case PART_RMS:
+        snapshot_rm(&c->registry.rms[index], out);
+        return true;
+    case PART_CHUNKS:
+        snapshot_chunk(&outcomes->chunks[(outcomes->chunk_first + index) % outcomes->chunks_max],
+                       out);
+        return true;
+    case PART_KEYS:
+        key = &outcomes->keys[(outcomes->key_first + index) % outcomes->keys_max];
+        out->type = RECORD_KEY;
+        out->incarnation = key->incarnation;
+        out->sequence = key->sequence;
+        memcpy(out->key, key->key, KEY_BYTES);
+        return true;
+    case PART_HORIZON:
+        out->type = RECORD_HORIZON;
+        out->incarnation = outcomes->horizon_incarnation;
+        out->sequence = outcomes->horizon_sequence;
+        return true;
+    case PART_LIVE:
+        return snapshot_live(c, index, out);
+    case PARTS:
+        break;
+    }
+    return false;
+}
+
+bool coordinator_snapshot(const struct coordinator *c, uint64_t *position, struct record *out)
+{
+    enum part part = (enum part)(*position >> PART_SHIFT);
+    uint64_t index = *position & ((UINT64_C(1) << PART_SHIFT) - 1);
+    while (part < PARTS) {
+        if (index >= part_size(c, part)) {
+            part++;
+            index = 0;
+            continue;
+        }
+        bool said = snapshot_at(c, part, index++, out);
+        *position = (uint64_t)part << PART_SHIFT | index;
+        if (said)
+            return true;
+    }
+    return false;
+}

@@ -1,0 +1,171 @@
+/*
+ * core/view.c - a coordinator as people and its daemon see it. Changes nothing.
+ */
+#include <string.h>
+
+#include "core/coordinator_state.h"
+
+bool coordinator_started(const struct coordinator *c)
+{
+    return c->started;
+}
+
+bool coordinator_ready(const struct coordinator *c)
+{
+    return c->started && !c->registry.fenced && !c->draining;
+}
+
+bool coordinator_draining(const struct coordinator *c)
+{
+    return c->draining;
+}
+
+uint64_t coordinator_incarnation(const struct coordinator *c)
+{
+    return c->incarnation;
+}
+
+void coordinator_offer(const struct coordinator *c, struct offer *out)
+{
+    memcpy(out->tm, c->settings.tm, sizeof out->tm);
+    out->incarnation = c->incarnation;
+    out->instance = c->instance;
+    out->wire_least = WIRE_VERSION;
+    out->wire_most = WIRE_VERSION;
+}
+
+const struct registry *coordinator_registry(const struct coordinator *c)
+{
+    return &c->registry;
+}
+
+const char *txn_state_word(enum txn_state state)
+{
+    static const char *const words[TXN_STATES] = {
+        "none",     "active",     "preparing", "logging", "committing",
+        "aborting", "delegating", "delegated", "mixed",
+    };
+    return words[state];
+}
+
+const char *txn_event_word(enum txn_event event)
+{
+    static const char *const words[TXN_EVENTS] = {
+        "hole", "enlist",    "commit", "rollback", "opened",  "yes",    "read-only", "no",
+        "done", "heuristic", "unsure", "found",    "session", "logged", "deadline",  "resend",
+    };
+    return words[event];
+}
+
+void coordinator_counts(const struct coordinator *c, struct coordinator_counts *out)
+{
+    memset(out, 0, sizeof *out);
+    for (uint32_t i = 0; i < c->live.txns_max; i++) {
+        enum txn_state state = c->live.txns[i].state;
+        out->live += state != TXN_NONE;
+        out->undecided += state == TXN_ACTIVE || state == TXN_PREPARING;
+        out->in_doubt += state == TXN_COMMITTING || state == TXN_DELEGATED;
+    }
+    out->begun = c->begun;
+    out->committed = c->committed;
+    out->rolled_back = c->rolled_back;
+    out->mixed = c->mixed;
+    out->alarms = c->alarms;
+    out->remembered_since_incarnation = c->outcomes.horizon_incarnation;
+    out->remembered_since_sequence = c->outcomes.horizon_sequence;
+}
+
+static enum shown_state shown(enum txn_state state)
+{
+    static const enum shown_state states[TXN_STATES] = {
+        [TXN_ACTIVE] = SHOWN_ACTIVE,         [TXN_PREPARING] = SHOWN_PREPARING,
+        [TXN_LOGGING] = SHOWN_PREPARING,     [TXN_COMMITTING] = SHOWN_COMMITTING,
+        [TXN_ABORTING] = SHOWN_ROLLING_BACK, [TXN_DELEGATING] = SHOWN_PREPARING,
+        [TXN_DELEGATED] = SHOWN_PREPARING,   [TXN_MIXED] = SHOWN_MIXED,
+    };
+    return states[state];
+}
+
+static const char *progress_word(enum branch_progress progress)
+{
+    static const char *const words[] = {
+        [BR_ACTIVE] = "active",       [BR_ASKED] = "preparing", [BR_YES] = "prepared",
+        [BR_LEFT] = "read-only",      [BR_NO] = "refused",      [BR_DONE] = "done",
+        [BR_HEURISTIC] = "heuristic", [BR_UNSURE] = "in-doubt",
+    };
+    return words[progress];
+}
+
+static void view_live(const struct coordinator *c, const struct txn *txn, uint64_t now_ms,
+                      struct txn_view *out)
+{
+    memcpy(out->gtrid.tm, c->settings.tm, TM_NAME_BYTES);
+    out->gtrid.incarnation = txn->incarnation;
+    out->gtrid.sequence = txn->sequence;
+    out->state = shown(txn->state);
+    memcpy(out->key, txn->key, KEY_BYTES);
+    memcpy(out->label, txn->label, LABEL_BYTES);
+    out->age_ms = now_ms - txn->begun_ms;
+    out->left_ms = 0;
+    if ((txn->state == TXN_ACTIVE || txn->state == TXN_PREPARING) && txn->deadline_ms > now_ms)
+        out->left_ms = (uint32_t)(txn->deadline_ms - now_ms);
+    out->has_reason = txn->has_reason;
+    out->reason = txn->reason;
+    out->branch_count = 0;
+    for (const struct branch *b = live_first(&c->live, txn); b != NULL;
+         b = live_after(&c->live, b)) {
+        struct branch_view *view = &out->branches[out->branch_count++];
+        memcpy(view->rm, c->registry.rms[b->rm].name, RM_NAME_BYTES);
+        memcpy(view->branch, b->name, BRANCH_NAME_BYTES);
+        view->state = progress_word(b->progress);
+        view->xid = b->xid;
+    }
+}
+
+static void view_ended(const struct coordinator *c, const struct ended *ended, struct txn_view *out)
+{
+    bool committed = ended->outcome == OUTCOME_COMMITTED;
+    memset(out, 0, sizeof *out);
+    memcpy(out->gtrid.tm, c->settings.tm, TM_NAME_BYTES);
+    out->gtrid.incarnation = ended->incarnation;
+    out->gtrid.sequence = ended->sequence;
+    out->state = committed ? SHOWN_COMMITTED : SHOWN_ROLLED_BACK;
+    memcpy(out->key, ended->key, KEY_BYTES);
+    memcpy(out->label, ended->label, LABEL_BYTES);
+    out->has_reason = ended->has_reason;
+    out->reason = ended->reason;
+    out->branch_count = ended->branch_count;
+    for (uint32_t i = 0; i < ended->branch_count; i++) {
+        memcpy(out->branches[i].rm, c->registry.rms[ended->rms[i]].name, RM_NAME_BYTES);
+        out->branches[i].state = committed ? "committed" : "rolled-back";
+    }
+}
+
+bool coordinator_show(const struct coordinator *c, const struct gtrid *gtrid, uint64_t now_ms,
+                      struct txn_view *out)
+{
+    if (!text_equal(gtrid->tm, c->settings.tm, TM_NAME_BYTES))
+        return false;
+    uint32_t at = live_find(&c->live, gtrid->incarnation, gtrid->sequence);
+    if (at != NO_ITEM) {
+        view_live(c, &c->live.txns[at], now_ms, out);
+        return true;
+    }
+    const struct ended *ended = live_find_ended(&c->live, gtrid->incarnation, gtrid->sequence);
+    if (ended == NULL)
+        return false;
+    view_ended(c, ended, out);
+    return true;
+}
+
+bool coordinator_list(const struct coordinator *c, uint32_t *from, uint64_t now_ms,
+                      struct txn_view *out)
+{
+    for (; *from < c->live.txns_max; ++*from) {
+        if (c->live.txns[*from].state == TXN_NONE)
+            continue;
+        view_live(c, &c->live.txns[*from], now_ms, out);
+        return true;
+    }
+    return false;
+}

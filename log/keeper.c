@@ -1,0 +1,302 @@
+/*
+ * log/keeper.c - keeps the next segment ready, writes checkpoints, uses segments again.
+ *
+ * A segment is filled and synced under the name spare.tmp, which no reader opens; it gets its
+ * number only when the writer asks for it. A full disk is no failure yet: the segment in use
+ * still has room, so the keeper warns and tries again until it is asked for.
+ *
+ * A segment may go once it is wholly below the older of the two checkpoints that are kept. It
+ * loses its name before the first zero is written into it.
+ */
+#include "log/keeper.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/logger.h"
+
+enum { RETRY_S = 1, CHECKPOINTS_KEPT = 2 };
+
+/* A checkpoint on the disk, and the first segment that has to be read after it. */
+struct kept {
+    uint64_t lsn;
+    uint64_t segment;
+};
+
+struct keeper {
+    const struct log_dir *dir;
+    pthread_t thread;
+    /* The keeper's thread's own. */
+    struct kept kept[CHECKPOINTS_KEPT]; /* ascending; an lsn of 0: none */
+    uint64_t oldest;                    /* segment that has a name */
+    bool warned;                        /* that the disk is full */
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    /* All below under the lock. */
+    struct file_header next;   /* of the segment after the newest one */
+    int spare_fd;              /* ready, or -1 */
+    bool wanted;               /* the writer waits for it */
+    struct snapshot *snapshot; /* to be written */
+    bool writing;              /* one at this moment */
+    bool stopping;
+};
+
+/* What is there when the keeper starts. A checkpoint that cannot be read keeps nothing. */
+static int look_around(struct keeper *keeper, struct error *error)
+{
+    uint64_t *segments, *checkpoints;
+    size_t segment_count, checkpoint_count;
+    if (file_list(keeper->dir, FILE_SEGMENT, &segments, &segment_count, error) != 0)
+        return -1;
+    keeper->oldest = segments[0];
+    free(segments);
+    if (file_list(keeper->dir, FILE_CHECKPOINT, &checkpoints, &checkpoint_count, error) != 0)
+        return -1;
+    for (size_t i = 0; i < checkpoint_count; i++) {
+        struct snapshot snapshot;
+        if (checkpoint_read(keeper->dir, checkpoints[i], &snapshot, error) != 0)
+            continue;
+        keeper->kept[0] = keeper->kept[1];
+        keeper->kept[1] = (struct kept){snapshot.header.lsn, snapshot.header.segment};
+        free(snapshot.body);
+    }
+    free(checkpoints);
+    return 0;
+}
+
+/* The lowest segment that may still have to be read. With one checkpoint, its fallback is the
+ * beginning of the log. */
+static uint64_t lowest_needed(const struct keeper *keeper)
+{
+    return keeper->kept[0].lsn != 0 ? keeper->kept[0].segment : keeper->oldest;
+}
+
+/* Remove the checkpoints below the two that are kept, durably: from here on, segments that
+ * they would need may go. */
+static int remove_old_checkpoints(const struct keeper *keeper, struct error *error)
+{
+    uint64_t *lsns;
+    size_t count;
+    int rc = file_list(keeper->dir, FILE_CHECKPOINT, &lsns, &count, error);
+    for (size_t i = 0; rc == 0 && i < count && lsns[i] < keeper->kept[0].lsn; i++)
+        rc = checkpoint_remove(keeper->dir, lsns[i], error);
+    free(lsns);
+    return rc == 0 ? log_dir_sync(keeper->dir, error) : rc;
+}
+
+/* Remove what nobody will read, but for one segment that is to become the next spare. Going
+ * upwards, a crash leaves a gap only where nobody looks. */
+static int remove_superfluous(struct keeper *keeper, struct error *error)
+{
+    char name[FILE_NAME_BYTES];
+    for (; keeper->oldest + 1 < lowest_needed(keeper); keeper->oldest++) {
+        file_name(FILE_SEGMENT, keeper->oldest, name);
+        if (unlinkat(keeper->dir->fd, name, 0) != 0 && errno != ENOENT)
+            return fail_errno(error, "remove %s/%s", keeper->dir->path, name);
+    }
+    return log_dir_sync(keeper->dir, error);
+}
+
+/* Take the name from the oldest segment, durably, if it is not needed any more: its blocks
+ * become the next segment's. */
+static int reuse_oldest(struct keeper *keeper, struct error *error)
+{
+    char name[FILE_NAME_BYTES];
+    if (keeper->oldest >= lowest_needed(keeper))
+        return 0;
+    file_name(FILE_SEGMENT, keeper->oldest, name);
+    if (renameat(keeper->dir->fd, name, keeper->dir->fd, "spare.tmp") != 0)
+        return fail_errno(error, "rename %s/%s to spare.tmp", keeper->dir->path, name);
+    keeper->oldest++;
+    return log_dir_sync(keeper->dir, error);
+}
+
+static bool disk_full(int reason)
+{
+    return reason == ENOSPC || reason == EDQUOT;
+}
+
+static void wait_a_second(struct keeper *keeper)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += RETRY_S;
+    pthread_cond_timedwait(&keeper->changed, &keeper->lock, &until);
+}
+
+/* Called and returns with the lock held, released meanwhile. */
+static void make_spare(struct keeper *keeper)
+{
+    struct error error;
+    struct file_header header = keeper->next;
+    pthread_mutex_unlock(&keeper->lock);
+    if (reuse_oldest(keeper, &error) != 0)
+        log_give_up(&error);
+    int fd = spare_make(keeper->dir, &header, &error);
+    int reason = fd < 0 ? errno : 0;
+    pthread_mutex_lock(&keeper->lock);
+    if (fd >= 0) {
+        if (keeper->warned)
+            log_notice("%s: there is room for the log's next segment again", keeper->dir->path);
+        keeper->warned = false;
+        keeper->spare_fd = fd;
+        pthread_cond_broadcast(&keeper->changed);
+        return;
+    }
+    if (!disk_full(reason) || keeper->wanted)
+        log_give_up(&error);
+    if (!keeper->warned)
+        log_warning("%s; the log ends the daemon when the segment in use is full", error.message);
+    keeper->warned = true;
+    wait_a_second(keeper);
+}
+
+/* A checkpoint for which there is no room is given up: the log is complete without it. */
+static void write_checkpoint(struct keeper *keeper, const struct snapshot *snapshot)
+{
+    struct error error;
+    struct kept newest = {snapshot->header.lsn, snapshot->header.segment};
+    if (newest.lsn == keeper->kept[1].lsn)
+        return;
+    if (checkpoint_write(keeper->dir, snapshot, &error) != 0) {
+        if (!disk_full(errno))
+            log_give_up(&error);
+        log_warning("%s; the log goes on without this checkpoint", error.message);
+        return;
+    }
+    keeper->kept[0] = keeper->kept[1];
+    keeper->kept[1] = newest;
+    if (remove_old_checkpoints(keeper, &error) != 0 || remove_superfluous(keeper, &error) != 0)
+        log_give_up(&error);
+}
+
+/* Called and returns with the lock held, released meanwhile. */
+static void take_snapshot(struct keeper *keeper)
+{
+    struct snapshot *snapshot = keeper->snapshot;
+    keeper->snapshot = NULL;
+    keeper->writing = true;
+    pthread_mutex_unlock(&keeper->lock);
+    write_checkpoint(keeper, snapshot);
+    snapshot_free(snapshot);
+    pthread_mutex_lock(&keeper->lock);
+    keeper->writing = false;
+}
+
+static void *keeper_main(void *arg)
+{
+    struct keeper *keeper = arg;
+    pthread_setname_np(pthread_self(), "log-keeper");
+    pthread_mutex_lock(&keeper->lock);
+    for (;;) {
+        if (keeper->snapshot != NULL && (keeper->spare_fd >= 0 || keeper->warned))
+            take_snapshot(keeper); /* it may also be what makes room on a full disk */
+        else if (keeper->stopping)
+            break;
+        else if (keeper->spare_fd < 0)
+            make_spare(keeper);
+        else
+            pthread_cond_wait(&keeper->changed, &keeper->lock);
+    }
+    pthread_mutex_unlock(&keeper->lock);
+    return NULL;
+}
+
+static void init_threading(struct keeper *keeper)
+{
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_mutex_init(&keeper->lock, NULL);
+    pthread_cond_init(&keeper->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+}
+
+static void destroy(struct keeper *keeper)
+{
+    pthread_cond_destroy(&keeper->changed);
+    pthread_mutex_destroy(&keeper->lock);
+    free(keeper);
+}
+
+int keeper_start(struct keeper **out, const struct log_dir *dir, const struct file_header *next,
+                 struct error *error)
+{
+    struct keeper *keeper = calloc(1, sizeof *keeper);
+    if (keeper == NULL)
+        return fail_errno(error, "start the log's keeper");
+    init_threading(keeper);
+    keeper->dir = dir;
+    keeper->next = *next;
+    keeper->spare_fd = -1;
+    if (look_around(keeper, error) != 0)
+        goto destroy_keeper;
+    errno = pthread_create(&keeper->thread, NULL, keeper_main, keeper);
+    if (errno != 0) {
+        fail_errno(error, "start the log's keeper");
+        goto destroy_keeper;
+    }
+    *out = keeper;
+    return 0;
+
+destroy_keeper:
+    destroy(keeper);
+    return -1;
+}
+
+int keeper_next_segment(struct keeper *keeper)
+{
+    struct error error;
+    pthread_mutex_lock(&keeper->lock);
+    keeper->wanted = true;
+    pthread_cond_broadcast(&keeper->changed);
+    while (keeper->spare_fd < 0)
+        pthread_cond_wait(&keeper->changed, &keeper->lock);
+    int fd = keeper->spare_fd;
+    if (spare_adopt(keeper->dir, keeper->next.segment, &error) != 0)
+        log_give_up(&error);
+    keeper->next.segment++;
+    keeper->spare_fd = -1;
+    keeper->wanted = false;
+    pthread_cond_broadcast(&keeper->changed);
+    pthread_mutex_unlock(&keeper->lock);
+    return fd;
+}
+
+void keeper_checkpoint(struct keeper *keeper, struct snapshot *snapshot)
+{
+    pthread_mutex_lock(&keeper->lock);
+    snapshot_free(keeper->snapshot); /* one that still waits is outdone by this one */
+    keeper->snapshot = snapshot;
+    pthread_cond_broadcast(&keeper->changed);
+    pthread_mutex_unlock(&keeper->lock);
+}
+
+bool keeper_checkpointing(struct keeper *keeper)
+{
+    pthread_mutex_lock(&keeper->lock);
+    bool checkpointing = keeper->snapshot != NULL || keeper->writing;
+    pthread_mutex_unlock(&keeper->lock);
+    return checkpointing;
+}
+
+void keeper_stop(struct keeper *keeper)
+{
+    if (keeper == NULL)
+        return;
+    pthread_mutex_lock(&keeper->lock);
+    keeper->stopping = true;
+    pthread_cond_broadcast(&keeper->changed);
+    pthread_mutex_unlock(&keeper->lock);
+    pthread_join(keeper->thread, NULL);
+    if (keeper->spare_fd >= 0)
+        close(keeper->spare_fd);
+    snapshot_free(keeper->snapshot);
+    destroy(keeper);
+}

@@ -1,0 +1,26 @@
+/*
+ * log/keeper.h - the thread that does the log's slow work, so that the writer never waits for
+ * 16 MiB of zeros or for a snapshot: it keeps the next segment ready, writes checkpoints, and
+ * uses again the segments that they have made superfluous.
+ */
+#ifndef ASSENT_LOG_KEEPER_H
+#define ASSENT_LOG_KEEPER_H
+
+#include "log/checkpoint.h"
+
+struct keeper;
+
+/* next: the header of the first segment to be made; dir must outlive the keeper. */
+int keeper_start(struct keeper **out, const struct log_dir *dir, const struct file_header *next,
+                 struct error *error);
+/* The next segment under its final name, durably, and its descriptor, which is the caller's.
+ * Waits until it is made; ends the process if it cannot be. */
+int keeper_next_segment(struct keeper *keeper);
+/* Write this checkpoint, soon; takes the snapshot over. Its place in the log is durable. */
+void keeper_checkpoint(struct keeper *keeper, struct snapshot *snapshot);
+/* Is a checkpoint waiting or being written? */
+bool keeper_checkpointing(struct keeper *keeper);
+/* Finish what is under way and free. keeper may be NULL. */
+void keeper_stop(struct keeper *keeper);
+
+#endif

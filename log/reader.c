@@ -1,0 +1,324 @@
+/*
+ * log/reader.c - reads a log from its newest checkpoint to its end, and judges that end.
+ *
+ * Reading stops at the first record that does not continue the chain. What is behind it
+ * decides. Nothing but zeros: this is the end. A valid later record that says "when I was
+ * written, the missing one was known to be on disk": an acknowledged record is gone, the log
+ * is corrupt and refused. Otherwise nothing behind the stop was ever acknowledged: a torn tail.
+ */
+#include "log/reader.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/record.h"
+
+enum { SURVEY_TRIES = 5, SURVEY_PAUSE_US = 20 * 1000 };
+
+struct reader {
+    const struct log_dir *dir;
+    const char *tm;
+    struct log_end *end;
+    log_visit_fn *visit;
+    void *arg;
+    uint8_t *bytes; /* the segment at hand */
+    struct file_header header;
+};
+
+static int corrupt_hint(struct error *error)
+{
+    return fail_hint(error, "put an undamaged copy of this same log in its place; never an older "
+                            "one. `assentctl log dump` shows what can still be read. A copy that "
+                            "was taken while assentd was writing: take it again");
+}
+
+/* Every file of a log carries the same uuid and TM. */
+static int check_identity(struct reader *reader, enum file_kind kind, uint64_t number,
+                          const struct file_header *header, struct error *error)
+{
+    struct log_end *end = reader->end;
+    if (end->tm[0] == '\0') {
+        end->log = header->log;
+        memcpy(end->tm, header->tm, sizeof end->tm);
+        chain_begin(&end->chain, &end->log);
+    }
+    if (memcmp(&end->log, &header->log, sizeof end->log) != 0) {
+        char name[FILE_NAME_BYTES];
+        file_name(kind, number, name);
+        fail(error, "%s/%s belongs to another log than its neighbours", reader->dir->path, name);
+        return corrupt_hint(error);
+    }
+    if (reader->tm != NULL && strcmp(reader->tm, end->tm) != 0) {
+        fail(error, "the log in %s is that of TM %s, not of %s", reader->dir->path, end->tm,
+             reader->tm);
+        return fail_hint(error, "give each TM a data_dir of its own");
+    }
+    return 0;
+}
+
+/* What the log's own records say. */
+static void note_own(struct log_end *end, const struct frame *frame)
+{
+    end->clean = frame->type == RECORD_STOP;
+    if (frame->type == RECORD_SEAL && frame->length > 0 && frame->length < sizeof end->home) {
+        memcpy(end->home, frame->payload, frame->length);
+        end->home[frame->length] = '\0';
+    }
+}
+
+/* The snapshot's records stand for all records up to the checkpoint's lsn. */
+static int visit_snapshot(struct reader *reader, const struct file_header *header,
+                          const uint8_t *body, struct error *error)
+{
+    struct log_end *end = reader->end;
+    size_t at = 0;
+    for (uint64_t i = 0; i < header->records; i++) {
+        struct frame frame;
+        if (!handed_read(body + at, header->body_bytes - at, &frame))
+            return fail(error,
+                        "%s: record %" PRIu64 " of the checkpoint at lsn %" PRIu64 " is malformed",
+                        reader->dir->path, i + 1, header->lsn);
+        frame.incarnation = header->incarnation;
+        frame.lsn = header->lsn;
+        frame.durable_lsn = header->lsn;
+        note_own(end, &frame);
+        struct log_place place = {.segment = 0, .offset = HEADER_BYTES + at};
+        end->records++;
+        int rc = reader->visit(reader->arg, &place, &frame, error);
+        if (rc != 0)
+            return rc;
+        at += frame.bytes;
+    }
+    return 0;
+}
+
+/* Begin where the checkpoint says. */
+static int begin_at_checkpoint(struct reader *reader, const struct file_header *header,
+                               const uint8_t *body, struct error *error)
+{
+    struct log_end *end = reader->end;
+    if (check_identity(reader, FILE_CHECKPOINT, header->lsn, header, error) != 0)
+        return -1;
+    end->chain.checksum = header->checksum;
+    end->chain.lsn = header->lsn;
+    end->chain.incarnation = header->incarnation;
+    end->checkpoint = header->lsn;
+    end->segment = header->segment;
+    end->offset = header->offset;
+    return visit_snapshot(reader, header, body, error);
+}
+
+/* Take the first checkpoint of these that can be read: a damaged one is rot in a finished file,
+ * and the segments since the older one are kept for just that case. */
+static int find_checkpoint(struct reader *reader, const uint64_t *lsns, size_t count, bool whole,
+                           struct error *error)
+{
+    struct snapshot snapshot;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t lsn = lsns[whole ? i : count - 1 - i];
+        if (checkpoint_read(reader->dir, lsn, &snapshot, error) == 0) {
+            int rc = begin_at_checkpoint(reader, &snapshot.header, snapshot.body, error);
+            free(snapshot.body);
+            return rc;
+        }
+        if (reader->end->damaged_checkpoint == 0)
+            reader->end->damaged_checkpoint = lsn;
+    }
+    return 0;
+}
+
+static void note_batch(struct log_end *end, const struct frame *frame)
+{
+    /* The writer syncs one batch before it begins the next. */
+    if (frame->lsn == frame->durable_lsn + 1) {
+        end->batch_segment = end->segment;
+        end->batch_offset = end->offset;
+    }
+    end->batch_end = end->offset + frame->bytes;
+}
+
+/* Visit the records of the segment at hand that continue the chain. */
+static int walk(struct reader *reader, struct error *error)
+{
+    struct log_end *end = reader->end;
+    struct frame frame;
+    while (frame_read(reader->bytes + end->offset, reader->header.bytes - end->offset,
+                      end->chain.seed, &frame) &&
+           chain_follows(&end->chain, &frame)) {
+        struct log_place place = {end->segment, end->offset};
+        note_own(end, &frame);
+        note_batch(end, &frame);
+        end->records++;
+        int rc = reader->visit(reader->arg, &place, &frame, error);
+        if (rc != 0)
+            return rc;
+        chain_advance(&end->chain, &frame);
+        end->offset += frame.bytes;
+    }
+    end->dirty_end = reader->header.bytes;
+    while (end->dirty_end > end->offset && reader->bytes[end->dirty_end - 1] == 0)
+        end->dirty_end--;
+    return 0;
+}
+
+static int load_segment(struct reader *reader, uint64_t number, struct error *error)
+{
+    free(reader->bytes);
+    reader->bytes = NULL;
+    if (file_read(reader->dir, FILE_SEGMENT, number, &reader->bytes, &reader->header, error) != 0)
+        return corrupt_hint(error);
+    return check_identity(reader, FILE_SEGMENT, number, &reader->header, error);
+}
+
+/* Find, from offset on in the segment at hand, a record that proves the next one of the chain
+ * to have been on disk. Returns its offset, or 0. */
+static uint64_t find_proof(const struct reader *reader, uint64_t offset, struct frame *proof)
+{
+    uint64_t missing = reader->end->chain.lsn + 1;
+    for (; offset + FRAME_HEADER_BYTES <= reader->header.bytes; offset += 8) {
+        const uint8_t *at = reader->bytes + offset;
+        size_t room = reader->header.bytes - offset;
+        if (frame_peek(at, room, proof) && proof->lsn > missing && proof->durable_lsn >= missing &&
+            frame_read(at, room, reader->end->chain.seed, proof))
+            return offset;
+    }
+    return 0;
+}
+
+/* Reading has stopped at end->segment, end->offset, with something behind it. */
+static int judge_tail(struct reader *reader, struct error *error)
+{
+    struct log_end *end = reader->end;
+    char name[FILE_NAME_BYTES], proof_name[FILE_NAME_BYTES];
+    struct frame proof;
+    uint64_t offset = end->offset;
+    file_name(FILE_SEGMENT, end->segment, name);
+    for (uint64_t number = end->segment; number <= end->newest_segment; number++) {
+        if (number != end->segment && load_segment(reader, number, error) != 0)
+            return -1;
+        offset = find_proof(reader, offset, &proof);
+        if (offset != 0) {
+            file_name(FILE_SEGMENT, number, proof_name);
+            fail(error,
+                 "%s/%s is corrupt at offset %" PRIu64 ": the record with lsn %" PRIu64
+                 " was acknowledged and is damaged or missing (record %" PRIu64
+                 " at offset %" PRIu64 " of %s vouches for it)",
+                 reader->dir->path, name, end->offset, end->chain.lsn + 1, proof.lsn, offset,
+                 proof_name);
+            return corrupt_hint(error);
+        }
+        offset = HEADER_BYTES;
+    }
+    end->torn = true;
+    end->clean = false;
+    return 0;
+}
+
+/* Segments from here on have to be there without a gap. */
+static int check_dense(const struct reader *reader, uint64_t first, const uint64_t *numbers,
+                       size_t count, struct error *error)
+{
+    uint64_t expected = first;
+    for (size_t i = 0; i < count; i++) {
+        if (numbers[i] == expected)
+            expected++;
+    }
+    if (count > 0 && expected == numbers[count - 1] + 1 && expected > first)
+        return 0;
+    char name[FILE_NAME_BYTES];
+    file_name(FILE_SEGMENT, expected, name);
+    fail(error, "%s/%s is missing: the log cannot be read past lsn %" PRIu64, reader->dir->path,
+         name, reader->end->chain.lsn);
+    return corrupt_hint(error);
+}
+
+static int read_segments(struct reader *reader, struct error *error)
+{
+    struct log_end *end = reader->end;
+    for (;;) {
+        if (load_segment(reader, end->segment, error) != 0)
+            return -1;
+        end->segment_bytes = reader->header.bytes;
+        if (end->offset > end->segment_bytes)
+            return fail(error, "%s: the checkpoint's place is outside of its segment",
+                        reader->dir->path);
+        int rc = walk(reader, error);
+        if (rc != 0)
+            return rc;
+        if (end->dirty_end > end->offset)
+            return judge_tail(reader, error);
+        if (end->segment == end->newest_segment)
+            return 0;
+        end->segment++;
+        end->offset = HEADER_BYTES;
+    }
+}
+
+/* No log, or one whose first segment is still being made. */
+static bool nothing_here(size_t segments, size_t checkpoints)
+{
+    return segments == 0 && checkpoints == 0;
+}
+
+int log_read(const struct log_dir *dir, const char *tm, bool whole, struct log_end *end,
+             log_visit_fn *visit, void *arg, struct error *error)
+{
+    struct reader reader = {.dir = dir, .tm = tm, .end = end, .visit = visit, .arg = arg};
+    uint64_t *segments = NULL, *checkpoints = NULL;
+    size_t segment_count, checkpoint_count;
+    int rc = -1;
+    memset(end, 0, sizeof *end);
+    if (file_list(dir, FILE_SEGMENT, &segments, &segment_count, error) != 0 ||
+        file_list(dir, FILE_CHECKPOINT, &checkpoints, &checkpoint_count, error) != 0)
+        goto free_lists;
+    if (nothing_here(segment_count, checkpoint_count)) {
+        rc = 0;
+        goto free_lists;
+    }
+    if (!whole || segment_count == 0 || segments[0] != 1)
+        rc = find_checkpoint(&reader, checkpoints, checkpoint_count, whole, error);
+    else
+        rc = 0; /* the log is here from its first record on */
+    if (rc != 0)
+        goto free_lists;
+    if (end->checkpoint == 0) {
+        /* Complete since the beginning, or not readable at all. */
+        end->segment = 1;
+        end->offset = HEADER_BYTES;
+    }
+    end->checkpoint_segment = end->segment;
+    end->checkpoint_offset = end->offset;
+    rc = check_dense(&reader, end->segment, segments, segment_count, error);
+    if (rc != 0)
+        goto free_lists;
+    end->newest_segment = segments[segment_count - 1];
+    rc = read_segments(&reader, error);
+
+free_lists:
+    free(reader.bytes);
+    free(checkpoints);
+    free(segments);
+    return rc;
+}
+
+static int pass_over(void *arg, const struct log_place *place, const struct frame *frame,
+                     struct error *error)
+{
+    (void)arg;
+    (void)place;
+    (void)frame;
+    (void)error;
+    return 0;
+}
+
+int log_survey(const struct log_dir *dir, bool whole, struct log_end *end, struct error *error)
+{
+    for (int tries = 1;; tries++) {
+        int rc = log_read(dir, NULL, whole, end, pass_over, NULL, error);
+        if ((rc == 0 && !end->torn) || tries == SURVEY_TRIES || !log_dir_in_use(dir))
+            return rc;
+        usleep(SURVEY_PAUSE_US);
+    }
+}

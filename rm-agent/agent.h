@@ -1,0 +1,103 @@
+/*
+ * rm-agent/agent.h - what the parts of the agent share: one loop, one database.
+ *
+ * Everything here belongs to the loop's thread. participant.c decides about branches; the
+ * parts carry its actions out and give it PostgreSQL's answers through agent_event():
+ *
+ *     control.c    the one connection that starts the agent, sees and ends backends
+ *     tms.c        the coordinators: registration, their secrets, their results
+ *     positions.c  the beat and the log position that the database remembers
+ *     sessions.c   SQL in a branch: exec, PREPARE TRANSACTION
+ *     finish.c     the pool: COMMIT PREPARED, ROLLBACK PREPARED
+ *     indoubt.c    what is prepared here, and the evidence
+ */
+#ifndef ASSENT_RM_AGENT_AGENT_H
+#define ASSENT_RM_AGENT_AGENT_H
+
+#include "common/net.h"
+#include "common/wire.h"
+#include "core/participant.h"
+#include "rm-agent/pg.h"
+
+enum {
+    CONNINFO_BYTES = 1024,
+    EXEC_ROLES_MAX = 16,
+    AGENT_BRANCHES_MAX = 16384, /* remembered at once */
+    ROLE_NAME_BYTES = 64,       /* PostgreSQL's own limit */
+    QUOTED_BYTES = 2 * GID_BYTES + 4,
+};
+
+/* SQL: a backend_start as the agent compares it. */
+#define START_US(column) "(extract(epoch FROM " column ") * 1000000)::bigint"
+
+struct exec_role {
+    char name[ROLE_BYTES]; /* of the section [exec NAME] */
+    char conninfo[CONNINFO_BYTES];
+};
+
+struct agent_options {
+    char rm[RM_NAME_BYTES];
+    char listen[URL_BYTES];
+    char conninfo[CONNINFO_BYTES];
+    uint32_t pool_size;
+    uint32_t max_sessions;
+    uint32_t socket_mode;
+    char socket_group[ROLE_NAME_BYTES];
+    uint32_t role_count;
+    struct exec_role roles[EXEC_ROLES_MAX];
+};
+
+/* What database this is, as found when the control connection was made. */
+struct identity {
+    uint64_t system_identifier;
+    uint32_t timeline;
+    char database[64];
+    char server_version[32];
+    char login[ROLE_NAME_BYTES];
+};
+
+struct control;
+struct tms;
+struct sessions;
+struct pool;
+
+struct agent {
+    const struct agent_options *options;
+    struct loop *loop;
+    struct pg_set *set;
+    struct net_server *server;
+    struct control *control;
+    struct tms *tms;
+    struct sessions *sessions;
+    struct pool *pool;
+    struct participant *participant; /* NULL until the incarnation is known */
+    uint64_t incarnation;            /* of this start, durable in the database; 0: not yet */
+    struct identity identity;
+    struct agent_health health;
+    uint64_t health_ms; /* when to ask for it again */
+    bool draining;
+    bool over; /* the loop is to end */
+    int exit_status;
+};
+
+/* Runs until SIGTERM or until it must not go on; returns the exit status. */
+int agent_run(const struct agent_options *options);
+
+/* ---- for the parts ---- */
+
+/* The control connection is ready for the first time: serve. */
+void agent_serve(struct agent *agent);
+/* It must not go on: say why and end. */
+void agent_stop(struct agent *agent, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* One event of a branch, and all that follows from it. now_ms is filled in. */
+void agent_event(struct agent *agent, struct participant_event event);
+/* The same, for an answer: message and sqlstate may be NULL. */
+void agent_tell(struct agent *agent, const struct branch_id *branch,
+                enum participant_event_type type, const char *sqlstate, const char *message);
+/* For `status`: what went wrong last. */
+void agent_note(struct agent *agent, const char *message);
+
+void reply_failure(struct net_request *request, const struct failure *failure);
+void reply_object(struct net_request *request, cJSON *object);
+
+#endif

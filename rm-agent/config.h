@@ -1,0 +1,15 @@
+/*
+ * rm-agent/config.h - the agent's configuration file.
+ */
+#ifndef ASSENT_RM_AGENT_CONFIG_H
+#define ASSENT_RM_AGENT_CONFIG_H
+
+#include "rm-agent/agent.h"
+
+/* Returns 0, or -1 with *error naming file, line and key. */
+int config_read(const char *path, struct agent_options *out, struct error *error);
+
+/* The user that a conninfo logs in as. */
+int conninfo_user(const char *conninfo, char out[ROLE_NAME_BYTES], struct error *error);
+
+#endif

@@ -1,0 +1,494 @@
+/*
+ * rm-agent/control.c - the one connection that starts the agent, sees and ends backends.
+ *
+ * At its start an agent enters itself, raises its incarnation durably, and ends every
+ * backend that its predecessor had entered. Only then nothing of the predecessor can still
+ * prepare a branch, and what is prepared can be looked at. At each reconnection it makes
+ * sure that it is still the newest agent, that its own last connection is gone, and that
+ * the database is the one it knew.
+ */
+#include "rm-agent/control.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/logger.h"
+#include "rm-agent/sessions.h"
+#include "rm-agent/tms.h"
+
+enum { VALUES_MAX = 8, NUMBER_BYTES = 24 };
+
+struct question {
+    struct question *next;
+    control_done_fn *done;
+    void *arg;
+    const char *sql;
+    int count;
+    const char *values[VALUES_MAX];
+    char text[]; /* the values */
+};
+
+struct control {
+    struct agent *agent;
+    struct pg *pg;
+    bool ready; /* the greeting is over */
+    bool asking;
+    struct backend previous; /* our last connection; pid 0: none */
+    struct question *first, **last;
+    bool complained; /* once for each time the database cannot be reached */
+};
+
+/* ---- questions ---- */
+
+static void answered(void *arg, const struct pg_reply *replies, int count);
+
+static void ask_next(struct control *control)
+{
+    const struct question *question = control->first;
+    if (question == NULL || control->asking || !control->ready || !pg_idle(control->pg))
+        return;
+    struct pg_statement statement = {question->sql, question->count, question->values};
+    control->asking = true;
+    pg_run(control->pg, &statement, 1, answered, control);
+}
+
+static void answered(void *arg, const struct pg_reply *replies, int count)
+{
+    struct control *control = arg;
+    (void)count;
+    control->asking = false;
+    if (!replies->alive)
+        return; /* it is asked again when we are connected again */
+    struct question *question = control->first;
+    control->first = question->next;
+    if (control->first == NULL)
+        control->last = &control->first;
+    if (replies->sqlstate[0] != '\0') {
+        log_warning("control connection: %s: %s", replies->sqlstate, replies->message);
+        agent_note(control->agent, replies->message);
+    }
+    if (question->done != NULL)
+        question->done(question->arg, replies);
+    free(question);
+    ask_next(control);
+}
+
+void control_ask(struct agent *agent, control_done_fn *done, void *arg, const char *sql, int count,
+                 ...)
+{
+    struct control *control = agent->control;
+    assert(count <= VALUES_MAX);
+    va_list values;
+    size_t bytes = 0;
+    va_start(values, count);
+    for (int i = 0; i < count; i++)
+        bytes += strlen(va_arg(values, const char *)) + 1;
+    va_end(values);
+
+    struct question *question = calloc(1, sizeof *question + bytes);
+    if (question == NULL)
+        abort();
+    question->done = done;
+    question->arg = arg;
+    question->sql = sql;
+    question->count = count;
+    char *at = question->text;
+    va_start(values, count);
+    for (int i = 0; i < count; i++) {
+        const char *value = va_arg(values, const char *);
+        size_t length = strlen(value) + 1;
+        question->values[i] = memcpy(at, value, length);
+        at += length;
+    }
+    va_end(values);
+    *control->last = question;
+    control->last = &question->next;
+    ask_next(control);
+}
+
+/* ---- backends ---- */
+
+struct ending {
+    struct agent *agent;
+    struct backend backend;
+    control_gone_fn *gone;
+    void *arg;
+};
+
+static void end_once_more(struct ending *ending);
+
+static void ended(void *arg, const struct pg_reply *reply)
+{
+    struct ending *ending = arg;
+    if (strcmp(pg_value(reply, 0, 0), "0") != 0) {
+        /* It has not gone yet, or we may not end it: never guess that it has. */
+        end_once_more(ending);
+        return;
+    }
+    struct ending over = *ending;
+    free(ending);
+    control_leave(over.agent, over.backend);
+    over.gone(over.arg);
+}
+
+static void end_once_more(struct ending *ending)
+{
+    char pid[NUMBER_BYTES], start[NUMBER_BYTES];
+    snprintf(pid, sizeof pid, "%d", ending->backend.pid);
+    snprintf(start, sizeof start, "%" PRId64, ending->backend.start_us);
+    control_ask(ending->agent, ended, ending,
+                "SELECT count(pg_terminate_backend(pid, 100)) FROM pg_stat_activity"
+                " WHERE pid = $1::int AND " START_US("backend_start") " = $2::bigint",
+                2, pid, start);
+}
+
+void control_end_backend(struct agent *agent, struct backend backend, control_gone_fn *gone,
+                         void *arg)
+{
+    if (backend.pid == 0) {
+        gone(arg);
+        return;
+    }
+    struct ending *ending = malloc(sizeof *ending);
+    if (ending == NULL)
+        abort();
+    *ending = (struct ending){agent, backend, gone, arg};
+    end_once_more(ending);
+}
+
+struct entry {
+    control_entered_fn *done;
+    void *arg;
+};
+
+static void entered(void *arg, const struct pg_reply *reply)
+{
+    struct entry entry = *(struct entry *)arg;
+    free(arg);
+    entry.done(entry.arg, strcmp(pg_value(reply, 0, 0), "t") == 0);
+}
+
+void control_enter(struct agent *agent, struct backend backend, control_entered_fn *done, void *arg)
+{
+    char pid[NUMBER_BYTES], start[NUMBER_BYTES];
+    snprintf(pid, sizeof pid, "%d", backend.pid);
+    snprintf(start, sizeof start, "%" PRId64, backend.start_us);
+    struct entry *entry = malloc(sizeof *entry);
+    if (entry == NULL)
+        abort();
+    *entry = (struct entry){done, arg};
+    control_ask(agent, entered, entry,
+                "WITH entered AS (INSERT INTO assent.session (pid, backend_start)"
+                " SELECT pid, backend_start FROM pg_stat_activity"
+                " WHERE pid = $1::int AND " START_US(
+                    "backend_start") " = $2::bigint RETURNING 1)"
+                                     " SELECT EXISTS (SELECT FROM entered)",
+                2, pid, start);
+}
+
+void control_leave(struct agent *agent, struct backend backend)
+{
+    if (backend.pid == 0)
+        return;
+    char pid[NUMBER_BYTES], start[NUMBER_BYTES];
+    snprintf(pid, sizeof pid, "%d", backend.pid);
+    snprintf(start, sizeof start, "%" PRId64, backend.start_us);
+    control_ask(agent, NULL, NULL,
+                "DELETE FROM assent.session WHERE gid IS NULL AND pid = $1::int AND " START_US(
+                    "backend_start") " = $2::bigint",
+                2, pid, start);
+}
+
+/* ---- the greeting: what happens at each connection before anything is asked ---- */
+
+static void greet(struct control *control, pg_done_fn *done, const char *sql, const char *a,
+                  const char *b)
+{
+    const char *const values[] = {a, b};
+    struct pg_statement statement = {sql, a == NULL ? 0 : b == NULL ? 1 : 2, values};
+    pg_run(control->pg, &statement, 1, done, control);
+}
+
+/* A step that PostgreSQL refused. At the start somebody has to put it right; later we try
+ * again, since it had been right before. */
+static bool refused(struct control *control, const struct pg_reply *reply, const char *what,
+                    const char *hint)
+{
+    struct agent *agent = control->agent;
+    if (!reply->alive)
+        return true; /* down() follows */
+    if (reply->sqlstate[0] == '\0')
+        return false;
+    if (agent->participant == NULL)
+        agent_stop(agent, "%s: %s: %s%s%s", what, reply->sqlstate, reply->message,
+                   hint[0] == '\0' ? "" : "; hint: ", hint);
+    else
+        pg_drop(control->pg, reply->message);
+    return true;
+}
+
+static void greeted(struct control *control)
+{
+    struct agent *agent = control->agent;
+    struct backend previous = control->previous;
+    control->ready = true;
+    control->complained = false;
+    control->previous = pg_backend(control->pg);
+    if (agent->participant == NULL) {
+        agent_serve(agent);
+    } else {
+        control_leave(agent, previous);
+        log_notice("connected to database %s again", agent->identity.database);
+    }
+    ask_next(control);
+}
+
+static void took_gids(void *arg, const struct pg_reply *replies, int count)
+{
+    struct control *control = arg;
+    (void)count;
+    if (refused(control, replies, "read assent.session", ""))
+        return;
+    for (int i = 0; i < pg_rows(replies); i++)
+        sessions_remember_used(control->agent, pg_value(replies, i, 0));
+    greeted(control);
+}
+
+static void took_beats(void *arg, const struct pg_reply *replies, int count)
+{
+    struct control *control = arg;
+    (void)count;
+    if (refused(control, replies, "read the beats", ""))
+        return;
+    for (int i = 0; i < pg_rows(replies); i++)
+        if (strtoull(pg_value(replies, i, 1), NULL, 10) <
+            tms_flushed_beat(control->agent, pg_value(replies, i, 0))) {
+            agent_stop(control->agent,
+                       "database %s has lost durable data: beat %s of %s is older than what "
+                       "it had confirmed; the coordinators judge it when I start again",
+                       control->agent->identity.database, pg_value(replies, i, 1),
+                       pg_value(replies, i, 0));
+            return;
+        }
+    greeted(control);
+}
+
+static void cleaned(void *arg, const struct pg_reply *replies, int count)
+{
+    struct control *control = arg;
+    (void)count;
+    if (refused(control, replies, "clean assent.session", ""))
+        return;
+    if (control->agent->participant == NULL)
+        greet(control, took_gids, "SELECT gid FROM assent.session WHERE gid IS NOT NULL", NULL,
+              NULL);
+    else
+        greet(control, took_beats, "SELECT name, assent.last('beat', name) FROM assent.tm", NULL,
+              NULL);
+}
+
+static void evict(struct control *control);
+
+static void evicted(void *arg, const struct pg_reply *replies, int count)
+{
+    struct control *control = arg;
+    (void)count;
+    if (refused(control, replies, "end the connections of my predecessor",
+                "the agent's role must be a member of the roles of its [exec ROLE] sections, or "
+                "of pg_signal_backend and pg_read_all_stats"))
+        return;
+    if (strcmp(pg_value(replies, 0, 0), "0") != 0) {
+        evict(control);
+        return;
+    }
+    if (control->agent->participant == NULL)
+        greet(control, cleaned,
+              "DELETE FROM assent.session s WHERE gid IS NULL AND NOT EXISTS (SELECT"
+              " FROM pg_stat_activity a WHERE a.pid = s.pid AND a.backend_start = s.backend_start)",
+              NULL, NULL);
+    else
+        cleaned(control, replies, count);
+}
+
+/* The first time all that were entered before us; later only our own last connection, which
+ * may still be waiting to set a sequence. */
+static void evict(struct control *control)
+{
+    if (control->agent->participant == NULL) {
+        greet(control, evicted,
+              "SELECT count(pg_terminate_backend(a.pid, 100)) FROM pg_stat_activity a"
+              " WHERE a.pid <> pg_backend_pid() AND EXISTS (SELECT FROM assent.session s"
+              " WHERE s.pid = a.pid AND s.backend_start = a.backend_start)",
+              NULL, NULL);
+        return;
+    }
+    char pid[NUMBER_BYTES], start[NUMBER_BYTES];
+    snprintf(pid, sizeof pid, "%d", control->previous.pid);
+    snprintf(start, sizeof start, "%" PRId64, control->previous.start_us);
+    greet(control, evicted,
+          "SELECT count(pg_terminate_backend(pid, 100)) FROM pg_stat_activity"
+          " WHERE pid = $1::int AND " START_US("backend_start") " = $2::bigint",
+          pid, start);
+}
+
+static void took_incarnation(void *arg, const struct pg_reply *replies, int count)
+{
+    struct control *control = arg;
+    struct agent *agent = control->agent;
+    (void)count;
+    if (refused(control, replies, "raise the agent's incarnation", ""))
+        return;
+    uint64_t stored = strtoull(pg_value(replies, 0, 0), NULL, 10);
+    if (agent->participant == NULL) {
+        if (pg_rows(replies) != 1) {
+            agent_stop(agent,
+                       "the schema in database %s belongs to another resource manager than %s",
+                       agent->identity.database, agent->options->rm);
+            return;
+        }
+        agent->incarnation = stored;
+    } else if (stored != agent->incarnation) {
+        agent_stop(agent,
+                   "another agent serves database %s: incarnation %" PRIu64 ", mine is %" PRIu64,
+                   agent->identity.database, stored, agent->incarnation);
+        return;
+    }
+    evict(control);
+}
+
+static void took_own_entry(void *arg, const struct pg_reply *replies, int count)
+{
+    struct control *control = arg;
+    (void)count;
+    if (refused(control, replies, "enter my connection in assent.session", ""))
+        return;
+    if (control->agent->participant == NULL)
+        greet(control, took_incarnation,
+              "UPDATE assent.agent SET incarnation = incarnation + 1, rm = $1"
+              " WHERE coalesce(rm, $1) = $1 RETURNING incarnation",
+              control->agent->options->rm, NULL);
+    else
+        greet(control, took_incarnation, "SELECT incarnation FROM assent.agent", NULL, NULL);
+}
+
+static void took_version(void *arg, const struct pg_reply *replies, int count)
+{
+    struct control *control = arg;
+    (void)count;
+    if (refused(control, replies, "read assent.version",
+                "a DBA runs once: assent-agent -c FILE --install-schema --conninfo ADMIN"))
+        return;
+    int version = atoi(pg_value(replies, 0, 0));
+    if (version != SCHEMA_VERSION) {
+        agent_stop(control->agent, "schema assent is of version %d, I need %d", version,
+                   SCHEMA_VERSION);
+        return;
+    }
+    greet(control, took_own_entry,
+          "INSERT INTO assent.session (pid, backend_start) SELECT pid, backend_start"
+          " FROM pg_stat_activity WHERE pid = pg_backend_pid()",
+          NULL, NULL);
+}
+
+/* Is it still the database that we knew? A new timeline with its beats in order is a clean
+ * switchover; anything else the coordinators have to judge, and they do at registration. */
+static bool same_database(struct agent *agent, const struct identity *found)
+{
+    const struct identity *known = &agent->identity;
+    if (agent->participant == NULL)
+        return true;
+    if (found->system_identifier != known->system_identifier ||
+        strcmp(found->database, known->database) != 0) {
+        agent_stop(agent,
+                   "this is another database cluster than before: system identifier "
+                   "%" PRIu64 " instead of %" PRIu64,
+                   found->system_identifier, known->system_identifier);
+        return false;
+    }
+    if (found->timeline != known->timeline)
+        log_notice("database %s is on timeline %u now, was on %u", known->database, found->timeline,
+                   known->timeline);
+    return true;
+}
+
+static void took_identity(void *arg, const struct pg_reply *replies, int count)
+{
+    struct control *control = arg;
+    struct agent *agent = control->agent;
+    (void)count;
+    if (refused(control, replies, "read the server's identity", ""))
+        return;
+    if (strcmp(pg_value(replies, 0, 0), "t") == 0) {
+        pg_drop(control->pg, "the server is a standby");
+        return;
+    }
+    struct identity found = {0};
+    const char *segment = pg_value(replies, 0, 2);
+    char timeline[9] = "";
+    text_copy(timeline, sizeof timeline, segment, strlen(segment));
+    found.system_identifier = strtoull(pg_value(replies, 0, 1), NULL, 10);
+    found.timeline = (uint32_t)strtoul(timeline, NULL, 16);
+    text_copy(found.database, sizeof found.database, pg_value(replies, 0, 3),
+              strlen(pg_value(replies, 0, 3)));
+    text_copy(found.login, sizeof found.login, pg_value(replies, 0, 4),
+              strlen(pg_value(replies, 0, 4)));
+    pg_server_version(control->pg, found.server_version, sizeof found.server_version);
+    if (!same_database(agent, &found))
+        return;
+    agent->identity = found;
+    agent->health.slots_max = (uint32_t)strtoul(pg_value(replies, 0, 5), NULL, 10);
+    if (agent->health.slots_max == 0)
+        log_warning("max_prepared_transactions is 0: every branch will be refused");
+    greet(control, took_version, "SELECT max(version) FROM assent.version", NULL, NULL);
+}
+
+static void up(void *arg)
+{
+    struct control *control = arg;
+    greet(control, took_identity,
+          "SELECT pg_is_in_recovery(), (SELECT system_identifier FROM pg_control_system()),"
+          " CASE WHEN pg_is_in_recovery() THEN '' ELSE pg_walfile_name(pg_current_wal_lsn()) END,"
+          " current_database(), session_user, current_setting('max_prepared_transactions')",
+          NULL, NULL);
+}
+
+static void down(void *arg, const char *why)
+{
+    struct control *control = arg;
+    control->ready = false;
+    agent_note(control->agent, why);
+    if (!control->complained)
+        log_warning("no connection to the database, trying again: %s", why);
+    control->complained = true;
+}
+
+int control_open(struct agent *agent, struct error *error)
+{
+    struct control *control = calloc(1, sizeof *control);
+    if (control == NULL)
+        return fail_errno(error, "make room for the control connection");
+    control->agent = agent;
+    control->last = &control->first;
+    agent->control = control;
+    struct pg_options options = {
+        .conninfo = agent->options->conninfo,
+        .settings = "-c synchronous_commit=on -c lock_timeout=10s -c statement_timeout=0"
+                    " -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0"
+                    " -c search_path=pg_catalog -c default_transaction_isolation=read\\ committed"
+                    " -c default_transaction_read_only=off -c datestyle=ISO",
+        .retry = true,
+        .up = up,
+        .down = down,
+        .arg = control,
+    };
+    return pg_open(&control->pg, agent->set, &options, error);
+}
+
+bool control_ready(const struct agent *agent)
+{
+    return agent->control->ready;
+}

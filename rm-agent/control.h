@@ -1,0 +1,35 @@
+/*
+ * rm-agent/control.h - the one connection that starts the agent, sees and ends backends.
+ *
+ * What it is asked is kept until it has been answered, over any number of reconnections, so
+ * every statement here must be harmless when it runs twice.
+ */
+#ifndef ASSENT_RM_AGENT_CONTROL_H
+#define ASSENT_RM_AGENT_CONTROL_H
+
+#include "rm-agent/agent.h"
+
+enum { SCHEMA_VERSION = 1 };
+
+/* reply->sqlstate is "" unless PostgreSQL refused the statement. */
+typedef void control_done_fn(void *arg, const struct pg_reply *reply);
+typedef void control_gone_fn(void *arg);
+
+int control_open(struct agent *agent, struct error *error);
+bool control_ready(const struct agent *agent);
+
+/* One statement with count texts; done may be NULL. The sql must be a literal. */
+void control_ask(struct agent *agent, control_done_fn *done, void *arg, const char *sql, int count,
+                 ...);
+/* Terminate a backend and call back once it is gone; a pid of 0 is gone already. */
+void control_end_backend(struct agent *agent, struct backend backend, control_gone_fn *gone,
+                         void *arg);
+/* Enter a connection in assent.session before its first use; done is given false when the
+ * control connection cannot see that backend: another server, or no right to. */
+typedef void control_entered_fn(void *arg, bool entered);
+void control_enter(struct agent *agent, struct backend backend, control_entered_fn *done,
+                   void *arg);
+/* A connection of ours is over, and nothing of it is left to be ended. */
+void control_leave(struct agent *agent, struct backend backend);
+
+#endif

@@ -1,0 +1,15 @@
+/*
+ * rm-agent/finish.h - the pool: COMMIT PREPARED and ROLLBACK PREPARED.
+ */
+#ifndef ASSENT_RM_AGENT_FINISH_H
+#define ASSENT_RM_AGENT_FINISH_H
+
+#include "rm-agent/agent.h"
+
+int finish_create(struct agent *agent, struct error *error);
+/* PA_COMMIT or PA_ROLLBACK: the answer is an event of the branch. */
+void finish_branch(struct agent *agent, const struct participant_action *action);
+/* Commands that are waiting or under way. */
+uint32_t finish_busy(const struct agent *agent);
+
+#endif

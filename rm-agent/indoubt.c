@@ -1,0 +1,322 @@
+/*
+ * rm-agent/indoubt.c - what is prepared here, and the evidence of what became of the rest.
+ *
+ * gids are unique in the cluster, but a branch can only be finished in its own database:
+ * everything looks at this database alone. A gid is a name that may be used again; the xid
+ * is the prepared transaction itself, and for one that was prepared pg_xact_status() proves
+ * what became of it.
+ */
+#include "rm-agent/indoubt.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "rm-agent/control.h"
+#include "rm-agent/positions.h"
+#include "rm-agent/sessions.h"
+#include "rm-agent/verdict.h"
+
+enum { NUMBER_BYTES = 24 };
+
+uint64_t xid_widen(uint32_t xid, uint64_t near)
+{
+    /* PostgreSQL keeps all living xids within 2^31 of each other. The xid may be a little
+     * ahead of a snapshot that was taken just before it was assigned. */
+    int32_t distance = (int32_t)(xid - (uint32_t)near);
+    return (uint64_t)((int64_t)near + distance);
+}
+
+static uint64_t xid_of(const struct pg_reply *reply, int row, int xid_column, int near_column)
+{
+    return xid_widen((uint32_t)strtoul(pg_value(reply, row, xid_column), NULL, 10),
+                     strtoull(pg_value(reply, row, near_column), NULL, 10));
+}
+
+/* ---- looking for one branch ---- */
+
+struct look {
+    struct agent *agent;
+    struct branch_id branch;
+    uint64_t xid; /* whose status is asked if the gid is not there */
+    bool flush;
+    bool late;
+    struct participant_event event; /* the answer so far; its texts are below */
+    char sqlstate[SQLSTATE_BYTES];
+    char message[REASON_BYTES];
+};
+
+static struct look *look_begin(struct agent *agent, const struct participant_action *action)
+{
+    struct look *look = calloc(1, sizeof *look);
+    if (look == NULL)
+        abort();
+    look->agent = agent;
+    look->branch = action->branch;
+    look->xid = action->xid;
+    look->flush = action->flush;
+    look->late = action->late;
+    look->event.branch = action->branch;
+    return look;
+}
+
+static void look_end(struct look *look)
+{
+    look->event.sqlstate = look->sqlstate;
+    look->event.message = look->message[0] == '\0' ? NULL : look->message;
+    agent_event(look->agent, look->event);
+    free(look);
+}
+
+static void look_failed(struct look *look, const char *message)
+{
+    look->event.type = PE_RETRY;
+    text_copy(look->message, sizeof look->message, message, strlen(message));
+    look_end(look);
+}
+
+static void flushed(void *arg, uint64_t beat)
+{
+    struct look *look = arg;
+    if (beat == 0) {
+        look_failed(look, look->agent->health.last_error);
+        return;
+    }
+    look->event.beat = beat;
+    look_end(look);
+}
+
+/* What was only seen may not have reached a standby: what is said of it must be on disk. */
+static void look_answer(struct look *look)
+{
+    struct tm_link *tm = tms_find(look->agent, look->branch.gtrid.tm);
+    if (!look->flush || tm == NULL)
+        look_end(look);
+    else
+        positions_raise(look->agent, tm, 0, true, flushed, look);
+}
+
+static void took_status(void *arg, const struct pg_reply *reply)
+{
+    struct look *look = arg;
+    look->event.status = xid_status_of(pg_value(reply, 0, 0), reply->sqlstate);
+    look_answer(look);
+}
+
+static void seen(struct look *look, const struct pg_reply *reply)
+{
+    const char *owner = pg_value(reply, 0, 2);
+    bool used_exec = strcmp(pg_value(reply, 0, 5), "t") == 0;
+    look->event.type = PE_SEEN;
+    look->event.xid = xid_of(reply, 0, 0, 1);
+    look->event.actable = strcmp(pg_value(reply, 0, 4), "t") == 0;
+    if (look->late && used_exec) {
+        look->event.type = PE_ABSENT;
+        snprintf(look->message, sizeof look->message,
+                 "branch_lost: SQL was run through an earlier start of the agent, and its work "
+                 "is lost");
+    } else if (!look->event.actable && owner[0] == '\0') {
+        strcpy(look->sqlstate, "42704");
+        snprintf(look->message, sizeof look->message,
+                 "the owner of the prepared transaction was dropped; only a superuser can "
+                 "finish it");
+    } else if (!look->event.actable) {
+        strcpy(look->sqlstate, "42501");
+        snprintf(look->message, sizeof look->message,
+                 "the agent could not finish it: GRANT \"%s\" TO \"%s\"", owner,
+                 look->agent->identity.login);
+    }
+}
+
+static void looked(void *arg, const struct pg_reply *reply)
+{
+    struct look *look = arg;
+    if (reply->sqlstate[0] != '\0' || strcmp(pg_value(reply, 0, 3), "t") == 0) {
+        look_failed(look, reply->sqlstate[0] != '\0' ? reply->message : "the server is a standby");
+        return;
+    }
+    if (pg_value(reply, 0, 0)[0] != '\0') {
+        seen(look, reply);
+        look_answer(look);
+        return;
+    }
+    look->event.type = PE_ABSENT;
+    if (look->late && strcmp(pg_value(reply, 0, 5), "t") == 0)
+        snprintf(look->message, sizeof look->message,
+                 "branch_lost: its session ended with an earlier start of the agent");
+    if (look->xid == 0) {
+        look_answer(look);
+        return;
+    }
+    char xid[NUMBER_BYTES];
+    snprintf(xid, sizeof xid, "%" PRIu64, look->xid);
+    control_ask(look->agent, took_status, look, "SELECT pg_xact_status($1::xid8)", 1, xid);
+}
+
+void indoubt_look(struct agent *agent, const struct participant_action *action)
+{
+    char gid[GID_BYTES];
+    gid_format(&action->branch, gid);
+    control_ask(agent, looked, look_begin(agent, action),
+                "SELECT p.transaction, pg_snapshot_xmax(pg_current_snapshot()), p.owner,"
+                " pg_is_in_recovery(),"
+                " (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)"
+                " OR coalesce(pg_has_role(p.owner, 'MEMBER'), false),"
+                " EXISTS (SELECT FROM assent.session s WHERE s.gid = $1)"
+                " FROM (SELECT) one LEFT JOIN pg_prepared_xacts p"
+                " ON p.gid = $1 AND p.database = current_database()",
+                1, gid);
+}
+
+static void looked_for_marker(void *arg, const struct pg_reply *reply)
+{
+    struct look *look = arg;
+    if (reply->sqlstate[0] != '\0') {
+        look_failed(look, reply->message);
+        return;
+    }
+    look->event.type = strcmp(pg_value(reply, 0, 0), "t") == 0 ? PE_FINISHED : PE_ABSENT;
+    look->flush = true;
+    look_answer(look);
+}
+
+void indoubt_look_marker(struct agent *agent, const struct participant_action *action)
+{
+    char gtrid[GTRID_BYTES];
+    gtrid_format(&action->branch.gtrid, gtrid);
+    control_ask(agent, looked_for_marker, look_begin(agent, action),
+                "SELECT EXISTS (SELECT FROM assent.marker WHERE gtrid = $1)", 1, gtrid);
+}
+
+/* ---- the scan ---- */
+
+struct scan {
+    struct agent *agent;
+    char tm[TM_NAME_BYTES];
+    uint64_t number;
+};
+
+static void post(const struct scan *scan, enum result_type type, const struct branch_id *branch,
+                 uint64_t xid)
+{
+    struct result result = {.type = type, .number = scan->number, .xid = xid};
+    if (branch != NULL)
+        result.branch = *branch;
+    else
+        memcpy(result.branch.rm, scan->agent->options->rm, sizeof result.branch.rm);
+    tms_post(scan->agent, scan->tm, &result);
+}
+
+static void scanned(void *arg, const struct pg_reply *reply)
+{
+    struct scan scan = *(struct scan *)arg;
+    struct agent *agent = scan.agent;
+    struct branch_id branch;
+    enum branch_state state;
+    free(arg);
+    if (reply->sqlstate[0] != '\0')
+        return;
+    for (int i = 0; i < pg_rows(reply); i++) {
+        const char *gid = pg_value(reply, i, 0);
+        if (gid_parse(gid, strlen(gid), &branch) && strcmp(branch.gtrid.tm, scan.tm) == 0 &&
+            strcmp(branch.rm, agent->options->rm) == 0)
+            post(&scan, RESULT_FOUND, &branch, xid_of(reply, i, 1, 2));
+    }
+    for (uint32_t at = participant_next(agent->participant, 0, &branch, &state); at != UINT32_MAX;
+         at = participant_next(agent->participant, at + 1, &branch, &state))
+        if (state == BRANCH_OPEN && strcmp(branch.gtrid.tm, scan.tm) == 0)
+            post(&scan, RESULT_SESSION, &branch, 0);
+    post(&scan, RESULT_SCANNED, NULL, 0);
+}
+
+void indoubt_scan(struct agent *agent, const char *tm, uint64_t number)
+{
+    struct scan *scan = calloc(1, sizeof *scan);
+    if (scan == NULL)
+        abort();
+    scan->agent = agent;
+    scan->number = number;
+    text_copy(scan->tm, sizeof scan->tm, tm, strlen(tm));
+    control_ask(agent, scanned, scan,
+                "SELECT gid, transaction, pg_snapshot_xmax(pg_current_snapshot())"
+                " FROM pg_prepared_xacts WHERE database = current_database()",
+                0);
+}
+
+/* ---- for people ---- */
+
+struct listing {
+    struct agent *agent;
+    struct net_request *request;
+};
+
+static cJSON *describe(const struct pg_reply *reply, int row)
+{
+    const char *gid = pg_value(reply, row, 0);
+    char number[NUMBER_BYTES], gtrid[GTRID_BYTES];
+    struct branch_id branch;
+    cJSON *item = cJSON_CreateObject();
+    cJSON_AddStringToObject(item, "gid", gid);
+    if (gid_parse(gid, strlen(gid), &branch)) {
+        gtrid_format(&branch.gtrid, gtrid);
+        cJSON_AddStringToObject(item, "gtrid", gtrid);
+        cJSON_AddStringToObject(item, "rm", branch.rm);
+        cJSON_AddStringToObject(item, "branch", branch.branch);
+    }
+    snprintf(number, sizeof number, "%" PRIu64, xid_of(reply, row, 1, 2));
+    cJSON_AddStringToObject(item, "xid", number);
+    cJSON_AddStringToObject(item, "owner", pg_value(reply, row, 3));
+    cJSON_AddNumberToObject(item, "age_s", strtod(pg_value(reply, row, 4), NULL));
+    return item;
+}
+
+static void listed(void *arg, const struct pg_reply *reply)
+{
+    struct listing listing = *(struct listing *)arg;
+    free(arg);
+    if (reply->sqlstate[0] != '\0') {
+        struct failure failure = {0};
+        refuse(&failure, ERR_RM_UNAVAILABLE, "%s", reply->message);
+        reply_failure(listing.request, &failure);
+        return;
+    }
+    cJSON *answer = wire_ok();
+    cJSON *prepared = cJSON_AddArrayToObject(answer, "prepared");
+    for (int i = 0; i < pg_rows(reply); i++)
+        cJSON_AddItemToArray(prepared, describe(reply, i));
+    reply_object(listing.request, answer);
+}
+
+void indoubt_list(struct agent *agent, struct net_request *request)
+{
+    struct listing *listing = malloc(sizeof *listing);
+    if (listing == NULL)
+        abort();
+    *listing = (struct listing){agent, request};
+    /* As many as one message holds. */
+    control_ask(agent, listed, listing,
+                "SELECT gid, transaction, pg_snapshot_xmax(pg_current_snapshot()), owner,"
+                " extract(epoch FROM now() - prepared)::bigint"
+                " FROM pg_prepared_xacts WHERE database = current_database()"
+                " ORDER BY prepared, gid LIMIT 2000",
+                0);
+}
+
+static void took_health(void *arg, const struct pg_reply *reply)
+{
+    struct agent *agent = arg;
+    if (reply->sqlstate[0] != '\0')
+        return;
+    agent->health.prepared = (uint32_t)strtoul(pg_value(reply, 0, 0), NULL, 10);
+    agent->health.oldest_s = (uint32_t)strtoul(pg_value(reply, 0, 1), NULL, 10);
+    agent->health.sessions = sessions_open(agent);
+}
+
+void indoubt_refresh_health(struct agent *agent)
+{
+    control_ask(agent, took_health, agent,
+                "SELECT count(*), greatest(0, coalesce(extract(epoch FROM now() -"
+                " min(prepared)), 0)::bigint) FROM pg_prepared_xacts",
+                0);
+}

@@ -1,0 +1,619 @@
+/*
+ * rm-agent/pg.c - connections to PostgreSQL that never block: moves bytes to and from libpq.
+ *
+ * A statement's result is known from its result alone. When a connection fails, whatever had
+ * not been answered is handed back as not alive, and nobody here guesses what became of it.
+ */
+#include "rm-agent/pg.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "common/logger.h"
+#include "common/ticket.h"
+
+enum { CONNECT_MS = 10 * 1000, RETRY_LEAST_MS = 100, RETRY_MOST_MS = 5 * 1000 };
+
+enum state {
+    PG_CLOSED,     /* waits for retry_ms, or for ever */
+    PG_CONNECTING, /* until connect_by_ms */
+    PG_GREETING,   /* asks which backend it got */
+    PG_UP,
+};
+
+struct job {
+    bool active;
+    bool pipelined;
+    int count;
+    int answered; /* statements whose Sync has come */
+    struct pg_reply replies[PG_STATEMENTS_MAX];
+    pg_row_fn *row;
+    pg_done_fn *done;
+    void *arg;
+};
+
+struct pg {
+    struct pg *next, **link; /* in the set */
+    struct pg_set *set;
+    struct pg_options options;
+    char *conninfo;
+    char *settings;
+    enum state state;
+    PGconn *conn;
+    int watched_fd;
+    uint32_t watched_events;
+    uint64_t connect_by_ms;
+    uint64_t retry_ms;
+    uint32_t backoff_ms;
+    struct backend backend;
+    struct job job;
+    int depth;   /* callbacks under way */
+    bool doomed; /* to be freed when they are over */
+};
+
+struct pg_set {
+    struct loop *loop;
+    struct pg *first;
+};
+
+static void pump(struct pg *pg);
+
+/* ---- watching the socket ---- */
+
+static void ready(void *arg, uint32_t events);
+
+static void unwatch(struct pg *pg)
+{
+    if (pg->watched_fd >= 0)
+        loop_watch(pg->set->loop, pg->watched_fd, 0, NULL, NULL, NULL);
+    pg->watched_fd = -1;
+    pg->watched_events = 0;
+}
+
+static void watch(struct pg *pg, uint32_t events)
+{
+    int fd = PQsocket(pg->conn);
+    if (fd == pg->watched_fd && events == pg->watched_events)
+        return;
+    struct error error;
+    if (fd < 0 || loop_watch(pg->set->loop, fd, events, ready, pg, &error) != 0)
+        return;
+    pg->watched_fd = fd;
+    pg->watched_events = events;
+}
+
+/* ---- the end of a connection ---- */
+
+static void release(struct pg *pg)
+{
+    if (pg->depth > 0 || !pg->doomed)
+        return;
+    free(pg->conninfo);
+    free(pg->settings);
+    free(pg);
+}
+
+static void hang_up(struct pg *pg)
+{
+    unwatch(pg);
+    PQfinish(pg->conn);
+    pg->conn = NULL;
+    pg->state = PG_CLOSED;
+}
+
+static void clear_replies(struct job *job)
+{
+    for (int i = 0; i < job->count; i++)
+        PQclear(job->replies[i].result);
+}
+
+/* The job is over: its callback may already run the next one. */
+static void answer(struct pg *pg)
+{
+    struct job *over = malloc(sizeof *over);
+    if (over == NULL)
+        abort();
+    *over = pg->job;
+    pg->job.active = false;
+    over->done(over->arg, over->replies, over->count);
+    clear_replies(over);
+    free(over);
+}
+
+static void first_line(char *out, size_t room, const char *text)
+{
+    size_t length = text == NULL ? 0 : strcspn(text, "\n");
+    text_copy(out, room, text == NULL ? "" : text, length);
+}
+
+static void lost(struct pg *pg, const char *words)
+{
+    char why[REASON_BYTES];
+    first_line(why, sizeof why, words);
+    pg->depth++;
+    hang_up(pg);
+    if (pg->options.retry) {
+        uint32_t jitter;
+        random_bytes(&jitter, sizeof jitter);
+        pg->backoff_ms = pg->backoff_ms * 2 < RETRY_LEAST_MS ? RETRY_LEAST_MS : pg->backoff_ms * 2;
+        if (pg->backoff_ms > RETRY_MOST_MS)
+            pg->backoff_ms = RETRY_MOST_MS;
+        pg->retry_ms = loop_now_ms() + pg->backoff_ms / 2 + jitter % pg->backoff_ms;
+    }
+    if (pg->job.active) {
+        for (int i = pg->job.answered; i < pg->job.count; i++) {
+            struct pg_reply *reply = &pg->job.replies[i];
+            reply->alive = false;
+            if (reply->message[0] == '\0')
+                text_copy(reply->message, sizeof reply->message, why, strlen(why));
+        }
+        answer(pg);
+    }
+    if (!pg->doomed)
+        pg->options.down(pg->options.arg, why);
+    pg->depth--;
+    release(pg);
+}
+
+/* ---- connecting ---- */
+
+static void take_notice(void *arg, const PGresult *result)
+{
+    (void)arg;
+    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    const char *detail = PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL);
+    /* "canceling wait for synchronous replication": "The transaction has already committed
+     * locally, but might not have been replicated to the standby." */
+    if (sqlstate != NULL && strcmp(sqlstate, "01000") == 0 && message != NULL && detail != NULL)
+        log_warning("postgresql: %s: %s", message, detail);
+}
+
+/* The conninfo's own `options` are kept, ours come behind them. */
+static char *join_settings(const char *conninfo, const char *settings)
+{
+    char *joined = NULL;
+    PQconninfoOption *parsed = PQconninfoParse(conninfo, NULL);
+    const char *own = "";
+    for (PQconninfoOption *option = parsed; option != NULL && option->keyword != NULL; option++)
+        if (strcmp(option->keyword, "options") == 0 && option->val != NULL)
+            own = option->val;
+    if (asprintf(&joined, "%s %s", own, settings) < 0)
+        joined = NULL;
+    PQconninfoFree(parsed);
+    return joined;
+}
+
+static void connect_begin(struct pg *pg)
+{
+    /* A later keyword overrides the conninfo's. */
+    const char *const keywords[] = {
+        "dbname",          "client_encoding",     "options",          "fallback_application_name",
+        "keepalives_idle", "keepalives_interval", "keepalives_count", NULL};
+    const char *const values[] = {pg->conninfo, "UTF8", pg->settings, "assent-agent",
+                                  "10",         "5",    "3",          NULL};
+    pg->conn = PQconnectStartParams(keywords, values, 1);
+    pg->state = PG_CONNECTING;
+    pg->connect_by_ms = loop_now_ms() + CONNECT_MS;
+    if (pg->conn == NULL)
+        abort();
+    PQsetNoticeReceiver(pg->conn, take_notice, pg);
+    /* Failures are told from the loop, so that pg_open() never calls back. */
+    if (PQstatus(pg->conn) == CONNECTION_BAD)
+        pg->connect_by_ms = 0;
+    else
+        watch(pg, EPOLLOUT);
+}
+
+static void greeted(void *arg, const struct pg_reply *replies, int count)
+{
+    struct pg *pg = arg;
+    (void)count;
+    if (!replies->alive)
+        return; /* lost() goes on to tell */
+    if (pg_rows(replies) != 1) {
+        lost(pg, replies->message[0] != '\0' ? replies->message : "no row in pg_stat_activity");
+        return;
+    }
+    pg->backend.pid = PQbackendPID(pg->conn);
+    pg->backend.start_us = strtoll(pg_value(replies, 0, 0), NULL, 10);
+    pg->state = PG_UP;
+    pg->backoff_ms = 0;
+    pg->options.up(pg->options.arg);
+}
+
+static void start_job(struct pg *pg, const struct pg_statement *statements, int count,
+                      pg_row_fn *row, pg_done_fn *done, void *arg);
+
+static void greet(struct pg *pg)
+{
+    static const struct pg_statement who = {
+        .sql = "SELECT (extract(epoch FROM backend_start) * 1000000)::bigint"
+               " FROM pg_catalog.pg_stat_activity WHERE pid = pg_backend_pid()"};
+    if (PQsetnonblocking(pg->conn, 1) != 0) {
+        lost(pg, PQerrorMessage(pg->conn));
+        return;
+    }
+    pg->state = PG_GREETING;
+    start_job(pg, &who, 1, NULL, greeted, pg);
+}
+
+static void connect_go_on(struct pg *pg)
+{
+    /* libpq may close this socket and open another with the same number. */
+    unwatch(pg);
+    switch (PQconnectPoll(pg->conn)) {
+    case PGRES_POLLING_OK:
+        greet(pg);
+        break;
+    case PGRES_POLLING_READING:
+        watch(pg, EPOLLIN);
+        break;
+    case PGRES_POLLING_WRITING:
+        watch(pg, EPOLLOUT);
+        break;
+    default:
+        lost(pg, PQerrorMessage(pg->conn));
+    }
+}
+
+static void ready(void *arg, uint32_t events)
+{
+    struct pg *pg = arg;
+    (void)events;
+    pg->depth++;
+    if (pg->state == PG_CONNECTING)
+        connect_go_on(pg);
+    else
+        pump(pg);
+    pg->depth--;
+    release(pg);
+}
+
+/* ---- jobs ---- */
+
+/* Hand libpq's buffer to the socket, and watch what we wait for. */
+static void flush_out(struct pg *pg)
+{
+    int left = PQflush(pg->conn);
+    /* A failure shows as soon as the socket is read. */
+    watch(pg, left == 1 ? EPOLLIN | EPOLLOUT : EPOLLIN);
+}
+
+static bool send_statement(struct pg *pg, const struct pg_statement *statement)
+{
+    return PQsendQueryParams(pg->conn, statement->sql, statement->count, NULL, statement->values,
+                             NULL, NULL, 0) == 1;
+}
+
+static bool send_all(struct pg *pg, const struct pg_statement *statements)
+{
+    if (!pg->job.pipelined) {
+        if (!send_statement(pg, statements))
+            return false;
+        return pg->job.row == NULL || PQsetSingleRowMode(pg->conn) == 1;
+    }
+    if (PQenterPipelineMode(pg->conn) != 1)
+        return false;
+    for (int i = 0; i < pg->job.count; i++)
+        if (!send_statement(pg, &statements[i]) || PQpipelineSync(pg->conn) != 1)
+            return false;
+    return true;
+}
+
+static void start_job(struct pg *pg, const struct pg_statement *statements, int count,
+                      pg_row_fn *row, pg_done_fn *done, void *arg)
+{
+    assert(count >= 1 && count <= PG_STATEMENTS_MAX && !pg->job.active);
+    memset(&pg->job, 0, sizeof pg->job);
+    pg->job.active = true;
+    pg->job.pipelined = count > 1;
+    pg->job.count = count;
+    pg->job.row = row;
+    pg->job.done = done;
+    pg->job.arg = arg;
+    for (int i = 0; i < count; i++)
+        pg->job.replies[i].alive = true;
+    if (send_all(pg, statements)) {
+        flush_out(pg);
+        return;
+    }
+    /* Told from the loop, as every answer is: the caller is not ready for it yet. */
+    first_line(pg->job.replies[0].message, REASON_BYTES, PQerrorMessage(pg->conn));
+    unwatch(pg);
+    pg->connect_by_ms = 0;
+    pg->state = PG_CONNECTING;
+}
+
+static void field(char *out, size_t room, const PGresult *result, int code)
+{
+    const char *text = PQresultErrorField(result, code);
+    text_copy(out, room, text == NULL ? "" : text, text == NULL ? 0 : strlen(text));
+}
+
+static void take_error(struct pg_reply *reply, const PGresult *result)
+{
+    const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
+    field(reply->sqlstate, sizeof reply->sqlstate, result, PG_DIAG_SQLSTATE);
+    field(reply->message, sizeof reply->message, result, PG_DIAG_MESSAGE_PRIMARY);
+    field(reply->detail, sizeof reply->detail, result, PG_DIAG_MESSAGE_DETAIL);
+    field(reply->hint, sizeof reply->hint, result, PG_DIAG_MESSAGE_HINT);
+    if (reply->message[0] == '\0')
+        first_line(reply->message, sizeof reply->message, PQresultErrorMessage(result));
+    /* libpq's own words for a lost connection come with no severity. */
+    if (severity == NULL || strcmp(severity, "ERROR") != 0)
+        reply->alive = false;
+}
+
+/* libpq 15 leaves single-row mode on for the first statement of a pipeline that follows one
+ * with pg_run_rows(): such statements of ours have one row, which comes alone then. */
+static void keep_row(struct job *job, struct pg_reply *reply, PGresult *result)
+{
+    if (job->row == NULL && reply->result == NULL) {
+        reply->result = result;
+        return;
+    }
+    if (job->row != NULL)
+        job->row(job->arg, result);
+    PQclear(result);
+}
+
+/* Takes the result over. False: the connection is of no more use. */
+static bool take_result(struct pg *pg, PGresult *result)
+{
+    struct job *job = &pg->job;
+    struct pg_reply *reply = &job->replies[job->answered];
+    switch (PQresultStatus(result)) {
+    case PGRES_SINGLE_TUPLE:
+        keep_row(job, reply, result);
+        return true;
+    case PGRES_EMPTY_QUERY:
+    case PGRES_COMMAND_OK:
+    case PGRES_TUPLES_OK: {
+        const char *tag = PQcmdStatus(result);
+        text_copy(reply->tag, sizeof reply->tag, tag, strlen(tag));
+        if (job->row != NULL)
+            job->row(job->arg, result);
+        if (reply->result == NULL)
+            reply->result = result;
+        else
+            PQclear(result);
+        return true;
+    }
+    case PGRES_PIPELINE_SYNC:
+        job->answered++;
+        PQclear(result);
+        return true;
+    case PGRES_COPY_IN:
+    case PGRES_COPY_OUT:
+    case PGRES_COPY_BOTH:
+        first_line(reply->message, sizeof reply->message, "COPY to or from the client");
+        reply->alive = false;
+        PQclear(result);
+        return false;
+    default:
+        take_error(reply, result);
+        PQclear(result);
+        return reply->alive;
+    }
+}
+
+static bool finish_job(struct pg *pg)
+{
+    if (pg->job.pipelined && PQexitPipelineMode(pg->conn) != 1)
+        return false;
+    pg->job.answered = pg->job.count;
+    answer(pg);
+    return true;
+}
+
+/* All answers that have arrived. False: the connection is of no more use. */
+static bool take_answers(struct pg *pg)
+{
+    int silent = 0;
+    while (pg->conn != NULL && !pg->doomed && pg->job.active && !PQisBusy(pg->conn)) {
+        PGresult *result = PQgetResult(pg->conn);
+        if (result != NULL) {
+            silent = 0;
+            if (!take_result(pg, result))
+                return false;
+            if (pg->job.pipelined && pg->job.answered == pg->job.count && !finish_job(pg))
+                return false;
+        } else if (!pg->job.pipelined) {
+            if (!finish_job(pg))
+                return false;
+        } else if (++silent > 1) {
+            break; /* NULL stands between the results of two statements, never twice */
+        }
+    }
+    return true;
+}
+
+static void pump(struct pg *pg)
+{
+    bool read = PQconsumeInput(pg->conn) == 1;
+    bool good = take_answers(pg);
+    if (pg->conn == NULL || pg->doomed)
+        return;
+    if (!good || !read || PQstatus(pg->conn) == CONNECTION_BAD) {
+        lost(pg, PQerrorMessage(pg->conn));
+        return;
+    }
+    if (pg->state == PG_UP || pg->state == PG_GREETING)
+        flush_out(pg);
+}
+
+/* ---- what the others call ---- */
+
+int pg_set_create(struct pg_set **out, struct loop *loop, struct error *error)
+{
+    struct pg_set *set = calloc(1, sizeof *set);
+    if (set == NULL)
+        return fail_errno(error, "make room for connections");
+    set->loop = loop;
+    *out = set;
+    return 0;
+}
+
+void pg_set_hang_up(struct pg_set *set)
+{
+    for (struct pg *pg = set->first; pg != NULL; pg = pg->next)
+        hang_up(pg);
+}
+
+static uint64_t due_ms(const struct pg *pg)
+{
+    if (pg->state == PG_CONNECTING || pg->state == PG_GREETING)
+        return pg->connect_by_ms;
+    return pg->state == PG_CLOSED && pg->options.retry ? pg->retry_ms : UINT64_MAX;
+}
+
+static struct pg *next_due(struct pg_set *set, uint64_t now_ms)
+{
+    for (struct pg *pg = set->first; pg != NULL; pg = pg->next)
+        if (due_ms(pg) <= now_ms)
+            return pg;
+    return NULL;
+}
+
+void pg_set_tick(struct pg_set *set, uint64_t now_ms)
+{
+    /* From the start each time: a callback may have closed any of them. */
+    for (struct pg *pg = next_due(set, now_ms); pg != NULL; pg = next_due(set, now_ms)) {
+        if (pg->state == PG_CLOSED)
+            connect_begin(pg);
+        else if (pg->connect_by_ms == 0)
+            lost(pg, PQerrorMessage(pg->conn));
+        else
+            lost(pg, "no connection in time");
+    }
+}
+
+uint64_t pg_set_wake_ms(const struct pg_set *set)
+{
+    uint64_t wake_ms = UINT64_MAX;
+    for (const struct pg *pg = set->first; pg != NULL; pg = pg->next)
+        if (due_ms(pg) < wake_ms)
+            wake_ms = due_ms(pg);
+    return wake_ms;
+}
+
+int pg_open(struct pg **out, struct pg_set *set, const struct pg_options *options,
+            struct error *error)
+{
+    struct pg *pg = calloc(1, sizeof *pg);
+    if (pg == NULL)
+        return fail_errno(error, "make room for a connection");
+    pg->set = set;
+    pg->options = *options;
+    pg->watched_fd = -1;
+    pg->conninfo = strdup(options->conninfo);
+    pg->settings = join_settings(options->conninfo, options->settings);
+    if (pg->conninfo == NULL || pg->settings == NULL)
+        abort();
+    pg->next = set->first;
+    pg->link = &set->first;
+    if (pg->next != NULL)
+        pg->next->link = &pg->next;
+    set->first = pg;
+    connect_begin(pg);
+    *out = pg;
+    return 0;
+}
+
+void pg_close(struct pg *pg)
+{
+    if (pg == NULL)
+        return;
+    hang_up(pg);
+    if (pg->job.active)
+        clear_replies(&pg->job);
+    pg->job.active = false;
+    pg->options.retry = false;
+    *pg->link = pg->next;
+    if (pg->next != NULL)
+        pg->next->link = pg->link;
+    pg->doomed = true;
+    release(pg);
+}
+
+void pg_drop(struct pg *pg, const char *why)
+{
+    if (pg->conn != NULL)
+        lost(pg, why);
+}
+
+bool pg_connected(const struct pg *pg)
+{
+    return pg != NULL && pg->state == PG_UP;
+}
+
+bool pg_idle(const struct pg *pg)
+{
+    return pg_connected(pg) && !pg->job.active;
+}
+
+struct backend pg_backend(const struct pg *pg)
+{
+    return pg->backend;
+}
+
+PGTransactionStatusType pg_transaction(const struct pg *pg)
+{
+    return pg->conn == NULL ? PQTRANS_UNKNOWN : PQtransactionStatus(pg->conn);
+}
+
+void pg_server_version(const struct pg *pg, char *out, size_t room)
+{
+    const char *version = PQparameterStatus(pg->conn, "server_version");
+    text_copy(out, room, version == NULL ? "" : version,
+              version == NULL ? 0 : strcspn(version, " "));
+}
+
+static void quoted(char *out, size_t room, char *text)
+{
+    /* Only names of bounded length come here; there is no connection without memory. */
+    if (text == NULL || strlen(text) >= room)
+        abort();
+    memcpy(out, text, strlen(text) + 1);
+    PQfreemem(text);
+}
+
+void pg_literal(const struct pg *pg, const char *text, char *out, size_t room)
+{
+    quoted(out, room, PQescapeLiteral(pg->conn, text, strlen(text)));
+}
+
+void pg_identifier(const struct pg *pg, const char *text, char *out, size_t room)
+{
+    quoted(out, room, PQescapeIdentifier(pg->conn, text, strlen(text)));
+}
+
+void pg_run(struct pg *pg, const struct pg_statement *statements, int count, pg_done_fn *done,
+            void *arg)
+{
+    assert(pg_idle(pg));
+    start_job(pg, statements, count, NULL, done, arg);
+}
+
+void pg_run_rows(struct pg *pg, const struct pg_statement *statement, pg_row_fn *row,
+                 pg_done_fn *done, void *arg)
+{
+    assert(pg_idle(pg));
+    start_job(pg, statement, 1, row, done, arg);
+}
+
+int pg_rows(const struct pg_reply *reply)
+{
+    return reply->result == NULL ? 0 : PQntuples(reply->result);
+}
+
+const char *pg_value(const struct pg_reply *reply, int row, int column)
+{
+    if (row >= pg_rows(reply) || column >= PQnfields(reply->result))
+        return "";
+    return PQgetvalue(reply->result, row, column);
+}

@@ -1,0 +1,99 @@
+/*
+ * rm-agent/pg.h - connections to PostgreSQL that never block: moves bytes to and from libpq.
+ *
+ * A connection runs one job at a time: one statement, or several that travel together, each
+ * behind a Sync of its own (PREPARE TRANSACTION and COMMIT PREPARED demand that). All calls
+ * and callbacks belong to the loop's thread. What an answer means is verdict.c's matter.
+ */
+#ifndef ASSENT_RM_AGENT_PG_H
+#define ASSENT_RM_AGENT_PG_H
+
+#include <libpq-fe.h>
+
+#include "common/loop.h"
+#include "core/message.h"
+
+enum { PG_STATEMENTS_MAX = 4 };
+
+struct pg_set; /* all connections of one loop */
+struct pg;
+
+/* Which server process runs our commands: the pid may be given out again, the pair is not. */
+struct backend {
+    int pid; /* 0: none */
+    int64_t start_us;
+};
+
+struct pg_statement {
+    const char *sql;
+    int count; /* of values, which are texts or NULL; they need only live during the call */
+    const char *const *values;
+};
+
+/* The answer to one statement. Texts are "" when there are none. */
+struct pg_reply {
+    bool alive;   /* false: the connection failed with it, or before it came */
+    char tag[64]; /* the command tag: "COMMIT PREPARED", "INSERT 0 1" */
+    char sqlstate[SQLSTATE_BYTES];
+    char message[REASON_BYTES];
+    char detail[REASON_BYTES];
+    char hint[REASON_BYTES];
+    PGresult *result; /* rows, or NULL; valid during the callback */
+};
+
+/* Exactly once for each job, unless the connection is closed by pg_close() before. */
+typedef void pg_done_fn(void *arg, const struct pg_reply *replies, int count);
+/* One row at a time; result has one row, or none but the columns at the end. */
+typedef void pg_row_fn(void *arg, const PGresult *result);
+typedef void pg_up_fn(void *arg);
+/* It was lost, or could not be made; a job that ran has been answered before. */
+typedef void pg_down_fn(void *arg, const char *why);
+
+struct pg_options {
+    const char *conninfo;
+    const char *settings; /* "-c lock_timeout=10s ...", added to the conninfo's own options */
+    bool retry;           /* connect again for ever, backing off with jitter */
+    pg_up_fn *up;
+    pg_down_fn *down;
+    void *arg;
+};
+
+int pg_set_create(struct pg_set **out, struct loop *loop, struct error *error);
+/* The process ends: say good-bye on every connection, with no callbacks. */
+void pg_set_hang_up(struct pg_set *set);
+/* Reconnect what is due, give up what takes too long; and when to call that again. */
+void pg_set_tick(struct pg_set *set, uint64_t now_ms);
+uint64_t pg_set_wake_ms(const struct pg_set *set);
+
+/* Begins to connect; up() or down() follows from the loop. */
+int pg_open(struct pg **out, struct pg_set *set, const struct pg_options *options,
+            struct error *error);
+/* No callback comes after it. Allowed in a callback of the same connection. */
+void pg_close(struct pg *pg);
+/* Drop the connection as if it had been lost, with its callbacks. */
+void pg_drop(struct pg *pg, const char *why);
+
+bool pg_idle(const struct pg *pg); /* connected and without a job */
+bool pg_connected(const struct pg *pg);
+/* The present backend, or when there is none the last one. */
+struct backend pg_backend(const struct pg *pg);
+/* PQTRANS_IDLE and so on; read it only when no job runs. */
+PGTransactionStatusType pg_transaction(const struct pg *pg);
+/* The whole version, "15.6 (Debian ...)" cut at the blank. */
+void pg_server_version(const struct pg *pg, char *out, size_t room);
+/* A gid or another name as a literal or identifier, quotes included. */
+void pg_literal(const struct pg *pg, const char *text, char *out, size_t room);
+void pg_identifier(const struct pg *pg, const char *text, char *out, size_t room);
+
+/* Only when idle. More than one statement travel in pipeline mode. */
+void pg_run(struct pg *pg, const struct pg_statement *statements, int count, pg_done_fn *done,
+            void *arg);
+/* One statement whose rows are handed over as they come and kept by nobody. */
+void pg_run_rows(struct pg *pg, const struct pg_statement *statement, pg_row_fn *row,
+                 pg_done_fn *done, void *arg);
+
+int pg_rows(const struct pg_reply *reply);
+/* "" for NULL, and for what is not there. */
+const char *pg_value(const struct pg_reply *reply, int row, int column);
+
+#endif

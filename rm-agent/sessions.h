@@ -1,0 +1,32 @@
+/*
+ * rm-agent/sessions.h - SQL in a branch: exec, and its PREPARE TRANSACTION.
+ */
+#ifndef ASSENT_RM_AGENT_SESSIONS_H
+#define ASSENT_RM_AGENT_SESSIONS_H
+
+#include "rm-agent/agent.h"
+
+int sessions_create(struct agent *agent, struct error *error);
+
+/* `exec`. Takes the object over. */
+void sessions_exec(struct agent *agent, struct net_request *request, cJSON *object);
+
+/* PA_PREPARE, PA_COMMIT_SESSION, PA_END_SESSION: the answer is an event of the branch. */
+void sessions_prepare(struct agent *agent, const struct branch_id *branch);
+void sessions_commit(struct agent *agent, const struct branch_id *branch, uint64_t lsn);
+void sessions_end(struct agent *agent, const struct branch_id *branch);
+
+/* The owner of what a session has prepared; false if it is not known here. */
+bool sessions_owner(struct agent *agent, const char *gid, char out[ROLE_NAME_BYTES]);
+
+/* A branch that an earlier start of the agent ran SQL in: never again. */
+void sessions_remember_used(struct agent *agent, const char *gid);
+/* The branch is settled: nobody will ask any more who worked in it. */
+void sessions_forget(struct agent *agent, const struct branch_id *branch);
+void sessions_forget_older(struct agent *agent, const char *tm, uint64_t incarnation);
+
+uint32_t sessions_open(const struct agent *agent);
+/* PREPAREs and COMMITs under way. */
+uint32_t sessions_busy(const struct agent *agent);
+
+#endif

@@ -1,0 +1,356 @@
+/*
+ * rm-agent/tms.c - the coordinators that an agent serves: who may speak, and their mail.
+ *
+ * A registration is judged by the row in the database, stored there durably, and only then
+ * answered; from that moment older starts of the same coordinator are not listened to. What
+ * we know in memory is of this start of the agent alone: after our restart everybody
+ * registers again, and is told the beat that the database holds.
+ */
+#include "rm-agent/tms.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/logger.h"
+#include "core/registry.h"
+#include "rm-agent/control.h"
+#include "rm-agent/positions.h"
+#include "rm-agent/sessions.h"
+
+enum { RESULTS_KEPT_MAX = 65536, UUID_TEXT_BYTES = 37, NUMBER_BYTES = 24 };
+
+struct tms {
+    struct tm_link *by_name;
+};
+
+int tms_create(struct agent *agent, struct error *error)
+{
+    agent->tms = calloc(1, sizeof *agent->tms);
+    if (agent->tms == NULL)
+        return fail_errno(error, "make room for coordinators");
+    return 0;
+}
+
+static struct tm_link *find(struct agent *agent, const char *name)
+{
+    struct tm_link *tm;
+    HASH_FIND_STR(agent->tms->by_name, name, tm);
+    return tm;
+}
+
+static struct tm_link *find_or_add(struct agent *agent, const char *name)
+{
+    struct tm_link *tm = find(agent, name);
+    if (tm != NULL)
+        return tm;
+    tm = calloc(1, sizeof *tm);
+    if (tm == NULL)
+        abort();
+    text_copy(tm->name, sizeof tm->name, name, strlen(name));
+    HASH_ADD_STR(agent->tms->by_name, name, tm);
+    return tm;
+}
+
+struct tm_link *tms_find(struct agent *agent, const char *name)
+{
+    struct tm_link *tm = find(agent, name);
+    return tm != NULL && tm->registered ? tm : NULL;
+}
+
+uint64_t tms_flushed_beat(struct agent *agent, const char *name)
+{
+    struct tm_link *tm = find(agent, name);
+    return tm == NULL ? 0 : tm->flushed_beat;
+}
+
+/* ---- registration ---- */
+
+struct registering {
+    struct agent *agent;
+    struct net_request *request;
+    struct offer offer;
+    struct answer answer;
+};
+
+static void uuid_write(const struct uuid *uuid, char out[UUID_TEXT_BYTES])
+{
+    char *at = out;
+    for (size_t i = 0; i < sizeof uuid->bytes; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10)
+            *at++ = '-';
+        at += sprintf(at, "%02x", uuid->bytes[i]);
+    }
+}
+
+static void uuid_read(const char *text, struct uuid *out)
+{
+    memset(out, 0, sizeof *out);
+    for (size_t i = 0; i < sizeof out->bytes && *text != '\0'; text++) {
+        unsigned byte;
+        if (*text == '-')
+            continue;
+        if (sscanf(text, "%2x", &byte) != 1)
+            return;
+        out->bytes[i++] = (uint8_t)byte;
+        text++;
+    }
+}
+
+static void answer_offer(struct registering *registering)
+{
+    size_t length;
+    char *text = wire_write_answer(&registering->answer, &length);
+    net_reply(registering->request, text, length);
+    free(text);
+}
+
+/* PostgreSQL could not say: the coordinator tries again. */
+static void register_later(struct registering *registering, const char *message)
+{
+    struct failure failure = {0};
+    struct tm_link *tm = find(registering->agent, registering->offer.tm);
+    refuse(&failure, ERR_RM_UNAVAILABLE, "the registration could not be stored: %s", message);
+    reply_failure(registering->request, &failure);
+    tm->registering = false;
+    free(registering);
+}
+
+/* What older starts left open is over; what they prepared the new one finds and settles. */
+static void fence_older_starts(struct agent *agent, const struct tm_link *tm)
+{
+    struct participant_event event;
+    while (participant_fence(agent->participant, tm->name, tm->incarnation, &event))
+        agent_event(agent, event);
+    sessions_forget_older(agent, tm->name, tm->incarnation);
+}
+
+static void turn_away_poll(struct tm_link *tm)
+{
+    struct failure failure = {0};
+    if (tm->poll == NULL)
+        return;
+    refuse(&failure, ERR_RM_REFUSED, "another start of coordinator %s has registered", tm->name);
+    reply_failure(tm->poll, &failure);
+    tm->poll = NULL;
+}
+
+static void registered(void *arg, uint64_t beat)
+{
+    struct registering *registering = arg;
+    struct agent *agent = registering->agent;
+    const struct offer *offer = &registering->offer;
+    struct tm_link *tm = find(agent, offer->tm);
+    if (beat == 0) {
+        register_later(registering, agent->health.last_error);
+        return;
+    }
+    bool another = memcmp(&tm->instance, &offer->instance, sizeof tm->instance) != 0;
+    if (another || !tm->registered) {
+        turn_away_poll(tm);
+        tm->result_count = 0;
+    }
+    tm->registered = true;
+    tm->registering = false;
+    tm->log = offer->log;
+    tm->incarnation = offer->incarnation;
+    tm->instance = offer->instance;
+    memcpy(tm->secret, offer->secret, sizeof tm->secret);
+    if (another)
+        log_info("coordinator %s registered: incarnation %" PRIu64 ", log recovered to %" PRIu64,
+                 tm->name, tm->incarnation, offer->recovered_lsn);
+    fence_older_starts(agent, tm);
+    answer_offer(registering);
+    free(registering);
+}
+
+static void stored(void *arg, const struct pg_reply *reply)
+{
+    struct registering *registering = arg;
+    struct tm_link *tm = find(registering->agent, registering->offer.tm);
+    if (reply->sqlstate[0] != '\0') {
+        register_later(registering, reply->message);
+        return;
+    }
+    /* The answer tells the beat that was found, which another may have set and nobody flushed
+     * yet: a beat behind it, set durably, flushes it. */
+    if (tm->beat < registering->answer.beat)
+        tm->beat = registering->answer.beat;
+    if (tm->position < registering->answer.stored_lsn)
+        tm->position = registering->answer.stored_lsn;
+    positions_raise(registering->agent, tm, 0, true, registered, registering);
+}
+
+static void judge(void *arg, const struct pg_reply *reply)
+{
+    struct registering *registering = arg;
+    struct agent *agent = registering->agent;
+    const struct offer *offer = &registering->offer;
+    struct answer *answer = &registering->answer;
+    struct tm_row row = {0};
+    if (reply->sqlstate[0] != '\0') {
+        register_later(registering, reply->message);
+        return;
+    }
+    row.exists = pg_value(reply, 0, 0)[0] != '\0';
+    uuid_read(pg_value(reply, 0, 0), &row.log);
+    row.incarnation = strtoull(pg_value(reply, 0, 1), NULL, 10);
+    uuid_read(pg_value(reply, 0, 2), &row.instance);
+    row.lsn = strtoull(pg_value(reply, 0, 3), NULL, 10);
+    answer->beat = strtoull(pg_value(reply, 0, 4), NULL, 10);
+    answer->stored_incarnation = row.incarnation;
+    answer->stored_lsn = row.lsn;
+    answer->refusal = registry_judge(&row, offer);
+    if (answer->refusal != REFUSAL_NONE) {
+        log_warning("coordinator %s, incarnation %" PRIu64 ", refused: %s", offer->tm,
+                    offer->incarnation, refusal_meaning(answer->refusal));
+        find(agent, offer->tm)->registering = false;
+        answer_offer(registering);
+        free(registering);
+        return;
+    }
+    char log[UUID_TEXT_BYTES], instance[UUID_TEXT_BYTES], incarnation[NUMBER_BYTES];
+    uuid_write(&offer->log, log);
+    uuid_write(&offer->instance, instance);
+    snprintf(incarnation, sizeof incarnation, "%" PRIu64, offer->incarnation);
+    control_ask(agent, stored, registering,
+                "SELECT assent.register($1, $2::uuid, $3::bigint, $4::uuid)", 4, offer->tm, log,
+                incarnation, instance);
+}
+
+static void describe(const struct agent *agent, struct answer *answer)
+{
+    const struct identity *identity = &agent->identity;
+    memset(answer, 0, sizeof *answer);
+    memcpy(answer->rm, agent->options->rm, sizeof answer->rm);
+    answer->agent_incarnation = agent->incarnation;
+    answer->system_identifier = identity->system_identifier;
+    answer->timeline = identity->timeline;
+    memcpy(answer->database, identity->database, sizeof answer->database);
+    memcpy(answer->server_version, identity->server_version, sizeof answer->server_version);
+}
+
+void tms_register(struct agent *agent, struct net_request *request, const cJSON *object)
+{
+    struct failure failure = {0};
+    struct offer offer;
+    if (wire_read_offer(object, &offer, &failure) != 0) {
+        reply_failure(request, &failure);
+        return;
+    }
+    struct tm_link *tm = find_or_add(agent, offer.tm);
+    if (!control_ready(agent) || tm->registering) {
+        refuse(&failure, tm->registering ? ERR_BUSY : ERR_RM_UNAVAILABLE,
+               tm->registering ? "another registration of %s is under way"
+                               : "no connection to the database; coordinator %s comes again",
+               offer.tm);
+        reply_failure(request, &failure);
+        return;
+    }
+    struct registering *registering = malloc(sizeof *registering);
+    if (registering == NULL)
+        abort();
+    registering->agent = agent;
+    registering->request = request;
+    registering->offer = offer;
+    describe(agent, &registering->answer);
+    tm->registering = true;
+    control_ask(agent, judge, registering,
+                "SELECT log, incarnation, instance, assent.last('position', $1),"
+                " assent.last('beat', $1)"
+                " FROM (SELECT) one LEFT JOIN assent.tm ON name = $1",
+                1, offer.tm);
+}
+
+struct tm_link *tms_sender(struct agent *agent, const cJSON *object, struct failure *failure)
+{
+    struct sender sender;
+    if (wire_read_sender(object, &sender, failure) != 0)
+        return NULL;
+    struct tm_link *tm = tms_find(agent, sender.tm);
+    if (tm == NULL || sender.agent_incarnation != agent->incarnation) {
+        refuse(failure, ERR_NOT_READY,
+               "coordinator %s has not registered with this start of the agent", sender.tm);
+        return NULL;
+    }
+    if (sender.incarnation != tm->incarnation ||
+        memcmp(&sender.instance, &tm->instance, sizeof tm->instance) != 0) {
+        refuse(failure, ERR_RM_REFUSED, "another start of coordinator %s has registered",
+               sender.tm);
+        return NULL;
+    }
+    return tm;
+}
+
+/* ---- mail ---- */
+
+void tms_post(struct agent *agent, const char *name, const struct result *result)
+{
+    struct tm_link *tm = tms_find(agent, name);
+    if (tm == NULL || tm->result_count == RESULTS_KEPT_MAX)
+        return;
+    if (tm->result_count == tm->result_room) {
+        tm->result_room = tm->result_room == 0 ? 64 : 2 * tm->result_room;
+        tm->results = realloc(tm->results, tm->result_room * sizeof *tm->results);
+        if (tm->results == NULL)
+            abort();
+    }
+    struct result *kept = &tm->results[tm->result_count++];
+    *kept = *result;
+    kept->agent_incarnation = agent->incarnation;
+}
+
+void tms_answer(struct agent *agent, struct tm_link *tm, struct net_request *request)
+{
+    uint32_t count = tm->result_count < RESULTS_MAX ? tm->result_count : RESULTS_MAX;
+    size_t length;
+    char *text =
+        wire_write_results(tm->results, count, agent->incarnation, &agent->health, &length);
+    net_reply(request, text, length);
+    free(text);
+    tm->result_count -= count;
+    if (tm->result_count > 0)
+        memmove(tm->results, tm->results + count, tm->result_count * sizeof *tm->results);
+}
+
+void tms_park(struct agent *agent, struct tm_link *tm, struct net_request *request,
+              uint32_t wait_ms)
+{
+    /* A second poll comes when the answer to the first was lost. */
+    if (tm->poll != NULL)
+        tms_answer(agent, tm, tm->poll);
+    tm->poll = request;
+    tm->poll_until_ms = loop_now_ms() + wait_ms;
+}
+
+void tms_deliver(struct agent *agent, uint64_t now_ms)
+{
+    for (struct tm_link *tm = agent->tms->by_name; tm != NULL; tm = tm->hh.next)
+        if (tm->poll != NULL && (tm->result_count > 0 || now_ms >= tm->poll_until_ms)) {
+            tms_answer(agent, tm, tm->poll);
+            tm->poll = NULL;
+        }
+}
+
+uint64_t tms_wake_ms(const struct agent *agent)
+{
+    uint64_t wake_ms = UINT64_MAX;
+    for (const struct tm_link *tm = agent->tms->by_name; tm != NULL; tm = tm->hh.next)
+        if (tm->poll != NULL && tm->poll_until_ms < wake_ms)
+            wake_ms = tm->poll_until_ms;
+    return wake_ms;
+}
+
+void tms_list(const struct agent *agent, cJSON *out)
+{
+    for (const struct tm_link *tm = agent->tms->by_name; tm != NULL; tm = tm->hh.next) {
+        char incarnation[NUMBER_BYTES];
+        cJSON *item = cJSON_CreateObject();
+        snprintf(incarnation, sizeof incarnation, "%" PRIu64, tm->incarnation);
+        cJSON_AddStringToObject(item, "tm", tm->name);
+        cJSON_AddBoolToObject(item, "registered", tm->registered);
+        cJSON_AddStringToObject(item, "incarnation", incarnation);
+        cJSON_AddItemToArray(out, item);
+    }
+}

@@ -1,0 +1,103 @@
+"""Starting, stopping, and who may not start beside whom."""
+
+import subprocess
+
+from harness import Assentctl, program, wait_until
+
+
+def run(name, *arguments):
+    return subprocess.run([program(name), *map(str, arguments)], capture_output=True, text=True, timeout=30)
+
+
+def test_every_program_tells_its_version():
+    for name in ("assentd", "assent-agent", "assentctl"):
+        done = run(name, "--version")
+        assert done.returncode == 0 and "0." in done.stdout
+
+
+def test_a_good_configuration_is_called_good(stopped_bank):
+    assert run("assentd", "-c", stopped_bank.conf, "--check-config").returncode == 0
+    assert run("assent-agent", "-c", stopped_bank.ledger.conf, "--check-config").returncode == 0
+
+
+def test_a_bad_key_is_named_with_its_file_and_line(stopped_bank):
+    conf = stopped_bank.folder / "bad.ini"
+    conf.write_text(stopped_bank.conf.read_text().replace("[tm]\n", "[tm]\ncolour = blue\n", 1))
+    done = run("assentd", "-c", conf, "--check-config")
+    assert done.returncode != 0
+    assert "colour" in done.stderr and f"{conf}:2" in done.stderr
+
+
+def test_a_second_coordinator_on_the_same_data_is_refused(bank):
+    conf = bank.write_conf("second.ini", bank.folder / "second.sock", bank.folder / "tm")
+    done = run("assentd", "-c", conf)
+    assert done.returncode != 0
+    assert str(bank.folder / "tm") in done.stderr
+    bank.ctl("commit", bank.begin_move(30), code=0)
+
+
+def test_a_coordinator_of_the_same_name_with_another_log_is_fenced(bank):
+    conf = bank.write_conf("twin.ini", bank.folder / "twin.sock", bank.folder / "twin")
+    twin = bank.coordinator(conf, "twin.log")
+    ctl = Assentctl(f"ipc://{bank.folder}/twin.sock")
+    twin.start()
+    try:
+        wait_until(lambda: ctl("status").get("state") == "fenced")
+        assert ctl("status")["reason"]
+        assert ctl("begin", code=1).error == "fenced"
+        bank.ctl("commit", bank.begin_move(30), code=0)
+    finally:
+        twin.stop()
+
+
+def test_a_coordinator_of_another_name_shares_the_agents(bank):
+    conf = bank.write_conf("shop.ini", bank.folder / "shop.sock", bank.folder / "shop", tm="shop")
+    shop = bank.coordinator(conf, "shop.log")
+    ctl = Assentctl(f"ipc://{bank.folder}/shop.sock")
+    shop.start()
+    try:
+        wait_until(lambda: ctl("status").get("state") == "ready")
+        gtrid = wait_until(lambda: ctl("begin", "--rm", "accounts", "--rm", "ledger").get("gtrid"))
+        for rm in ("accounts", "ledger"):
+            ctl("exec", gtrid, rm, "update account set balance = balance + 1 where id = 2", code=0)
+        bank.ctl("commit", bank.begin_move(30), code=0)
+        ctl("commit", gtrid, code=0)
+        assert bank.accounts.balance(2) == 101 and bank.balances() == (70, 130)
+    finally:
+        shop.stop()
+
+
+def test_sigterm_ends_everything_in_order(bank):
+    bank.ctl("commit", bank.begin_move(30), code=0)
+    for process in bank.processes:
+        assert process.stop() == 0
+    bank.start()
+    bank.ctl("commit", bank.begin_move(30), code=0)
+    assert bank.balances() == (40, 160)
+
+
+def test_an_old_log_brought_back_is_fenced(bank):
+    """A restored data directory must not undo what its newer self has committed."""
+    import shutil
+    bank.ctl("commit", bank.begin_move(30), code=0)
+    bank.tm.kill()
+    shutil.copytree(bank.folder / "tm", bank.folder / "backup")
+    bank.tm.start()
+    bank.wait_ready()
+    bank.ctl("commit", bank.begin_move(30), code=0)
+    bank.tm.kill()
+    shutil.rmtree(bank.folder / "tm")
+    (bank.folder / "backup").rename(bank.folder / "tm")
+    bank.tm.start()
+    wait_until(lambda: bank.ctl("status").get("state") == "fenced")
+
+
+def test_an_agent_without_its_schema_names_the_command(stopped_bank):
+    stopped_bank.ledger.sql("drop schema assent cascade")
+    done = run("assent-agent", "-c", stopped_bank.ledger.conf)
+    assert done.returncode != 0 and "--install-schema" in done.stderr
+
+
+def test_installing_the_schema_again_changes_nothing(bank):
+    bank.ledger.install_schema()
+    bank.ctl("commit", bank.begin_move(30), code=0)

@@ -1,0 +1,925 @@
+/*
+ * tests/unit/test_coordinator.c - what the coordinator does, told as short stories.
+ *
+ * The coordinator's own file is included, so that its table can be looked at cell by cell.
+ */
+#include "core/coordinator.c" /* NOLINT: the table is private */
+
+#include <check.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static struct coordinator *tm;
+static struct actions actions;
+static char said[16 * 1024];
+static uint64_t now_ms;
+static uint64_t handed_over; /* records so far */
+
+static const struct coordinator_limits limits = {
+    .transactions_max = 8,
+    .branches_max = 24,
+    .waiters_max = 16,
+    .ended_max = 4,
+    .outcome_chunks_max = 4,
+    .keys_max = 4,
+};
+
+static const struct coordinator_settings settings = {
+    .tm = "bank",
+    .transaction_timeout_ms = 30000,
+    .resend_least_ms = 500,
+    .resend_most_ms = 5000,
+    .scan_ms = 5000,
+    .retention_ms = 1000000000,
+};
+
+/* ---- telling what was done ---- */
+
+static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static void say(const char *format, ...)
+{
+    size_t length = strlen(said);
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(said + length, sizeof said - length, format, arguments);
+    va_end(arguments);
+}
+
+static const char *order_word(const struct order *order)
+{
+    static const char *const words[ORDERS] = {
+        "none", "prepare", "commit", "rollback", "commit-one-phase", "settle", "recover",
+    };
+    return words[order->type];
+}
+
+static void tell_actions(void)
+{
+    static const char *const outcomes[] = {
+        "", "in-progress", "committed", "rolled-back", "mixed", "forgotten",
+    };
+    for (uint32_t i = 0; i < actions.record_count; i++)
+        say("log %s\n", record_name((uint8_t)actions.records[i].type));
+    for (uint32_t i = 0; i < actions.order_count; i++)
+        say("%s %s\n", order_word(&actions.orders[i].order), actions.orders[i].order.branch.rm);
+    for (uint32_t i = 0; i < actions.reply_count; i++) {
+        const struct reply *reply = &actions.replies[i];
+        if (reply->error != ERR_NONE)
+            say("refuse %d\n", reply->error);
+        else if (reply->op == OP_BEGIN || reply->op == OP_ENLIST)
+            say("reply %llu\n", (unsigned long long)reply->gtrid.sequence);
+        else
+            say("reply %s%s\n", outcomes[reply->outcome],
+                reply->applied || reply->outcome == OUTCOME_IN_PROGRESS ? "" : ", not yet applied");
+    }
+    handed_over += actions.record_count;
+}
+
+static void step(struct event *event)
+{
+    event->now_ms = now_ms;
+    coordinator_step(tm, event, &actions);
+    tell_actions();
+}
+
+/* What was done since the last question. */
+static const char *did(void)
+{
+    static char answer[sizeof said];
+    struct event event;
+    while (coordinator_due(tm, now_ms, &event))
+        step(&event);
+    strcpy(answer, said);
+    said[0] = '\0';
+    return answer;
+}
+
+/* ---- what happens ---- */
+
+static void log_is_durable(void)
+{
+    coordinator_durable(tm, handed_over, handed_over);
+}
+
+static void time_passes(uint64_t ms)
+{
+    now_ms += ms;
+}
+
+static uint32_t rm_number(const char *rm)
+{
+    return registry_find(coordinator_registry(tm), rm);
+}
+
+static void agent_answers(const char *rm, struct answer answer)
+{
+    struct event event = {.type = EV_ANSWER, .rm = rm_number(rm), .answer = &answer};
+    strcpy(answer.rm, rm);
+    if (answer.agent_incarnation == 0)
+        answer.agent_incarnation = 1;
+    step(&event);
+}
+
+static void agent_accepts(const char *rm)
+{
+    agent_answers(rm, (struct answer){.system_identifier = 1});
+    log_is_durable();
+}
+
+static void agent_is_lost(const char *rm)
+{
+    struct event event = {.type = EV_LOST, .rm = rm_number(rm)};
+    step(&event);
+}
+
+static void start_tm(void)
+{
+    struct event event = {.type = EV_START};
+    handed_over = 0;
+    step(&event);
+    log_is_durable();
+    said[0] = '\0';
+}
+
+static void given_empty_tm(void)
+{
+    free(tm);
+    tm = coordinator_init(calloc(1, coordinator_bytes(&limits)), &limits, &settings);
+    said[0] = '\0';
+    now_ms = 1000;
+    coordinator_configure(tm, "accounts", "ipc:///a");
+    coordinator_configure(tm, "ledger", "ipc:///l");
+}
+
+static void given_tm(void)
+{
+    given_empty_tm();
+    start_tm();
+    agent_accepts("accounts");
+    agent_accepts("ledger");
+    did();
+}
+
+/* A log that holds these records is read at a start. */
+static void given_log(const struct record *records, uint32_t count)
+{
+    const char *why;
+    given_empty_tm();
+    for (uint32_t i = 0; i < count; i++)
+        ck_assert_msg(coordinator_replay(tm, &records[i], &why), "%s", why);
+    start_tm();
+}
+
+static void ask(struct request request)
+{
+    struct event event = {.type = EV_REQUEST, .request = &request};
+    step(&event);
+}
+
+static struct gtrid gtrid_number(uint64_t sequence)
+{
+    return (struct gtrid){
+        .incarnation = coordinator_incarnation(tm), .sequence = sequence, .tm = "bank"};
+}
+
+static void ask_about(enum op op, uint64_t sequence, const char *rm)
+{
+    struct request request = {
+        .op = op, .has_gtrid = true, .gtrid = gtrid_number(sequence), .wait_ms = 10000};
+    strcpy(request.rm, rm);
+    ask(request);
+}
+
+/* Begun, with a branch at each of these. */
+static void given_begun(const char *first, const char *second)
+{
+    struct request request = {.op = OP_BEGIN};
+    strcpy(request.rms[0], first);
+    request.rm_count = 1;
+    if (second != NULL)
+        strcpy(request.rms[request.rm_count++], second);
+    ask(request);
+    did();
+}
+
+static struct result result_about(enum result_type type, uint64_t sequence, const char *rm)
+{
+    struct result result = {.type = type, .agent_incarnation = 1, .xid = 700 + sequence};
+    result.branch.gtrid = gtrid_number(sequence);
+    strcpy(result.branch.rm, rm);
+    return result;
+}
+
+static void hear(struct result result)
+{
+    struct event event = {.type = EV_RESULT, .rm = rm_number(result.branch.rm), .result = &result};
+    step(&event);
+}
+
+static void agent_says(enum result_type type, uint64_t sequence, const char *rm)
+{
+    hear(result_about(type, sequence, rm));
+}
+
+/* Transaction 1 with branches at accounts and ledger, committing by a client that waits. */
+static void given_preparing(void)
+{
+    given_tm();
+    given_begun("accounts", "ledger");
+    ask_about(OP_COMMIT, 1, "");
+    ck_assert_str_eq(did(), "prepare accounts\nprepare ledger\n");
+}
+
+static void given_logging(void)
+{
+    given_preparing();
+    agent_says(RESULT_READY, 1, "accounts");
+    agent_says(RESULT_READY, 1, "ledger");
+    ck_assert_str_eq(did(), "log COMMIT\n");
+}
+
+static void given_committing(void)
+{
+    given_logging();
+    log_is_durable();
+    ck_assert_str_eq(did(), "commit accounts\ncommit ledger\n");
+}
+
+/* ---- the table ---- */
+
+START_TEST(no_cell_of_the_table_is_empty)
+{
+    for (int state = 0; state < TXN_STATES; state++)
+        for (int event = 1; event < TXN_EVENTS; event++)
+            ck_assert_msg(moves[state][event] != HOLE, "%s x %s is a hole",
+                          txn_state_word((enum txn_state)state),
+                          txn_event_word((enum txn_event)event));
+}
+END_TEST
+
+/* Every event but the impossible ones, in every state, leaves a coordinator that goes on. */
+START_TEST(every_possible_result_in_every_state_is_survived)
+{
+    static void (*const givens[])(void) = {given_tm, given_preparing, given_logging,
+                                           given_committing};
+    for (size_t given = 0; given < sizeof givens / sizeof *givens; given++) {
+        for (int type = RESULT_READY; type < RESULTS; type++) {
+            givens[given]();
+            agent_says((enum result_type)type, 1, "accounts");
+            agent_says((enum result_type)type, 99, "accounts");
+            did();
+        }
+    }
+}
+END_TEST
+
+/* ---- committing ---- */
+
+START_TEST(commit_is_announced_only_once_the_record_is_durable)
+{
+    given_preparing();
+    agent_says(RESULT_READY, 1, "accounts");
+    ck_assert_str_eq(did(), "");
+    agent_says(RESULT_READY, 1, "ledger");
+    ck_assert_str_eq(did(), "log COMMIT\n");
+    log_is_durable();
+    ck_assert_str_eq(did(), "commit accounts\ncommit ledger\n");
+}
+END_TEST
+
+START_TEST(a_client_that_waits_for_applied_hears_once_all_are_done)
+{
+    given_committing();
+    agent_says(RESULT_DONE, 1, "ledger");
+    ck_assert_str_eq(did(), "");
+    agent_says(RESULT_DONE, 1, "accounts");
+    ck_assert_str_eq(did(), "log END\nreply committed\n");
+}
+END_TEST
+
+START_TEST(a_client_that_waits_for_decided_hears_at_the_decision)
+{
+    given_tm();
+    given_begun("accounts", "ledger");
+    ask((struct request){.op = OP_COMMIT,
+                         .has_gtrid = true,
+                         .gtrid = gtrid_number(1),
+                         .wait = WAIT_DECIDED,
+                         .wait_ms = 10000});
+    agent_says(RESULT_READY, 1, "accounts");
+    agent_says(RESULT_READY, 1, "ledger");
+    did();
+    log_is_durable();
+    ck_assert_str_eq(did(), "commit accounts\ncommit ledger\nreply committed, not yet applied\n");
+}
+END_TEST
+
+START_TEST(a_vote_that_is_repeated_counts_once)
+{
+    given_preparing();
+    agent_says(RESULT_READY, 1, "accounts");
+    agent_says(RESULT_READY, 1, "accounts");
+    ck_assert_str_eq(did(), "");
+}
+END_TEST
+
+START_TEST(the_decision_is_bound_to_the_xid_that_was_voted_for)
+{
+    given_logging();
+    ck_assert_uint_eq(actions.records[0].branches[0].xid, 701);
+    log_is_durable();
+    struct event event;
+    ck_assert(coordinator_due(tm, now_ms, &event));
+    step(&event);
+    ck_assert_uint_eq(actions.orders[1].order.xid, 701);
+}
+END_TEST
+
+START_TEST(nothing_ends_a_transaction_after_its_record_is_handed_over)
+{
+    given_logging();
+    time_passes(60000);
+    ask_about(OP_ROLLBACK, 1, "");
+    /* The client that asked for commit has lost patience; no outcome may be claimed. */
+    ck_assert_str_eq(did(), "reply in-progress\nrecover accounts\nrecover ledger\n");
+    log_is_durable();
+    ck_assert_str_eq(did(), "commit accounts\ncommit ledger\n");
+}
+END_TEST
+
+START_TEST(commit_is_sent_again_for_ever)
+{
+    given_committing();
+    agent_says(RESULT_DONE, 1, "accounts");
+    time_passes(500);
+    ck_assert_str_eq(did(), "commit ledger\n");
+    time_passes(1000);
+    ck_assert_str_eq(did(), "commit ledger\n");
+    time_passes(100000);
+    ck_assert_str_eq(did(), "commit ledger\nreply committed, not yet applied\n"
+                            "recover accounts\nrecover ledger\n");
+}
+END_TEST
+
+START_TEST(a_late_second_commit_hears_the_outcome)
+{
+    given_committing();
+    agent_says(RESULT_DONE, 1, "accounts");
+    agent_says(RESULT_DONE, 1, "ledger");
+    did();
+    ask_about(OP_COMMIT, 1, "");
+    ck_assert_str_eq(did(), "reply committed\n");
+    ask_about(OP_ROLLBACK, 1, "");
+    ck_assert_str_eq(did(), "reply committed\n");
+}
+END_TEST
+
+START_TEST(a_transaction_without_branches_commits_at_once_and_logs_nothing)
+{
+    given_tm();
+    ask((struct request){.op = OP_BEGIN});
+    did();
+    ask_about(OP_COMMIT, 1, "");
+    ck_assert_str_eq(did(), "reply committed\n");
+}
+END_TEST
+
+START_TEST(a_read_only_branch_needs_no_outcome)
+{
+    given_preparing();
+    agent_says(RESULT_READ_ONLY, 1, "accounts");
+    agent_says(RESULT_READY, 1, "ledger");
+    ck_assert_str_eq(did(), "log COMMIT\n");
+    log_is_durable();
+    ck_assert_str_eq(did(), "commit ledger\n");
+}
+END_TEST
+
+/* ---- aborting ---- */
+
+START_TEST(a_no_undoes_every_branch_and_logs_nothing)
+{
+    given_preparing();
+    agent_says(RESULT_READY, 1, "accounts");
+    agent_says(RESULT_NO, 1, "ledger");
+    ck_assert_str_eq(did(), "rollback accounts\nrollback ledger\n");
+    agent_says(RESULT_DONE, 1, "accounts");
+    agent_says(RESULT_DONE, 1, "ledger");
+    ck_assert_str_eq(did(), "reply rolled-back\n");
+    ck_assert(actions.replies[0].has_reason);
+    ck_assert_str_eq(actions.replies[0].reason.rm, "ledger");
+}
+END_TEST
+
+START_TEST(a_deadline_undoes)
+{
+    given_preparing();
+    agent_says(RESULT_READY, 1, "accounts");
+    agent_is_lost("accounts");
+    agent_is_lost("ledger");
+    time_passes(30000);
+    /* Neither can be reached: nobody waits for them, their scans will settle it. */
+    ck_assert_str_eq(did(), "reply in-progress\n");
+    ask_about(OP_OUTCOME, 1, "");
+    ck_assert_str_eq(did(), "reply rolled-back\n");
+}
+END_TEST
+
+START_TEST(an_idle_transaction_ends_at_its_timeout)
+{
+    given_tm();
+    given_begun("accounts", NULL);
+    time_passes(30000);
+    ck_assert_str_eq(did(), "rollback accounts\nrecover accounts\nrecover ledger\n");
+}
+END_TEST
+
+START_TEST(a_branch_found_prepared_after_the_abort_is_undone)
+{
+    given_preparing();
+    agent_is_lost("ledger");
+    agent_says(RESULT_NO, 1, "accounts");
+    ck_assert_str_eq(did(), "rollback accounts\n");
+    agent_says(RESULT_DONE, 1, "accounts");
+    ck_assert_str_eq(did(), "reply rolled-back\n");
+    agent_accepts("ledger");
+    did();
+    agent_says(RESULT_FOUND, 1, "ledger");
+    ck_assert_str_eq(did(), "rollback ledger\n");
+}
+END_TEST
+
+START_TEST(a_scan_that_finds_an_undecided_branch_changes_nothing)
+{
+    given_preparing();
+    agent_says(RESULT_FOUND, 1, "ledger");
+    ck_assert_str_eq(did(), "");
+}
+END_TEST
+
+START_TEST(a_gtrid_above_ours_is_refused_with_an_alarm)
+{
+    struct coordinator_counts counts;
+    given_tm();
+    agent_says(RESULT_FOUND, 12, "ledger");
+    ck_assert_str_eq(did(), "");
+    coordinator_counts(tm, &counts);
+    ck_assert_uint_eq(counts.alarms, 1);
+}
+END_TEST
+
+/* ---- heuristic ends ---- */
+
+START_TEST(a_branch_undone_by_hand_makes_it_mixed_and_is_never_hidden)
+{
+    given_committing();
+    agent_says(RESULT_DONE, 1, "accounts");
+    struct result result = result_about(RESULT_HEURISTIC, 1, "ledger");
+    result.actual = OUTCOME_ROLLED_BACK;
+    hear(result);
+    ck_assert_str_eq(did(), "log MIXED\nreply mixed\n");
+    ask_about(OP_OUTCOME, 1, "");
+    ck_assert_str_eq(did(), "reply mixed\n");
+}
+END_TEST
+
+START_TEST(a_branch_gone_without_evidence_stays_in_doubt)
+{
+    given_committing();
+    agent_says(RESULT_DONE, 1, "accounts");
+    agent_says(RESULT_UNKNOWN, 1, "ledger");
+    ck_assert_str_eq(did(), "");
+    time_passes(500);
+    ck_assert_str_eq(did(), "commit ledger\n");
+    agent_says(RESULT_DONE, 1, "ledger");
+    ck_assert_str_eq(did(), "log END\nreply committed\n");
+}
+END_TEST
+
+/* ---- one phase ---- */
+
+static void given_one_opened(void)
+{
+    given_tm();
+    given_begun("accounts", NULL);
+    agent_says(RESULT_OPENED, 1, "accounts");
+    ask_about(OP_COMMIT, 1, "");
+    ck_assert_str_eq(did(), "log DELEGATED\n");
+}
+
+START_TEST(one_branch_is_delegated_only_behind_the_record)
+{
+    given_one_opened();
+    log_is_durable();
+    ck_assert_str_eq(did(), "commit-one-phase accounts\n");
+    agent_says(RESULT_DONE, 1, "accounts");
+    ck_assert_str_eq(did(), "log OUTCOME\nreply committed\n");
+}
+END_TEST
+
+START_TEST(a_delegated_branch_that_could_not_commit_is_rolled_back)
+{
+    given_one_opened();
+    log_is_durable();
+    did();
+    agent_says(RESULT_NO, 1, "accounts");
+    ck_assert_str_eq(did(), "log OUTCOME\nreply rolled-back\n");
+}
+END_TEST
+
+START_TEST(one_branch_on_the_applications_own_connection_is_prepared)
+{
+    given_tm();
+    given_begun("accounts", NULL);
+    ask_about(OP_COMMIT, 1, "");
+    ck_assert_str_eq(did(), "prepare accounts\n");
+}
+END_TEST
+
+START_TEST(a_delegated_transaction_of_an_earlier_start_is_settled_by_its_marker)
+{
+    const struct record log[] = {
+        {.type = RECORD_START, .incarnation = 1},
+        {.type = RECORD_AGENT, .rm = "accounts", .url = "ipc:///a"},
+        {.type = RECORD_DELEGATED,
+         .incarnation = 1,
+         .sequence = 5,
+         .branch_count = 1,
+         .branches = {{.rm = "accounts"}}},
+    };
+    given_log(log, 3);
+    agent_accepts("accounts");
+    ck_assert_str_eq(did(), "log AGENT\nsettle accounts\nrecover accounts\n");
+}
+END_TEST
+
+/* ---- starts ---- */
+
+static const struct record decided_log[] = {
+    {.type = RECORD_START, .incarnation = 1},
+    {.type = RECORD_AGENT, .rm = "accounts", .url = "ipc:///a"},
+    {.type = RECORD_AGENT, .rm = "ledger", .url = "ipc:///l"},
+    {.type = RECORD_ESTABLISHED},
+    {.type = RECORD_COMMIT,
+     .incarnation = 1,
+     .sequence = 7,
+     .key = "order-7",
+     .branch_count = 2,
+     .branches = {{.rm = "accounts", .xid = 71}, {.rm = "ledger", .xid = 72}}},
+};
+
+static struct result found_of_old(uint64_t sequence, const char *rm)
+{
+    struct result result = result_about(RESULT_FOUND, sequence, rm);
+    result.branch.gtrid.incarnation = 1;
+    return result;
+}
+
+START_TEST(what_was_decided_is_driven_as_soon_as_its_agent_is_back)
+{
+    given_log(decided_log, 5);
+    agent_accepts("accounts");
+    ck_assert_str_eq(did(), "log AGENT\ncommit accounts\nrecover accounts\n");
+}
+END_TEST
+
+START_TEST(nothing_of_an_earlier_start_is_presumed_before_every_agent_has_accepted)
+{
+    given_log(decided_log, 5);
+    agent_accepts("accounts");
+    did();
+    hear(found_of_old(8, "accounts"));
+    ck_assert_str_eq(did(), "");
+    ask((struct request){.op = OP_OUTCOME,
+                         .has_gtrid = true,
+                         .gtrid = {.tm = "bank", .incarnation = 1, .sequence = 8}});
+    ck_assert_str_eq(did(), "reply in-progress\n");
+
+    agent_accepts("ledger");
+    did();
+    hear(found_of_old(8, "accounts"));
+    ck_assert_str_eq(did(), "rollback accounts\n");
+}
+END_TEST
+
+START_TEST(a_key_is_not_called_unknown_while_the_log_may_be_an_old_one)
+{
+    given_log(decided_log, 5);
+    ask((struct request){.op = OP_OUTCOME, .key = "order-8"});
+    ck_assert_int_eq((int)actions.replies[0].error, ERR_NOT_READY);
+    ask((struct request){.op = OP_BEGIN, .key = "order-8"});
+    ck_assert_int_eq((int)actions.replies[0].error, ERR_NOT_READY);
+    ask((struct request){.op = OP_OUTCOME, .key = "order-7"});
+    ck_assert_int_eq((int)actions.replies[0].outcome, OUTCOME_COMMITTED);
+}
+END_TEST
+
+START_TEST(a_start_hands_out_no_gtrid_before_its_record_is_durable)
+{
+    given_empty_tm();
+    struct event event = {.type = EV_START};
+    handed_over = 0;
+    step(&event);
+    ask((struct request){.op = OP_BEGIN});
+    ck_assert_int_eq((int)actions.replies[0].error, ERR_NOT_READY);
+}
+END_TEST
+
+START_TEST(an_agent_takes_no_branch_before_its_record_is_durable)
+{
+    given_empty_tm();
+    start_tm();
+    agent_answers("accounts", (struct answer){.system_identifier = 1});
+    ask((struct request){.op = OP_BEGIN, .rm_count = 1, .rms = {"accounts"}});
+    ck_assert_int_eq((int)actions.replies[0].error, ERR_RM_UNAVAILABLE);
+    log_is_durable();
+    ask((struct request){.op = OP_BEGIN, .rm_count = 1, .rms = {"accounts"}});
+    ck_assert_int_eq((int)actions.replies[0].error, ERR_NONE);
+}
+END_TEST
+
+START_TEST(a_start_that_an_agent_refuses_decides_nothing)
+{
+    given_log(decided_log, 5);
+    agent_accepts("accounts");
+    did();
+    agent_answers("ledger", (struct answer){.refusal = REFUSAL_POSITION});
+    time_passes(10000);
+    ck_assert_str_eq(did(), "");
+    ask((struct request){.op = OP_BEGIN});
+    ck_assert_int_eq((int)actions.replies[0].error, ERR_FENCED);
+}
+END_TEST
+
+START_TEST(a_record_that_became_durable_after_the_fence_is_told_to_nobody)
+{
+    given_logging();
+    agent_answers("ledger", (struct answer){.refusal = REFUSAL_INCARNATION});
+    log_is_durable();
+    ck_assert_str_eq(did(), "");
+}
+END_TEST
+
+START_TEST(a_newcomer_of_another_log_is_left_out_alone)
+{
+    given_log(decided_log, 5);
+    coordinator_configure(tm, "stock", "ipc:///s");
+    agent_answers("stock", (struct answer){.refusal = REFUSAL_OTHER_LOG});
+    agent_accepts("accounts");
+    agent_accepts("ledger");
+    ck_assert(registry_may_presume(coordinator_registry(tm), NULL));
+    ck_assert(!coordinator_registry(tm)->fenced);
+}
+END_TEST
+
+START_TEST(a_new_log_that_any_agent_refuses_is_fenced)
+{
+    given_empty_tm();
+    start_tm();
+    agent_accepts("accounts");
+    agent_answers("ledger", (struct answer){.refusal = REFUSAL_OTHER_LOG});
+    ck_assert(coordinator_registry(tm)->fenced);
+}
+END_TEST
+
+START_TEST(a_database_below_its_beat_is_quarantined)
+{
+    given_preparing();
+    struct result vote = result_about(RESULT_READY, 1, "accounts");
+    vote.beat = 9;
+    hear(vote);
+    ck_assert_str_eq(did(), "log BEAT\n");
+    agent_answers("accounts",
+                  (struct answer){.system_identifier = 1, .beat = 8, .agent_incarnation = 2});
+    ck_assert_int_eq((int)coordinator_registry(tm)->rms[0].state, RM_QUARANTINED);
+}
+END_TEST
+
+START_TEST(results_of_an_earlier_incarnation_of_the_agent_are_not_heard)
+{
+    given_preparing();
+    agent_says(RESULT_READY, 1, "accounts");
+    struct result vote = result_about(RESULT_READY, 1, "ledger");
+    vote.agent_incarnation = 7;
+    hear(vote);
+    ck_assert_str_eq(did(), "");
+}
+END_TEST
+
+enum { SNAPSHOT_MAX = 64 };
+
+static uint32_t take_snapshot(struct record *out)
+{
+    uint32_t count = 0;
+    for (uint64_t position = 0; coordinator_snapshot(tm, &position, &out[count]);)
+        ck_assert_uint_lt(++count, SNAPSHOT_MAX);
+    return count;
+}
+
+START_TEST(a_snapshot_brings_back_all_that_the_log_had_said)
+{
+    static struct record before[SNAPSHOT_MAX], after[SNAPSHOT_MAX];
+    struct result heuristic;
+
+    given_tm();
+    for (int i = 0; i < 3; i++)
+        given_begun("accounts", "ledger");
+    ask((struct request){.op = OP_BEGIN, .key = "order-4"});
+    for (uint64_t i = 1; i <= 4; i++)
+        ask_about(OP_COMMIT, i, "");
+    for (uint64_t i = 1; i <= 3; i++) {
+        agent_says(RESULT_READY, i, "accounts");
+        agent_says(RESULT_READY, i, "ledger");
+    }
+    log_is_durable();
+    did();
+    agent_says(RESULT_DONE, 1, "accounts");
+    agent_says(RESULT_DONE, 1, "ledger");
+    agent_says(RESULT_DONE, 2, "accounts");
+    heuristic = result_about(RESULT_HEURISTIC, 2, "ledger");
+    heuristic.actual = OUTCOME_ROLLED_BACK;
+    hear(heuristic);
+    did();
+
+    const char *why;
+    uint32_t count = take_snapshot(before);
+    given_empty_tm();
+    for (uint32_t i = 0; i < count; i++)
+        ck_assert_msg(coordinator_replay(tm, &before[i], &why), "%s", why);
+    /* The next start knows what was over, what was live, and the key. */
+    start_tm();
+    ck_assert_uint_eq(coordinator_incarnation(tm), 2);
+    agent_accepts("accounts");
+    agent_accepts("ledger");
+    did();
+    enum outcome outcome;
+    struct gtrid gtrid = {.tm = "bank", .incarnation = 1, .sequence = 1};
+    coordinator_outcome(tm, &gtrid, &outcome);
+    ck_assert_int_eq((int)outcome, OUTCOME_COMMITTED);
+    struct coordinator_counts counts;
+    coordinator_counts(tm, &counts);
+    ck_assert_uint_eq(counts.live, 2);
+    ask((struct request){.op = OP_OUTCOME, .key = "order-4"});
+    ck_assert_int_eq((int)actions.replies[0].outcome, OUTCOME_COMMITTED);
+    ck_assert_uint_ge(take_snapshot(after), count);
+}
+END_TEST
+
+/* ---- clients ---- */
+
+START_TEST(begin_with_the_same_request_id_is_the_same_transaction)
+{
+    struct request request = {.op = OP_BEGIN, .request_id = "0123456789abcdef"};
+    given_tm();
+    ask(request);
+    ask(request);
+    ck_assert_str_eq(did(), "reply 1\nreply 1\n");
+    strcpy(request.label, "other");
+    ask(request);
+    ck_assert_int_eq((int)actions.replies[0].error, ERR_REQUEST_ID_REUSED);
+}
+END_TEST
+
+START_TEST(a_key_is_in_use_while_live_and_once_committed)
+{
+    struct request request = {.op = OP_BEGIN, .key = "order-1"};
+    given_tm();
+    ask(request);
+    ask(request);
+    ck_assert_int_eq((int)actions.replies[0].error, ERR_KEY_IN_USE);
+    ck_assert_int_eq((int)actions.replies[0].outcome, OUTCOME_IN_PROGRESS);
+    ask_about(OP_ROLLBACK, 1, "");
+    ask(request);
+    ck_assert_int_eq((int)actions.replies[0].error, ERR_NONE);
+    ask_about(OP_COMMIT, 2, "");
+    ask(request);
+    ck_assert_int_eq((int)actions.replies[0].error, ERR_KEY_IN_USE);
+    ck_assert_int_eq((int)actions.replies[0].outcome, OUTCOME_COMMITTED);
+    ck_assert_uint_eq(actions.replies[0].gtrid.sequence, 2);
+}
+END_TEST
+
+START_TEST(enlist_is_repeatable_and_ends_with_commit)
+{
+    given_tm();
+    given_begun("accounts", NULL);
+    ask_about(OP_ENLIST, 1, "ledger");
+    ask_about(OP_ENLIST, 1, "ledger");
+    ck_assert_str_eq(did(), "reply 1\nreply 1\n");
+    ask_about(OP_COMMIT, 1, "");
+    did();
+    ask_about(OP_ENLIST, 1, "ledger");
+    ck_assert_str_eq(did(), "reply 1\n");
+    ask_about(OP_ENLIST, 1, "nobody");
+    ck_assert_int_eq((int)actions.replies[0].error, ERR_UNKNOWN_RM);
+}
+END_TEST
+
+START_TEST(limits_are_answered_busy)
+{
+    given_tm();
+    for (uint32_t i = 0; i < limits.transactions_max; i++)
+        given_begun("accounts", NULL);
+    ask((struct request){.op = OP_BEGIN});
+    ck_assert_int_eq((int)actions.replies[0].error, ERR_BUSY);
+}
+END_TEST
+
+START_TEST(what_this_coordinator_never_began_is_unknown)
+{
+    given_tm();
+    ask_about(OP_COMMIT, 1, "");
+    ck_assert_int_eq((int)actions.replies[0].error, ERR_UNKNOWN_TRANSACTION);
+    ask((struct request){.op = OP_OUTCOME,
+                         .has_gtrid = true,
+                         .gtrid = {.tm = "other", .incarnation = 1, .sequence = 1}});
+    ck_assert_int_eq((int)actions.replies[0].error, ERR_UNKNOWN_TRANSACTION);
+}
+END_TEST
+
+START_TEST(a_draining_coordinator_begins_nothing_and_finishes_the_rest)
+{
+    given_preparing();
+    struct event event = {.type = EV_DRAIN};
+    step(&event);
+    ask((struct request){.op = OP_BEGIN});
+    ck_assert_int_eq((int)actions.replies[0].error, ERR_NOT_READY);
+    said[0] = '\0';
+    agent_says(RESULT_READY, 1, "accounts");
+    agent_says(RESULT_READY, 1, "ledger");
+    ck_assert_str_eq(did(), "log COMMIT\n");
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("coordinator");
+    TCase *table = tcase_create("table");
+    tcase_add_test(table, no_cell_of_the_table_is_empty);
+    tcase_add_test(table, every_possible_result_in_every_state_is_survived);
+    suite_add_tcase(suite, table);
+
+    TCase *commits = tcase_create("commit");
+    tcase_add_test(commits, commit_is_announced_only_once_the_record_is_durable);
+    tcase_add_test(commits, a_client_that_waits_for_applied_hears_once_all_are_done);
+    tcase_add_test(commits, a_client_that_waits_for_decided_hears_at_the_decision);
+    tcase_add_test(commits, a_vote_that_is_repeated_counts_once);
+    tcase_add_test(commits, the_decision_is_bound_to_the_xid_that_was_voted_for);
+    tcase_add_test(commits, nothing_ends_a_transaction_after_its_record_is_handed_over);
+    tcase_add_test(commits, commit_is_sent_again_for_ever);
+    tcase_add_test(commits, a_late_second_commit_hears_the_outcome);
+    tcase_add_test(commits, a_transaction_without_branches_commits_at_once_and_logs_nothing);
+    tcase_add_test(commits, a_read_only_branch_needs_no_outcome);
+    suite_add_tcase(suite, commits);
+
+    TCase *aborts = tcase_create("abort");
+    tcase_add_test(aborts, a_no_undoes_every_branch_and_logs_nothing);
+    tcase_add_test(aborts, a_deadline_undoes);
+    tcase_add_test(aborts, an_idle_transaction_ends_at_its_timeout);
+    tcase_add_test(aborts, a_branch_found_prepared_after_the_abort_is_undone);
+    tcase_add_test(aborts, a_scan_that_finds_an_undecided_branch_changes_nothing);
+    tcase_add_test(aborts, a_gtrid_above_ours_is_refused_with_an_alarm);
+    tcase_add_test(aborts, a_branch_undone_by_hand_makes_it_mixed_and_is_never_hidden);
+    tcase_add_test(aborts, a_branch_gone_without_evidence_stays_in_doubt);
+    suite_add_tcase(suite, aborts);
+
+    TCase *one_phase = tcase_create("one phase");
+    tcase_add_test(one_phase, one_branch_is_delegated_only_behind_the_record);
+    tcase_add_test(one_phase, a_delegated_branch_that_could_not_commit_is_rolled_back);
+    tcase_add_test(one_phase, one_branch_on_the_applications_own_connection_is_prepared);
+    tcase_add_test(one_phase, a_delegated_transaction_of_an_earlier_start_is_settled_by_its_marker);
+    suite_add_tcase(suite, one_phase);
+
+    TCase *starts = tcase_create("start");
+    tcase_add_test(starts, what_was_decided_is_driven_as_soon_as_its_agent_is_back);
+    tcase_add_test(starts, nothing_of_an_earlier_start_is_presumed_before_every_agent_has_accepted);
+    tcase_add_test(starts, a_key_is_not_called_unknown_while_the_log_may_be_an_old_one);
+    tcase_add_test(starts, a_start_hands_out_no_gtrid_before_its_record_is_durable);
+    tcase_add_test(starts, an_agent_takes_no_branch_before_its_record_is_durable);
+    tcase_add_test(starts, a_start_that_an_agent_refuses_decides_nothing);
+    tcase_add_test(starts, a_record_that_became_durable_after_the_fence_is_told_to_nobody);
+    tcase_add_test(starts, a_snapshot_brings_back_all_that_the_log_had_said);
+    tcase_add_test(starts, a_newcomer_of_another_log_is_left_out_alone);
+    tcase_add_test(starts, a_new_log_that_any_agent_refuses_is_fenced);
+    tcase_add_test(starts, a_database_below_its_beat_is_quarantined);
+    tcase_add_test(starts, results_of_an_earlier_incarnation_of_the_agent_are_not_heard);
+    suite_add_tcase(suite, starts);
+
+    TCase *clients = tcase_create("clients");
+    tcase_add_test(clients, begin_with_the_same_request_id_is_the_same_transaction);
+    tcase_add_test(clients, a_key_is_in_use_while_live_and_once_committed);
+    tcase_add_test(clients, enlist_is_repeatable_and_ends_with_commit);
+    tcase_add_test(clients, limits_are_answered_busy);
+    tcase_add_test(clients, what_this_coordinator_never_began_is_unknown);
+    tcase_add_test(clients, a_draining_coordinator_begins_nothing_and_finishes_the_rest);
+    suite_add_tcase(suite, clients);
+
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    free(tm);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

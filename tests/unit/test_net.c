@@ -1,0 +1,735 @@
+/*
+ * tests/unit/test_net.c - requests and replies over real sockets, in a folder of their own.
+ *
+ * Each story runs in a process of its own (check forks), so that nng starts afresh in it.
+ */
+#include "common/net.h"
+
+#include <check.h> /* behind our own headers: it defines fail() as a macro */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+static char folder[] = "/tmp/assent-test-net-XXXXXX";
+static char path[64], url[80];
+static struct error error;
+
+static void set_up(void)
+{
+    ck_assert_ptr_nonnull(mkdtemp(strcpy(folder, "/tmp/assent-test-net-XXXXXX")));
+    snprintf(path, sizeof path, "%s/tm.sock", folder);
+    snprintf(url, sizeof url, "ipc://%s", path);
+}
+
+static void tear_down(void)
+{
+    unlink(path);
+    rmdir(folder);
+}
+
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static void sleep_ms(long ms)
+{
+    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
+}
+
+/* ---- servers ---- */
+
+static _Atomic uint32_t handled;
+static _Atomic uint32_t peer_uid;
+static _Atomic size_t oversized;
+
+static void echo(void *arg, struct net_request *request, const struct net_peer *peer,
+                 const char *bytes, size_t length)
+{
+    (void)arg;
+    handled++;
+    peer_uid = peer->local ? peer->uid : UINT32_MAX;
+    if (bytes == NULL) {
+        oversized = length;
+        net_reply(request, "too long", 8);
+        return;
+    }
+    net_reply(request, bytes, length);
+}
+
+static void say_busy(void *arg, struct net_request *request, const struct net_peer *peer,
+                     const char *bytes, size_t length)
+{
+    (void)arg, (void)peer, (void)bytes, (void)length;
+    net_reply(request, "busy", 4);
+}
+
+/* Keeps requests unanswered until the story answers them. */
+enum { KEPT_MAX = 8 };
+static struct net_request *kept[KEPT_MAX];
+static uint32_t kept_count;
+static pthread_mutex_t kept_mutex = PTHREAD_MUTEX_INITIALIZER;
+
+static void keep(void *arg, struct net_request *request, const struct net_peer *peer,
+                 const char *bytes, size_t length)
+{
+    (void)arg, (void)peer, (void)bytes, (void)length;
+    pthread_mutex_lock(&kept_mutex);
+    ck_assert_uint_lt(kept_count, KEPT_MAX);
+    kept[kept_count++] = request;
+    pthread_mutex_unlock(&kept_mutex);
+}
+
+static uint32_t count_kept(void)
+{
+    pthread_mutex_lock(&kept_mutex);
+    uint32_t count = kept_count;
+    pthread_mutex_unlock(&kept_mutex);
+    return count;
+}
+
+static void wait_for_kept(uint32_t count)
+{
+    for (int i = 0; i < 2000 && count_kept() < count; i++)
+        sleep_ms(1);
+    ck_assert_uint_eq(count_kept(), count);
+}
+
+static struct net_server *serve(const char *at, net_request_fn *handler, uint32_t max_waiting)
+{
+    struct net_server *server;
+    struct net_server_options options = {
+        .url = at, .handler = handler, .busy = say_busy, .max_waiting = max_waiting};
+    ck_assert_msg(net_listen(&server, &options, &error) == 0, "%s", error.message);
+    return server;
+}
+
+static const char *refusal_of(const struct net_server_options *given)
+{
+    struct net_server *server;
+    struct net_server_options options = *given;
+    options.handler = echo;
+    options.busy = say_busy;
+    ck_assert_int_eq(net_listen(&server, &options, &error), -1);
+    return error.message;
+}
+
+static const char *refusal_of_url(const char *at)
+{
+    return refusal_of(&(struct net_server_options){.url = at});
+}
+
+/* ---- clients ---- */
+
+static struct net_link *dial(const char *at, uint32_t max_calls)
+{
+    struct net_link *link;
+    ck_assert_msg(net_link_open(&link, at, max_calls, &error) == 0, "%s", error.message);
+    return link;
+}
+
+static char answer[64];
+
+static enum net_result ask_for(struct net_link *link, const char *text, uint32_t timeout_ms)
+{
+    char *reply;
+    size_t length;
+    enum net_result result = net_call_wait(link, text, strlen(text), timeout_ms, &reply, &length);
+    snprintf(answer, sizeof answer, "%s", reply != NULL ? reply : "");
+    free(reply);
+    return result;
+}
+
+static enum net_result ask(struct net_link *link, const char *text)
+{
+    return ask_for(link, text, 5000);
+}
+
+#define is_served(link)                                                                            \
+    do {                                                                                           \
+        ck_assert_int_eq(ask(link, "hello"), NET_OK);                                              \
+        ck_assert_str_eq(answer, "hello");                                                         \
+    } while (0)
+
+static _Atomic uint32_t told[3]; /* by result */
+
+static void count_result(void *arg, enum net_result result, const char *bytes, size_t length)
+{
+    (void)arg, (void)bytes, (void)length;
+    told[result]++;
+}
+
+static void wait_for_told(enum net_result result, uint32_t count)
+{
+    for (int i = 0; i < 5000 && told[result] < count; i++)
+        sleep_ms(1);
+    ck_assert_uint_eq(told[result], count);
+}
+
+/* ---- calls ---- */
+
+/* Each of these calls again as soon as it is answered. */
+struct caller {
+    struct net_link *link;
+    uint32_t number;
+    uint32_t left;
+};
+
+static _Atomic uint32_t callers_done;
+
+static void call_again(struct caller *caller);
+
+static void answered(void *arg, enum net_result result, const char *bytes, size_t length)
+{
+    struct caller *caller = arg;
+    char expected[32];
+    snprintf(expected, sizeof expected, "%u/%u", caller->number, caller->left);
+    ck_assert_int_eq(result, NET_OK);
+    ck_assert_uint_eq(length, strlen(expected));
+    ck_assert_mem_eq(bytes, expected, length);
+    if (--caller->left > 0)
+        call_again(caller);
+    else
+        callers_done++;
+}
+
+static void call_again(struct caller *caller)
+{
+    char text[32];
+    int length = snprintf(text, sizeof text, "%u/%u", caller->number, caller->left);
+    ck_assert_int_eq(net_call(caller->link, text, (size_t)length, 10000, answered, caller), 0);
+}
+
+static void echo_with_64_calls_in_flight(const char *at)
+{
+    enum { CALLERS = 64, ROUNDS = 50 };
+    struct net_server *server = serve(at, echo, 0);
+    struct net_link *link = dial(at, CALLERS);
+    struct caller callers[CALLERS];
+    for (uint32_t i = 0; i < CALLERS; i++) {
+        callers[i] = (struct caller){.link = link, .number = i, .left = ROUNDS};
+        call_again(&callers[i]);
+    }
+    for (int i = 0; i < 10000 && callers_done < CALLERS; i++)
+        sleep_ms(1);
+    ck_assert_uint_eq(callers_done, CALLERS);
+    ck_assert_uint_eq(handled, CALLERS * ROUNDS);
+    net_link_close(link);
+    net_server_close(server);
+}
+
+START_TEST(every_call_gets_its_own_reply_over_ipc)
+{
+    echo_with_64_calls_in_flight(url);
+}
+END_TEST
+
+START_TEST(every_call_gets_its_own_reply_over_tcp)
+{
+    echo_with_64_calls_in_flight("tcp://127.0.0.1:17480");
+}
+END_TEST
+
+START_TEST(an_empty_message_is_one)
+{
+    struct net_server *server = serve(url, echo, 0);
+    struct net_link *link = dial(url, 1);
+    ck_assert_int_eq(ask(link, ""), NET_OK);
+    ck_assert_str_eq(answer, "");
+    ck_assert_uint_eq(oversized, 0);
+    net_link_close(link);
+    net_server_close(server);
+}
+END_TEST
+
+START_TEST(a_request_beyond_max_waiting_is_told_busy_at_once)
+{
+    struct net_server *server = serve(url, keep, 2);
+    struct net_link *link = dial(url, 8);
+    for (int i = 0; i < 2; i++)
+        ck_assert_int_eq(net_call(link, "park", 4, 5000, count_result, NULL), 0);
+    wait_for_kept(2);
+    ck_assert_uint_eq(net_server_waiting(server), 2);
+    for (int i = 0; i < 40; i++) {
+        ck_assert_int_eq(ask(link, "more"), NET_OK);
+        ck_assert_str_eq(answer, "busy");
+    }
+    net_reply(kept[0], "done", 4);
+    wait_for_told(NET_OK, 1);
+    for (int i = 0; i < 1000 && net_server_waiting(server) > 1; i++)
+        sleep_ms(1);
+    ck_assert_int_eq(net_call(link, "park", 4, 5000, count_result, NULL), 0);
+    wait_for_kept(3);
+    net_reply(kept[1], "done", 4);
+    net_reply(kept[2], "done", 4);
+    wait_for_told(NET_OK, 3);
+    net_link_close(link);
+    net_server_close(server);
+}
+END_TEST
+
+START_TEST(a_link_refuses_more_calls_than_it_was_made_for)
+{
+    struct net_server *server = serve(url, keep, 0);
+    struct net_link *link = dial(url, 1);
+    ck_assert_int_eq(net_call(link, "park", 4, 5000, count_result, NULL), 0);
+    ck_assert_int_eq(net_call(link, "more", 4, 5000, count_result, NULL), -1);
+    wait_for_kept(1);
+    net_reply(kept[0], "done", 4);
+    wait_for_told(NET_OK, 1);
+    net_link_close(link);
+    net_server_close(server);
+}
+END_TEST
+
+START_TEST(a_request_that_is_too_long_comes_without_its_bytes)
+{
+    struct net_server *server = serve(url, echo, 0);
+    struct net_link *link = dial(url, 1);
+    char *text = calloc(1, MESSAGE_MAX + 2);
+    memset(text, 'x', MESSAGE_MAX);
+    char *reply;
+    size_t length;
+    ck_assert_int_eq(net_call_wait(link, text, MESSAGE_MAX, 5000, &reply, &length), NET_OK);
+    ck_assert_uint_eq(length, MESSAGE_MAX);
+    ck_assert_str_eq(reply, text);
+    free(reply);
+
+    text[MESSAGE_MAX] = 'x';
+    ck_assert_int_eq(ask(link, text), NET_OK);
+    ck_assert_str_eq(answer, "too long");
+    ck_assert_uint_eq(oversized, MESSAGE_MAX + 1);
+    is_served(link);
+    free(text);
+    net_link_close(link);
+    net_server_close(server);
+}
+END_TEST
+
+START_TEST(a_reply_may_be_four_times_as_long)
+{
+    struct net_server *server = serve(url, keep, 0);
+    struct net_link *link = dial(url, 1);
+    char *text = calloc(1, REPLY_MAX);
+    ck_assert_int_eq(net_call(link, "much", 4, 5000, count_result, NULL), 0);
+    wait_for_kept(1);
+    net_reply(kept[0], text, REPLY_MAX);
+    wait_for_told(NET_OK, 1);
+    free(text);
+    net_link_close(link);
+    net_server_close(server);
+}
+END_TEST
+
+START_TEST(the_peer_of_a_unix_socket_is_known)
+{
+    struct net_server *server = serve(url, echo, 0);
+    struct net_link *link = dial(url, 1);
+    is_served(link);
+    ck_assert_uint_eq(peer_uid, getuid());
+    net_link_close(link);
+    net_server_close(server);
+}
+END_TEST
+
+START_TEST(the_peer_of_a_tcp_connection_is_not)
+{
+    struct net_server *server = serve("tcp://127.0.0.1:17481", echo, 0);
+    struct net_link *link = dial("tcp://127.0.0.1:17481", 1);
+    is_served(link);
+    ck_assert_uint_eq(peer_uid, UINT32_MAX);
+    net_link_close(link);
+    net_server_close(server);
+}
+END_TEST
+
+START_TEST(a_call_without_an_answer_ends_in_its_time)
+{
+    struct net_server *server = serve(url, keep, 0);
+    struct net_link *link = dial(url, 2);
+    uint64_t started = now_ms();
+    ck_assert_int_eq(ask_for(link, "park", 200), NET_TIMEOUT);
+    ck_assert_uint_ge(now_ms() - started, 190);
+    ck_assert_uint_lt(now_ms() - started, 2000);
+    net_reply(kept[0], "late", 4);
+
+    /* The late reply is not taken for another call's. */
+    ck_assert_int_eq(net_call(link, "next", 4, 5000, count_result, NULL), 0);
+    wait_for_kept(2);
+    net_reply(kept[1], "done", 4);
+    wait_for_told(NET_OK, 1);
+    net_link_close(link);
+    net_server_close(server);
+}
+END_TEST
+
+/* ---- connections ---- */
+
+START_TEST(a_call_with_nobody_there_is_unreachable_soon)
+{
+    struct net_link *link = dial(url, 1);
+    uint64_t started = now_ms();
+    ck_assert(!net_link_connected(link));
+    ck_assert_int_eq(ask_for(link, "hello", 30000), NET_UNREACHABLE);
+    ck_assert_uint_lt(now_ms() - started, 2000);
+    started = now_ms();
+    ck_assert_int_eq(ask_for(link, "hello", 50), NET_UNREACHABLE);
+    ck_assert_uint_lt(now_ms() - started, 450);
+    net_link_close(link);
+}
+END_TEST
+
+START_TEST(a_call_whose_server_goes_is_unreachable_and_not_sent_again)
+{
+    struct net_server *server = serve(url, keep, 0);
+    struct net_link *link = dial(url, 2);
+    ck_assert_int_eq(net_call(link, "once", 4, 60000, count_result, NULL), 0);
+    wait_for_kept(1);
+    ck_assert(net_link_connected(link));
+    net_server_close(server);
+    wait_for_told(NET_UNREACHABLE, 1);
+    net_reply(kept[0], "to nobody", 9);
+
+    server = serve(url, echo, 0);
+    for (int i = 0; i < 3000 && !net_link_connected(link); i++)
+        sleep_ms(1);
+    sleep_ms(100);
+    ck_assert_uint_eq(handled, 0);
+    is_served(link);
+    ck_assert_uint_eq(handled, 1);
+    net_link_close(link);
+    net_server_close(server);
+}
+END_TEST
+
+START_TEST(a_link_connects_again_when_its_server_returns)
+{
+    struct net_link *link = dial(url, 1);
+    for (int i = 0; i < 3; i++) {
+        struct net_server *server = serve(url, echo, 0);
+        for (int k = 0; k < 3000 && !net_link_connected(link); k++)
+            sleep_ms(1);
+        is_served(link);
+        net_server_close(server);
+        for (int k = 0; k < 1000 && net_link_connected(link); k++)
+            sleep_ms(1);
+        ck_assert(!net_link_connected(link));
+    }
+    net_link_close(link);
+}
+END_TEST
+
+START_TEST(closing_a_link_ends_its_calls_first)
+{
+    struct net_server *server = serve(url, keep, 0);
+    struct net_link *link = dial(url, KEPT_MAX);
+    for (int i = 0; i < KEPT_MAX; i++)
+        ck_assert_int_eq(net_call(link, "park", 4, 60000, count_result, NULL), 0);
+    wait_for_kept(KEPT_MAX);
+    net_link_close(link);
+    ck_assert_uint_eq(told[NET_UNREACHABLE], KEPT_MAX);
+    net_server_close(server);
+    for (int i = 0; i < KEPT_MAX; i++)
+        net_reply(kept[i], "to nobody", 9);
+}
+END_TEST
+
+static void *ask_until_refused(void *arg)
+{
+    while (net_call(arg, "hello", 5, 1000, count_result, NULL) == 0)
+        sleep_ms(1);
+    return NULL;
+}
+
+static void *reply_late(void *arg)
+{
+    for (uint32_t i = 0; i < KEPT_MAX; i++) {
+        sleep_ms(1);
+        net_reply(kept[i], "late", 4);
+    }
+    return arg;
+}
+
+START_TEST(a_server_may_close_while_others_reply)
+{
+    for (int round = 0; round < 20; round++) {
+        struct net_server *server = serve(url, keep, 0);
+        struct net_link *link = dial(url, KEPT_MAX);
+        pthread_t replier;
+        kept_count = 0;
+        for (int i = 0; i < KEPT_MAX; i++)
+            ck_assert_int_eq(net_call(link, "park", 4, 60000, count_result, NULL), 0);
+        wait_for_kept(KEPT_MAX);
+        pthread_create(&replier, NULL, reply_late, NULL);
+        sleep_ms(round % 8);
+        net_server_close(server);
+        net_link_close(link);
+        pthread_join(replier, NULL);
+    }
+    ck_assert_uint_eq(told[NET_OK] + told[NET_UNREACHABLE], 20 * KEPT_MAX);
+}
+END_TEST
+
+START_TEST(a_server_may_close_while_clients_ask)
+{
+    for (int round = 0; round < 10; round++) {
+        struct net_server *server = serve(url, echo, 0);
+        struct net_link *link = dial(url, 4);
+        pthread_t asker;
+        pthread_create(&asker, NULL, ask_until_refused, link);
+        sleep_ms(20 + round);
+        net_server_close(server);
+        pthread_join(asker, NULL);
+        net_link_close(link);
+    }
+}
+END_TEST
+
+/* ---- the socket file ---- */
+
+static bool exists(const char *file)
+{
+    struct stat status;
+    return lstat(file, &status) == 0;
+}
+
+START_TEST(a_regular_file_is_never_deleted)
+{
+    close(open(path, O_CREAT | O_WRONLY, 0600));
+    char expected[160];
+    snprintf(expected, sizeof expected, "%s is in the way: it exists and is not a socket", path);
+    ck_assert_str_eq(refusal_of_url(url), expected);
+    ck_assert(exists(path));
+}
+END_TEST
+
+START_TEST(a_symbolic_link_is_never_followed)
+{
+    ck_assert_int_eq(symlink("/nowhere", path), 0);
+    ck_assert_ptr_nonnull(strstr(refusal_of_url(url), "it exists and is not a socket"));
+    ck_assert(exists(path));
+}
+END_TEST
+
+START_TEST(two_servers_cannot_share_a_path)
+{
+    struct net_server *server = serve(url, echo, 0);
+    struct net_link *link = dial(url, 1);
+    char expected[160];
+    is_served(link);
+    snprintf(expected, sizeof expected, "socket %s is served by another process", path);
+    for (int i = 0; i < 10; i++)
+        ck_assert_str_eq(refusal_of_url(url), expected);
+    is_served(link);
+    net_link_close(link);
+    link = dial(url, 1); /* a newcomer too: the first was not disturbed */
+    is_served(link);
+    net_link_close(link);
+    net_server_close(server);
+    ck_assert(!exists(path));
+}
+END_TEST
+
+static struct sockaddr_un address_of(const char *file)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    strcpy(address.sun_path, file);
+    return address;
+}
+
+START_TEST(a_stale_socket_is_replaced)
+{
+    struct sockaddr_un address = address_of(path);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+    close(fd);
+    struct net_server *server = serve(url, echo, 0);
+    struct net_link *link = dial(url, 1);
+    is_served(link);
+    net_link_close(link);
+    net_server_close(server);
+}
+END_TEST
+
+START_TEST(a_path_is_absolute_and_at_most_107_bytes_long)
+{
+    char longest[128], expected[256];
+    struct net_link *link;
+    size_t start = (size_t)snprintf(longest, sizeof longest, "ipc://%s/", folder);
+    memset(longest + start, 'x', 6 + 107 - start);
+    longest[6 + 107] = '\0';
+    net_server_close(serve(longest, echo, 0));
+
+    longest[6 + 107] = 'x';
+    longest[6 + 108] = '\0';
+    snprintf(expected, sizeof expected,
+             "socket %s: the path is 108 bytes long, the system allows 107", longest + 6);
+    ck_assert_str_eq(refusal_of_url(longest), expected);
+    ck_assert_int_eq(net_link_open(&link, longest, 1, &error), -1);
+    ck_assert_str_eq(error.message, expected);
+    ck_assert_str_eq(refusal_of_url("ipc://tm.sock"),
+                     "socket tm.sock: expected ipc:// and an absolute path");
+}
+END_TEST
+
+START_TEST(tcp_is_served_on_loopback_only)
+{
+    ck_assert_str_eq(refusal_of_url("tcp://0.0.0.0:7410"),
+                     "listen on tcp://0.0.0.0:7410: tcp is served on loopback only");
+    ck_assert_str_eq(error.hint, "Use tcp://127.0.0.1:PORT, or ipc:// and a path.");
+    static const char *const others[] = {
+        "tcp://*:7410",        "tcp://:7410",     "tcp://127.0.0.1.example:1",
+        "tcp://10.0.0.1:7410", "tcp://[::]:7410", "tcp://"};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        ck_assert_ptr_nonnull(strstr(refusal_of_url(others[i]), "on loopback only"));
+    ck_assert_str_eq(refusal_of_url("ws://127.0.0.1:80"),
+                     "listen on ws://127.0.0.1:80: expected ipc:///path or tcp://127.0.0.1:port");
+}
+END_TEST
+
+static unsigned mode_of(const char *file)
+{
+    struct stat status;
+    ck_assert_int_eq(stat(file, &status), 0);
+    return status.st_mode & 07777;
+}
+
+START_TEST(the_socket_file_has_the_mode_and_group_asked_for)
+{
+    net_server_close(serve(url, echo, 0));
+    struct net_server *server = serve(url, echo, 0);
+    ck_assert_uint_eq(mode_of(path), 0660);
+    net_server_close(server);
+
+    struct group *own = getgrgid(getgid());
+    ck_assert_ptr_nonnull(own);
+    struct net_server_options options = {
+        .url = url, .mode = 0600, .group = own->gr_name, .handler = echo, .busy = say_busy};
+    ck_assert_int_eq(net_listen(&server, &options, &error), 0);
+    ck_assert_uint_eq(mode_of(path), 0600);
+    net_server_close(server);
+
+    options.group = "no-such-group";
+    ck_assert_str_eq(refusal_of(&options), "socket_group no-such-group: there is no such group");
+    ck_assert(!exists(path));
+}
+END_TEST
+
+/* ---- clients that vanish ---- */
+
+static void connect_and_close(const char *bytes, size_t length)
+{
+    struct sockaddr_un address = address_of(path);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    ck_assert_int_eq(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+    if (length > 0)
+        ck_assert_int_eq(send(fd, bytes, length, MSG_NOSIGNAL), (ssize_t)length);
+    close(fd);
+}
+
+START_TEST(clients_that_connect_and_close_at_once_make_nobody_deaf)
+{
+    static const char *const said[] = {"", "\0SP", "\0SP\0\0\x30\0\0", "GET / HTTP/1.0\r\n\r\n"};
+    static const size_t lengths[] = {0, 3, 8, 18};
+    struct net_server *server = serve(url, echo, 0);
+    struct net_link *old = dial(url, 1);
+    is_served(old);
+    for (size_t kind = 0; kind < 4; kind++) {
+        for (int i = 0; i < 100; i++)
+            connect_and_close(said[kind], lengths[kind]);
+        struct net_link *link = dial(url, 1);
+        uint64_t started = now_ms();
+        is_served(link);
+        ck_assert_uint_lt(now_ms() - started, 3000);
+        net_link_close(link);
+        ck_assert(net_link_connected(old));
+        is_served(old);
+    }
+    net_link_close(old);
+    net_server_close(server);
+}
+END_TEST
+
+START_TEST(a_client_that_speaks_nonsense_harms_nobody)
+{
+    static const char nonsense[] = "\0SP\0\0\x30\0\0\1\xff\xff\xff\xff\xff\xff\xff\xff";
+    static const char headless[] = "\0SP\0\0\x30\0\0\1\0\0\0\0\0\0\0\3abc";
+    struct net_server *server = serve(url, echo, 0);
+    struct net_link *link = dial(url, 1);
+    is_served(link);
+    for (int i = 0; i < 20; i++) {
+        connect_and_close(nonsense, sizeof nonsense - 1);
+        connect_and_close(headless, sizeof headless - 1);
+    }
+    is_served(link);
+    ck_assert_uint_eq(handled, 2);
+    net_link_close(link);
+    net_server_close(server);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("net");
+    TCase *calls = tcase_create("calls");
+    tcase_add_checked_fixture(calls, set_up, tear_down);
+    tcase_add_test(calls, every_call_gets_its_own_reply_over_ipc);
+    tcase_add_test(calls, every_call_gets_its_own_reply_over_tcp);
+    tcase_add_test(calls, an_empty_message_is_one);
+    tcase_add_test(calls, a_request_beyond_max_waiting_is_told_busy_at_once);
+    tcase_add_test(calls, a_link_refuses_more_calls_than_it_was_made_for);
+    tcase_add_test(calls, a_request_that_is_too_long_comes_without_its_bytes);
+    tcase_add_test(calls, a_reply_may_be_four_times_as_long);
+    tcase_add_test(calls, the_peer_of_a_unix_socket_is_known);
+    tcase_add_test(calls, the_peer_of_a_tcp_connection_is_not);
+    tcase_add_test(calls, a_call_without_an_answer_ends_in_its_time);
+    tcase_set_timeout(calls, 60);
+    suite_add_tcase(suite, calls);
+
+    TCase *connections = tcase_create("connections");
+    tcase_add_checked_fixture(connections, set_up, tear_down);
+    tcase_add_test(connections, a_call_with_nobody_there_is_unreachable_soon);
+    tcase_add_test(connections, a_call_whose_server_goes_is_unreachable_and_not_sent_again);
+    tcase_add_test(connections, a_link_connects_again_when_its_server_returns);
+    tcase_add_test(connections, closing_a_link_ends_its_calls_first);
+    tcase_add_test(connections, a_server_may_close_while_others_reply);
+    tcase_add_test(connections, a_server_may_close_while_clients_ask);
+    tcase_set_timeout(connections, 60);
+    suite_add_tcase(suite, connections);
+
+    TCase *files = tcase_create("files");
+    tcase_add_checked_fixture(files, set_up, tear_down);
+    tcase_add_test(files, a_regular_file_is_never_deleted);
+    tcase_add_test(files, a_symbolic_link_is_never_followed);
+    tcase_add_test(files, two_servers_cannot_share_a_path);
+    tcase_add_test(files, a_stale_socket_is_replaced);
+    tcase_add_test(files, a_path_is_absolute_and_at_most_107_bytes_long);
+    tcase_add_test(files, tcp_is_served_on_loopback_only);
+    tcase_add_test(files, the_socket_file_has_the_mode_and_group_asked_for);
+    suite_add_tcase(suite, files);
+
+    TCase *vanishing = tcase_create("vanishing clients");
+    tcase_add_checked_fixture(vanishing, set_up, tear_down);
+    tcase_add_test(vanishing, clients_that_connect_and_close_at_once_make_nobody_deaf);
+    tcase_add_test(vanishing, a_client_that_speaks_nonsense_harms_nobody);
+    tcase_set_timeout(vanishing, 60);
+    suite_add_tcase(suite, vanishing);
+
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,374 @@
+/*
+ * tests/unit/test_participant.c - what an agent's branch machine does, told as short stories.
+ *
+ * The participant's own file is included, so that its table can be looked at cell by cell.
+ */
+#include "core/participant.c" /* NOLINT: the table is private */
+
+#include <check.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { SLOTS = 3 };
+
+static struct participant *agent;
+static struct participant_actions actions;
+static uint64_t now_ms;
+static char said[1024];
+
+static const struct branch_id branch = {.gtrid = {.incarnation = 1, .sequence = 5, .tm = "bank"},
+                                        .rm = "accounts"};
+
+static void given_agent(void)
+{
+    free(agent);
+    agent = participant_init(malloc(participant_bytes(SLOTS)), SLOTS, 4);
+    now_ms = 1000;
+    said[0] = '\0';
+}
+
+static void tell_actions(void)
+{
+    static const char *const acts[] = {
+        "none",        "prepare", "commit-session", "end-session", "look",
+        "look-marker", "commit",  "rollback",       "tell",
+    };
+    static const char *const results[] = {
+        "none",    "ready", "read-only", "no",    "done",    "heuristic",
+        "unknown", "lost",  "opened",    "found", "session", "scanned",
+    };
+    size_t length = strlen(said);
+    for (uint32_t i = 0; i < actions.count; i++) {
+        const struct participant_action *action = &actions.list[i];
+        length += (size_t)snprintf(said + length, sizeof said - length, "%s",
+                                   action->type == PA_TELL ? results[action->result.type]
+                                                           : acts[action->type]);
+        if (action->type == PA_COMMIT || action->type == PA_ROLLBACK)
+            length += (size_t)snprintf(said + length, sizeof said - length, " %llu",
+                                       (unsigned long long)action->xid);
+        length += (size_t)snprintf(said + length, sizeof said - length, "\n");
+    }
+}
+
+static void step(struct participant_event event)
+{
+    event.branch = branch;
+    event.now_ms = now_ms;
+    participant_step(agent, &event, &actions);
+    tell_actions();
+}
+
+static void when(enum participant_event_type type)
+{
+    step((struct participant_event){
+        .type = type, .xid = 70, .beat = 3, .actable = true, .timeout_ms = 30000});
+}
+
+/* The TM's order; xid 70 is the one that was voted for. */
+static void ordered(enum participant_event_type type, uint64_t xid)
+{
+    const struct order order = {
+        .branch = branch, .agent_incarnation = 4, .xid = xid, .lsn = 9, .timeout_ms = 30000};
+    step((struct participant_event){.type = type, .order = &order});
+}
+
+static void absent(enum xid_status status)
+{
+    step((struct participant_event){.type = PE_ABSENT, .status = status});
+}
+
+static const char *did(void)
+{
+    static char answer[sizeof said];
+    strcpy(answer, said);
+    said[0] = '\0';
+    return answer;
+}
+
+static void given_ready(void)
+{
+    given_agent();
+    when(PE_OPENED);
+    ordered(PE_PREPARE, 0);
+    when(PE_PREPARED);
+    ck_assert_str_eq(did(), "prepare\nready\n");
+}
+
+START_TEST(no_cell_of_the_table_is_empty)
+{
+    for (int state = 0; state < BRANCH_STATES; state++)
+        for (int type = 1; type < PE_TYPES; type++)
+            ck_assert_msg(moves[state][type] != HOLE, "%s x %s is a hole",
+                          branch_state_word((enum branch_state)state),
+                          participant_event_word((enum participant_event_type)type));
+}
+END_TEST
+
+START_TEST(exec_work_is_prepared_in_its_session_and_committed)
+{
+    given_ready();
+    ordered(PE_COMMIT, 70);
+    ck_assert_str_eq(did(), "commit 70\n");
+    when(PE_FINISHED);
+    ck_assert_str_eq(did(), "done\n");
+    ck_assert_uint_eq(participant_count(agent), 0);
+}
+END_TEST
+
+START_TEST(a_branch_of_the_applications_own_is_looked_for)
+{
+    given_agent();
+    ordered(PE_PREPARE, 0);
+    ck_assert_str_eq(did(), "look\n");
+    ck_assert(actions.list[0].flush);
+    when(PE_SEEN);
+    ck_assert_str_eq(did(), "ready\n");
+}
+END_TEST
+
+START_TEST(a_branch_that_is_not_prepared_is_a_no_and_stays_one)
+{
+    given_agent();
+    ordered(PE_PREPARE, 0);
+    absent(XID_UNKNOWN);
+    ordered(PE_PREPARE, 0);
+    ck_assert_str_eq(did(), "look\nno\nno\n");
+}
+END_TEST
+
+START_TEST(a_lost_answer_to_prepare_is_a_no_and_a_late_prepare_is_undone)
+{
+    given_agent();
+    when(PE_OPENED);
+    ordered(PE_PREPARE, 0);
+    when(PE_UNKNOWN);
+    ck_assert_str_eq(did(), "prepare\nno\n");
+    ordered(PE_ROLLBACK, 0);
+    ck_assert_str_eq(did(), "look\n");
+    when(PE_SEEN);
+    ck_assert_str_eq(did(), "rollback 70\n");
+}
+END_TEST
+
+START_TEST(a_refusal_of_postgresql_needs_no_look)
+{
+    given_agent();
+    when(PE_OPENED);
+    ordered(PE_PREPARE, 0);
+    when(PE_REFUSAL);
+    ordered(PE_ROLLBACK, 0);
+    ck_assert_str_eq(did(), "prepare\nno\ndone\n");
+}
+END_TEST
+
+START_TEST(a_lost_session_is_a_no)
+{
+    given_agent();
+    when(PE_OPENED);
+    when(PE_SESSION_LOST);
+    ordered(PE_PREPARE, 0);
+    ck_assert_str_eq(did(), "no\n");
+}
+END_TEST
+
+START_TEST(only_the_transaction_that_was_voted_for_is_committed)
+{
+    given_ready();
+    ordered(PE_COMMIT, 66);
+    /* Another transaction stands under the name: out with it, then see what became of ours. */
+    ck_assert_str_eq(did(), "rollback 70\n");
+    when(PE_FINISHED);
+    ck_assert_str_eq(did(), "look\n");
+    ck_assert_uint_eq(actions.list[0].xid, 66);
+    absent(XID_COMMITTED);
+    ck_assert_str_eq(did(), "done\n");
+}
+END_TEST
+
+START_TEST(a_commit_that_is_not_remembered_is_looked_for)
+{
+    given_agent();
+    ordered(PE_COMMIT, 70);
+    when(PE_SEEN);
+    ck_assert_str_eq(did(), "look\ncommit 70\n");
+}
+END_TEST
+
+START_TEST(a_branch_that_is_gone_is_judged_by_evidence_alone)
+{
+    static const struct {
+        enum xid_status status;
+        const char *told;
+    } cases[] = {
+        {XID_COMMITTED, "look\ndone\n"},
+        {XID_ABORTED, "look\nheuristic\n"},
+        {XID_FUTURE, "look\nlost\n"},
+        {XID_UNKNOWN, "look\nunknown\n"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        given_agent();
+        ordered(PE_COMMIT, 70);
+        absent(cases[i].status);
+        ck_assert_str_eq(did(), cases[i].told);
+    }
+}
+END_TEST
+
+START_TEST(no_such_gid_is_never_taken_for_success)
+{
+    given_ready();
+    ordered(PE_COMMIT, 70);
+    when(PE_GONE);
+    ck_assert_str_eq(did(), "commit 70\nlook\n");
+    absent(XID_ABORTED);
+    ck_assert_str_eq(did(), "heuristic\n");
+}
+END_TEST
+
+START_TEST(a_rollback_of_what_was_committed_by_hand_is_reported)
+{
+    given_ready();
+    ordered(PE_ROLLBACK, 70);
+    when(PE_GONE);
+    ck_assert_str_eq(did(), "rollback 70\nlook\n");
+    absent(XID_COMMITTED);
+    ck_assert_str_eq(did(), "heuristic\n");
+}
+END_TEST
+
+START_TEST(a_rollback_during_prepare_waits_for_its_result)
+{
+    given_agent();
+    when(PE_OPENED);
+    ordered(PE_PREPARE, 0);
+    ordered(PE_ROLLBACK, 0);
+    ck_assert_str_eq(did(), "prepare\n");
+    when(PE_PREPARED);
+    ck_assert_str_eq(did(), "rollback 70\n");
+    when(PE_FINISHED);
+    ck_assert_str_eq(did(), "done\n");
+}
+END_TEST
+
+START_TEST(a_rollback_ends_an_open_session)
+{
+    given_agent();
+    when(PE_OPENED);
+    ordered(PE_ROLLBACK, 0);
+    ck_assert_str_eq(did(), "end-session\n");
+    when(PE_FINISHED);
+    ck_assert_str_eq(did(), "done\n");
+    /* Its gid may not get a new, empty session: half of the work would be gone. */
+    ck_assert_int_eq((int)participant_state(agent, &branch), BRANCH_REFUSED);
+}
+END_TEST
+
+START_TEST(an_unprepared_session_ends_at_its_deadline)
+{
+    struct participant_event event;
+    given_agent();
+    when(PE_OPENED);
+    ck_assert(!participant_due(agent, now_ms + 29999, &event));
+    ck_assert(participant_due(agent, now_ms + 30000, &event));
+    participant_step(agent, &event, &actions);
+    tell_actions();
+    ck_assert_str_eq(did(), "end-session\n");
+    when(PE_FINISHED);
+    ck_assert_str_eq(did(), "");
+}
+END_TEST
+
+START_TEST(a_prepared_branch_has_no_deadline)
+{
+    struct participant_event event;
+    given_ready();
+    ck_assert(!participant_due(agent, UINT64_MAX - 1, &event));
+}
+END_TEST
+
+START_TEST(one_phase_is_settled_by_its_marker)
+{
+    given_agent();
+    when(PE_OPENED);
+    ordered(PE_COMMIT_ONE_PHASE, 0);
+    ck_assert_str_eq(did(), "commit-session\n");
+    when(PE_UNKNOWN);
+    ck_assert_str_eq(did(), "look-marker\n");
+    absent(XID_UNKNOWN);
+    ck_assert_str_eq(did(), "no\n");
+}
+END_TEST
+
+START_TEST(one_phase_without_a_session_does_nothing)
+{
+    given_agent();
+    ordered(PE_COMMIT_ONE_PHASE, 0);
+    ck_assert_str_eq(did(), "look-marker\n");
+    absent(XID_UNKNOWN);
+    ck_assert_str_eq(did(), "no\n");
+}
+END_TEST
+
+START_TEST(a_new_start_of_the_tm_ends_what_the_old_one_left_unprepared)
+{
+    struct participant_event event;
+    given_agent();
+    when(PE_OPENED);
+    ck_assert(!participant_fence(agent, "other", 9, &event));
+    ck_assert(!participant_fence(agent, "bank", 1, &event));
+    ck_assert(participant_fence(agent, "bank", 2, &event));
+    participant_step(agent, &event, &actions);
+    tell_actions();
+    ck_assert_str_eq(did(), "end-session\n");
+    ck_assert(!participant_fence(agent, "bank", 2, &event));
+}
+END_TEST
+
+START_TEST(a_full_table_answers_no_and_forgets_nothing)
+{
+    given_agent();
+    for (uint64_t i = 0; i < SLOTS; i++) {
+        struct participant_event event = {.type = PE_OPENED, .branch = branch, .now_ms = now_ms};
+        event.branch.gtrid.sequence = 100 + i;
+        participant_step(agent, &event, &actions);
+    }
+    ordered(PE_PREPARE, 0);
+    ck_assert_str_eq(did(), "no\n");
+    ck_assert_uint_eq(participant_count(agent), SLOTS);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("participant");
+    TCase *cases = tcase_create("branch");
+    tcase_add_test(cases, no_cell_of_the_table_is_empty);
+    tcase_add_test(cases, exec_work_is_prepared_in_its_session_and_committed);
+    tcase_add_test(cases, a_branch_of_the_applications_own_is_looked_for);
+    tcase_add_test(cases, a_branch_that_is_not_prepared_is_a_no_and_stays_one);
+    tcase_add_test(cases, a_lost_answer_to_prepare_is_a_no_and_a_late_prepare_is_undone);
+    tcase_add_test(cases, a_refusal_of_postgresql_needs_no_look);
+    tcase_add_test(cases, a_lost_session_is_a_no);
+    tcase_add_test(cases, only_the_transaction_that_was_voted_for_is_committed);
+    tcase_add_test(cases, a_commit_that_is_not_remembered_is_looked_for);
+    tcase_add_test(cases, a_branch_that_is_gone_is_judged_by_evidence_alone);
+    tcase_add_test(cases, no_such_gid_is_never_taken_for_success);
+    tcase_add_test(cases, a_rollback_of_what_was_committed_by_hand_is_reported);
+    tcase_add_test(cases, a_rollback_during_prepare_waits_for_its_result);
+    tcase_add_test(cases, a_rollback_ends_an_open_session);
+    tcase_add_test(cases, an_unprepared_session_ends_at_its_deadline);
+    tcase_add_test(cases, a_prepared_branch_has_no_deadline);
+    tcase_add_test(cases, one_phase_is_settled_by_its_marker);
+    tcase_add_test(cases, one_phase_without_a_session_does_nothing);
+    tcase_add_test(cases, a_new_start_of_the_tm_ends_what_the_old_one_left_unprepared);
+    tcase_add_test(cases, a_full_table_answers_no_and_forgets_nothing);
+    suite_add_tcase(suite, cases);
+
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    free(agent);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

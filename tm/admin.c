@@ -1,0 +1,233 @@
+/*
+ * tm/admin.c - what the coordinator says about itself: show, list, agents, status.
+ *
+ * Reads the core and changes nothing.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "config.h"
+#include "tm/server_state.h"
+
+enum { LIST_MAX = 1000 };
+
+static void add_u64(cJSON *object, const char *name, uint64_t value)
+{
+    char text[24];
+    u64_format(value, text);
+    cJSON_AddStringToObject(object, name, text);
+}
+
+static void add_text(cJSON *object, const char *name, const char *text)
+{
+    if (text[0] != '\0')
+        cJSON_AddStringToObject(object, name, text);
+}
+
+static cJSON *branch_object(const struct txn_view *view, const struct branch_view *branch)
+{
+    struct branch_id id = {.gtrid = view->gtrid};
+    char gid[GID_BYTES];
+    cJSON *object = cJSON_CreateObject();
+    memcpy(id.rm, branch->rm, sizeof id.rm);
+    memcpy(id.branch, branch->branch, sizeof id.branch);
+    gid_format(&id, gid);
+    cJSON_AddStringToObject(object, "rm", branch->rm);
+    add_text(object, "branch", branch->branch);
+    cJSON_AddStringToObject(object, "state", branch->state);
+    cJSON_AddStringToObject(object, "gid", gid);
+    if (branch->xid != 0)
+        add_u64(object, "xid", branch->xid);
+    return object;
+}
+
+static cJSON *transaction_object(const struct txn_view *view)
+{
+    char gtrid[GTRID_BYTES];
+    cJSON *object = cJSON_CreateObject();
+    gtrid_format(&view->gtrid, gtrid);
+    cJSON_AddStringToObject(object, "gtrid", gtrid);
+    cJSON_AddStringToObject(object, "state", state_word(view->state));
+    cJSON_AddStringToObject(object, "protocol", "2pc");
+    add_text(object, "label", view->label);
+    add_text(object, "key", view->key);
+    if (view->state != SHOWN_COMMITTED && view->state != SHOWN_ROLLED_BACK)
+        cJSON_AddNumberToObject(object, "age_ms", (double)view->age_ms);
+    if (view->left_ms != 0)
+        cJSON_AddNumberToObject(object, "left_ms", view->left_ms);
+    cJSON *branches = cJSON_AddArrayToObject(object, "branches");
+    for (uint32_t i = 0; i < view->branch_count; i++)
+        cJSON_AddItemToArray(branches, branch_object(view, &view->branches[i]));
+    if (view->has_reason) {
+        cJSON *reason = cJSON_AddObjectToObject(object, "reason");
+        add_text(reason, "rm", view->reason.rm);
+        add_text(reason, "sqlstate", view->reason.sqlstate);
+        cJSON_AddStringToObject(reason, "message", view->reason.message);
+    }
+    return object;
+}
+
+static cJSON *refusal_of(enum error_code code, const char *message)
+{
+    struct failure failure = {.code = code};
+    snprintf(failure.message, sizeof failure.message, "%s", message);
+    return wire_write_failure(&failure);
+}
+
+static cJSON *show(const struct server *server, const struct request *request)
+{
+    struct txn_view view;
+    enum outcome outcome;
+    if (coordinator_show(server->coordinator, &request->gtrid, server->now_ms, &view)) {
+        cJSON *reply = wire_ok();
+        cJSON_AddItemToObject(reply, "transaction", transaction_object(&view));
+        return reply;
+    }
+    if (coordinator_outcome(server->coordinator, &request->gtrid, &outcome) != ERR_NONE)
+        return refusal_of(ERR_UNKNOWN_TRANSACTION, "this coordinator never began it");
+    /* Long over: only its outcome is remembered. */
+    char gtrid[GTRID_BYTES];
+    gtrid_format(&request->gtrid, gtrid);
+    cJSON *reply = wire_ok();
+    cJSON *object = cJSON_AddObjectToObject(reply, "transaction");
+    cJSON_AddStringToObject(object, "gtrid", gtrid);
+    cJSON_AddStringToObject(object, "state", outcome_word(outcome));
+    cJSON_AddArrayToObject(object, "branches");
+    return reply;
+}
+
+static cJSON *list(const struct server *server, const struct request *request)
+{
+    struct txn_view view;
+    cJSON *reply = wire_ok();
+    cJSON *transactions = cJSON_AddArrayToObject(reply, "transactions");
+    uint32_t listed = 0;
+    for (uint32_t at = 0; coordinator_list(server->coordinator, &at, server->now_ms, &view); at++) {
+        if (request->state != SHOWN_ANY && request->state != view.state)
+            continue;
+        if (listed++ == LIST_MAX) {
+            cJSON_AddBoolToObject(reply, "truncated", true);
+            break;
+        }
+        cJSON_AddItemToArray(transactions, transaction_object(&view));
+    }
+    return reply;
+}
+
+static cJSON *agent_object(const struct server *server, uint32_t at)
+{
+    const struct rm *rm = &coordinator_registry(server->coordinator)->rms[at];
+    struct link_view link;
+    links_show(server->links, at, &link);
+
+    cJSON *object = cJSON_CreateObject();
+    cJSON_AddStringToObject(object, "rm", rm->name);
+    cJSON_AddStringToObject(object, "state", rm_state_word(rm->state));
+    cJSON_AddStringToObject(object, "url", link.url);
+    add_u64(object, "incarnation", rm->agent_incarnation);
+    cJSON_AddStringToObject(object, "database", rm->database);
+    cJSON_AddStringToObject(object, "server_version", rm->server_version);
+    cJSON_AddNumberToObject(object, "prepared", link.health.prepared);
+    cJSON_AddNumberToObject(object, "oldest_prepared_s", link.health.oldest_s);
+    cJSON_AddNumberToObject(object, "slots_used", link.health.prepared);
+    cJSON_AddNumberToObject(object, "slots_max", link.health.slots_max);
+    cJSON_AddNumberToObject(object, "sessions", link.health.sessions);
+    cJSON_AddBoolToObject(object, "accepted", rm->accepted);
+    if (rm->refusal != REFUSAL_NONE)
+        cJSON_AddStringToObject(object, "refusal", refusal_word(rm->refusal));
+    cJSON_AddStringToObject(object, "last_error", link.last_error);
+    return object;
+}
+
+static cJSON *agents(const struct server *server)
+{
+    cJSON *reply = wire_ok();
+    cJSON *array = cJSON_AddArrayToObject(reply, "agents");
+    for (uint32_t i = 0; i < coordinator_registry(server->coordinator)->count; i++)
+        cJSON_AddItemToArray(array, agent_object(server, i));
+    return reply;
+}
+
+static void add_state(cJSON *reply, const struct coordinator *coordinator)
+{
+    const struct registry *registry = coordinator_registry(coordinator);
+    char reason[512];
+    uint32_t waits_for;
+    if (registry->fenced) {
+        const struct rm *rm = &registry->rms[registry->fenced_by];
+        snprintf(reason, sizeof reason, "the agent of %s refused this coordinator (%s): %s",
+                 rm->name, refusal_word(rm->refusal), refusal_meaning(rm->refusal));
+        cJSON_AddStringToObject(reply, "state", "fenced");
+        cJSON_AddStringToObject(reply, "reason", reason);
+    } else if (!coordinator_started(coordinator)) {
+        cJSON_AddStringToObject(reply, "state", "starting");
+    } else if (coordinator_draining(coordinator)) {
+        cJSON_AddStringToObject(reply, "state", "draining");
+    } else {
+        cJSON_AddStringToObject(reply, "state", "ready");
+        if (!registry_may_presume(registry, &waits_for)) {
+            snprintf(reason, sizeof reason,
+                     "waits for %s to register before it presumes that what earlier starts left "
+                     "undecided was rolled back",
+                     registry->rms[waits_for].name);
+            cJSON_AddStringToObject(reply, "reason", reason);
+        }
+    }
+}
+
+static cJSON *status(const struct server *server)
+{
+    const struct registry *registry = coordinator_registry(server->coordinator);
+    struct coordinator_counts counts;
+    struct wal_stats stats;
+    char log[2 * sizeof server->wal_info.log.bytes + 1];
+    coordinator_counts(server->coordinator, &counts);
+    wal_stats(server->wal, &stats);
+    for (size_t i = 0; i < sizeof server->wal_info.log.bytes; i++)
+        snprintf(log + 2 * i, 3, "%02x", server->wal_info.log.bytes[i]);
+
+    cJSON *reply = wire_ok();
+    cJSON_AddStringToObject(reply, "tm", server->settings->tm);
+    cJSON_AddStringToObject(reply, "version", PACKAGE_VERSION);
+    add_state(reply, server->coordinator);
+    add_u64(reply, "incarnation", coordinator_incarnation(server->coordinator));
+    cJSON_AddStringToObject(reply, "log", log);
+    cJSON_AddNumberToObject(reply, "uptime_s",
+                            (double)((server->now_ms - server->started_ms) / 1000));
+    cJSON_AddNumberToObject(reply, "live", counts.live);
+    cJSON_AddNumberToObject(reply, "in_doubt", counts.in_doubt);
+    add_u64(reply, "begun", counts.begun);
+    add_u64(reply, "committed", counts.committed);
+    add_u64(reply, "rolled_back", counts.rolled_back);
+    add_u64(reply, "mixed", counts.mixed);
+    add_u64(reply, "alarms", counts.alarms);
+    cJSON *rms = cJSON_AddArrayToObject(reply, "rms");
+    for (uint32_t i = 0; i < registry->count; i++) {
+        cJSON *rm = cJSON_CreateObject();
+        cJSON_AddStringToObject(rm, "rm", registry->rms[i].name);
+        cJSON_AddStringToObject(rm, "state", rm_state_word(registry->rms[i].state));
+        cJSON_AddItemToArray(rms, rm);
+    }
+    cJSON *log_stats = cJSON_AddObjectToObject(reply, "log_stats");
+    add_u64(log_stats, "records", stats.records);
+    add_u64(log_stats, "syncs", stats.syncs);
+    add_u64(log_stats, "bytes", stats.bytes);
+    add_u64(log_stats, "durable_lsn", stats.durable_lsn);
+    add_u64(log_stats, "sync_us_max", stats.sync_us_max);
+    return reply;
+}
+
+cJSON *admin_answer(const struct server *server, const struct request *request)
+{
+    switch (request->op) {
+    case OP_SHOW:
+        return show(server, request);
+    case OP_LIST:
+        return list(server, request);
+    case OP_AGENTS:
+        return agents(server);
+    default:
+        return status(server);
+    }
+}

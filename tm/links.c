@@ -1,0 +1,357 @@
+/*
+ * tm/links.c - the coordinator's connections to its agents.
+ *
+ * Answers come in nng's threads, which only decode them and post them; every decision is made
+ * in the loop's thread. A round is counted for each registration, so that news of an earlier
+ * one are known for what they are.
+ */
+#include "tm/links.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/logger.h"
+#include "common/net.h"
+#include "common/ticket.h"
+
+enum {
+    CALLS_MAX = 10, /* one parked poll, one registration, the rest orders */
+    ORDER_CALLS_MAX = 8,
+    POLL_MS = 1000, /* the agent's empty answer: its heartbeat */
+    CALL_TIMEOUT_MS = 10 * 1000,
+    RETRY_LEAST_MS = 50,
+    RETRY_MOST_MS = 1000,
+    QUEUE_MAX = 16 * 1024, /* orders; more are dropped, and repeated by the core */
+};
+
+enum link_state { LINK_IDLE, LINK_REGISTERING, LINK_UP };
+enum call_kind { CALL_REGISTER, CALL_POLL, CALL_ORDERS };
+
+struct link {
+    struct links *links;
+    uint32_t rm;
+    struct net_link *net;
+    enum link_state state;
+    uint64_t round; /* of registration */
+    uint64_t retry_at_ms;
+    uint32_t retry_ms;
+    uint32_t order_calls;
+    uint64_t agent_incarnation;
+    uint8_t secret[SECRET_BYTES];
+    struct order *queue;
+    uint32_t queued, queue_room;
+    struct agent_health health;
+    char last_error[REASON_BYTES];
+};
+
+struct links {
+    struct loop *loop;
+    int post_kind;
+    const struct coordinator *coordinator;
+    struct offer offer;
+    uint32_t count;
+    struct link links[RMS_MAX];
+};
+
+/* One call under way. */
+struct call {
+    struct link *link;
+    enum call_kind kind;
+    uint64_t round;
+};
+
+/* What a call became, on its way to the loop. */
+struct heard {
+    enum call_kind kind;
+    uint64_t round;
+    struct failure failure; /* LINK_LOST */
+    struct link_news news;  /* last: it has results */
+};
+
+static struct heard *heard_of(const struct link_news *news)
+{
+    return (struct heard *)((char *)(uintptr_t)news - offsetof(struct heard, news));
+}
+
+void link_news_free(struct link_news *news)
+{
+    free(heard_of(news));
+}
+
+/* ---- in nng's threads ---- */
+
+static void decode(struct heard *heard, const char *bytes, size_t length)
+{
+    struct link_news *news = &heard->news;
+    cJSON *object = wire_parse(bytes, length, &heard->failure);
+    if (object == NULL)
+        return;
+    if (heard->kind == CALL_REGISTER) {
+        if (wire_read_answer(object, &news->answer, &heard->failure) == 0)
+            news->type = LINK_ANSWER;
+    } else if (wire_read_results(object, news->results, &news->count, &news->health,
+                                 &heard->failure) == 0) {
+        news->type = LINK_RESULTS;
+    }
+    cJSON_Delete(object);
+}
+
+static void call_done(void *arg, enum net_result result, const char *bytes, size_t length)
+{
+    struct call *call = arg;
+    struct link *link = call->link;
+    struct heard *heard = calloc(1, sizeof *heard + RESULTS_MAX * sizeof *heard->news.results);
+    if (heard == NULL) {
+        log_error("out of memory for an answer of agent %u", link->rm);
+        abort();
+    }
+    heard->kind = call->kind;
+    heard->round = call->round;
+    heard->news.post.kind = link->links->post_kind;
+    heard->news.rm = link->rm;
+    heard->news.type = LINK_LOST;
+    if (result == NET_OK)
+        decode(heard, bytes, length);
+    else
+        refuse(&heard->failure, result == NET_TIMEOUT ? ERR_TIMEOUT : ERR_UNREACHABLE, "%s",
+               result == NET_TIMEOUT ? "the agent does not answer" : "the agent is not reachable");
+    free(call);
+    loop_post(link->links->loop, &heard->news.post);
+}
+
+/* ---- in the loop's thread ---- */
+
+static bool call(struct link *link, enum call_kind kind, char *text, size_t length,
+                 uint32_t timeout_ms)
+{
+    struct call *call = malloc(sizeof *call);
+    bool sent = false;
+    if (call != NULL && text != NULL) {
+        *call = (struct call){.link = link, .kind = kind, .round = link->round};
+        sent = net_call(link->net, text, length, timeout_ms, call_done, call) == 0;
+    }
+    if (!sent)
+        free(call);
+    free(text);
+    return sent;
+}
+
+static const char *name_of(const struct link *link)
+{
+    return coordinator_registry(link->links->coordinator)->rms[link->rm].name;
+}
+
+static void lose(struct link *link, const char *why, uint64_t now_ms)
+{
+    if (strcmp(why, link->last_error) != 0)
+        log_warning("agent of %s: %s", name_of(link), why);
+    snprintf(link->last_error, sizeof link->last_error, "%s", why);
+    link->state = LINK_IDLE;
+    link->queued = 0;
+    link->retry_at_ms = now_ms + link->retry_ms;
+    link->retry_ms = link->retry_ms * 2 > RETRY_MOST_MS ? RETRY_MOST_MS : link->retry_ms * 2;
+}
+
+static void sender_of(const struct link *link, struct sender *out)
+{
+    memcpy(out->tm, link->links->offer.tm, sizeof out->tm);
+    out->incarnation = link->links->offer.incarnation;
+    out->instance = link->links->offer.instance;
+    out->agent_incarnation = link->agent_incarnation;
+}
+
+static void poll_results(struct link *link, uint64_t now_ms)
+{
+    struct sender sender;
+    size_t length;
+    sender_of(link, &sender);
+    char *text = wire_write_poll(&sender, POLL_MS, &length);
+    if (!call(link, CALL_POLL, text, length, POLL_MS + CALL_TIMEOUT_MS))
+        lose(link, "no room for another call", now_ms);
+}
+
+static void offer(struct link *link, uint64_t now_ms)
+{
+    struct offer offer = link->links->offer;
+    size_t length;
+    memcpy(offer.secret, link->secret, SECRET_BYTES);
+    offer.recovered_lsn = coordinator_registry(link->links->coordinator)->rms[link->rm].offer_lsn;
+    link->round++;
+    link->state = LINK_REGISTERING;
+    char *text = wire_write_offer(&offer, &length);
+    if (!call(link, CALL_REGISTER, text, length, CALL_TIMEOUT_MS))
+        lose(link, "no room for another call", now_ms);
+}
+
+/* Is the agent the one that the configuration means? */
+static void check_rm(const struct link *link, struct link_news *news)
+{
+    if (news->answer.refusal == REFUSAL_NONE && strcmp(news->answer.rm, name_of(link)) != 0)
+        news->answer.refusal = REFUSAL_OTHER_RM;
+}
+
+static void registered(struct link *link, struct link_news *news, uint64_t now_ms)
+{
+    check_rm(link, news);
+    if (news->answer.refusal != REFUSAL_NONE) {
+        char why[REASON_BYTES];
+        snprintf(why, sizeof why, "refuses this coordinator (%s): %s",
+                 refusal_word(news->answer.refusal), refusal_meaning(news->answer.refusal));
+        link->retry_ms = RETRY_MOST_MS;
+        lose(link, why, now_ms);
+        return;
+    }
+    log_info("agent of %s: registered, database %s, agent's incarnation %llu", name_of(link),
+             news->answer.database, (unsigned long long)news->answer.agent_incarnation);
+    link->state = LINK_UP;
+    link->retry_ms = RETRY_LEAST_MS;
+    link->last_error[0] = '\0';
+    link->agent_incarnation = news->answer.agent_incarnation;
+    poll_results(link, now_ms);
+}
+
+bool links_take(struct links *links, const struct link_news *news, uint64_t now_ms)
+{
+    struct link *link = &links->links[news->rm];
+    struct heard *heard = heard_of(news);
+
+    if (heard->kind == CALL_ORDERS)
+        link->order_calls--;
+    if (heard->round != link->round || link->state == LINK_IDLE)
+        return false;
+    switch (news->type) {
+    case LINK_ANSWER:
+        registered(link, &heard->news, now_ms);
+        return true;
+    case LINK_RESULTS:
+        link->health = news->health;
+        if (heard->kind == CALL_POLL)
+            poll_results(link, now_ms);
+        return true;
+    case LINK_LOST:
+        /* An agent that is busy has not gone away; what it did not take is sent again. */
+        if (heard->kind == CALL_ORDERS && heard->failure.code == ERR_BUSY)
+            return false;
+        lose(link, heard->failure.message, now_ms);
+        return true;
+    }
+    return false;
+}
+
+uint64_t links_tend(struct links *links, uint64_t now_ms)
+{
+    uint64_t wake = UINT64_MAX;
+    if (!coordinator_started(links->coordinator) ||
+        coordinator_registry(links->coordinator)->fenced)
+        return wake;
+    for (uint32_t i = 0; i < links->count; i++) {
+        struct link *link = &links->links[i];
+        if (link->net == NULL || link->state != LINK_IDLE)
+            continue;
+        if (link->retry_at_ms <= now_ms)
+            offer(link, now_ms);
+        if (link->state == LINK_IDLE && link->retry_at_ms < wake)
+            wake = link->retry_at_ms;
+    }
+    return wake;
+}
+
+void links_order(struct links *links, const struct addressed_order *addressed)
+{
+    struct link *link = &links->links[addressed->rm];
+    if (link->state != LINK_UP || link->queued == QUEUE_MAX)
+        return;
+    if (link->queued == link->queue_room) {
+        uint32_t room = link->queue_room == 0 ? ORDERS_MAX : link->queue_room * 2;
+        struct order *queue = realloc(link->queue, room * sizeof *queue);
+        if (queue == NULL)
+            return;
+        link->queue = queue;
+        link->queue_room = room;
+    }
+    link->queue[link->queued++] = addressed->order;
+}
+
+static void flush(struct link *link)
+{
+    uint32_t sent = 0;
+    while (sent < link->queued && link->order_calls < ORDER_CALLS_MAX) {
+        struct sender sender;
+        size_t length;
+        uint32_t count = link->queued - sent;
+        if (count > ORDERS_MAX)
+            count = ORDERS_MAX;
+        sender_of(link, &sender);
+        char *text = wire_write_orders(&sender, link->queue + sent, count, &length);
+        if (!call(link, CALL_ORDERS, text, length, CALL_TIMEOUT_MS))
+            break;
+        link->order_calls++;
+        sent += count;
+    }
+    link->queued -= sent;
+    memmove(link->queue, link->queue + sent, link->queued * sizeof *link->queue);
+}
+
+void links_flush(struct links *links)
+{
+    for (uint32_t i = 0; i < links->count; i++)
+        if (links->links[i].queued > 0)
+            flush(&links->links[i]);
+}
+
+int links_open(struct links **out, struct loop *loop, int post_kind,
+               const struct coordinator *coordinator, const struct offer *offer,
+               struct error *error)
+{
+    const struct registry *registry = coordinator_registry(coordinator);
+    struct links *links = calloc(1, sizeof *links);
+    if (links == NULL)
+        return fail(error, "out of memory");
+    links->loop = loop;
+    links->post_kind = post_kind;
+    links->coordinator = coordinator;
+    links->offer = *offer;
+    links->count = registry->count;
+    for (uint32_t i = 0; i < registry->count; i++) {
+        struct link *link = &links->links[i];
+        link->links = links;
+        link->rm = i;
+        link->retry_ms = RETRY_LEAST_MS;
+        random_bytes(link->secret, sizeof link->secret);
+        if (registry->rms[i].url[0] == '\0' || registry->rms[i].retired)
+            continue;
+        if (net_link_open(&link->net, registry->rms[i].url, CALLS_MAX, error) != 0) {
+            links_close(links);
+            return -1;
+        }
+    }
+    *out = links;
+    return 0;
+}
+
+void links_close(struct links *links)
+{
+    if (links == NULL)
+        return;
+    for (uint32_t i = 0; i < links->count; i++) {
+        if (links->links[i].net != NULL)
+            net_link_close(links->links[i].net);
+        free(links->links[i].queue);
+    }
+    free(links);
+}
+
+const uint8_t *links_secret(const struct links *links, uint32_t rm)
+{
+    return links->links[rm].secret;
+}
+
+void links_show(const struct links *links, uint32_t rm, struct link_view *out)
+{
+    const struct link *link = &links->links[rm];
+    out->url = coordinator_registry(links->coordinator)->rms[rm].url;
+    out->connected = link->state == LINK_UP;
+    out->health = link->health;
+    out->last_error = link->last_error[0] != '\0' ? link->last_error : link->health.last_error;
+}

@@ -1,0 +1,58 @@
+/*
+ * tm/links.h - the coordinator's connections to its agents.
+ *
+ * A link registers with its agent, then keeps one `results` call parked there, whose empty
+ * answer each second is the heartbeat, and sends orders in as few messages as there is room
+ * for. When the agent does not answer, the link is lost and registers again. Nothing is ever
+ * sent twice by itself: the core repeats what has not been answered.
+ */
+#ifndef ASSENT_TM_LINKS_H
+#define ASSENT_TM_LINKS_H
+
+#include "common/loop.h"
+#include "common/wire.h"
+#include "core/coordinator.h"
+
+struct links;
+
+/* What a link has heard, posted to the loop. Its receiver ends it with link_news_free(). */
+enum link_news_type { LINK_ANSWER, LINK_RESULTS, LINK_LOST };
+
+struct link_news {
+    struct post post;
+    enum link_news_type type;
+    uint32_t rm;
+    struct answer answer;
+    struct agent_health health;
+    uint32_t count;
+    struct result results[];
+};
+
+struct link_view {
+    const char *url;
+    bool connected;
+    const char *last_error; /* "" none */
+    struct agent_health health;
+};
+
+/* One link for each RM of the coordinator's registry that has a URL. offer: the log is its
+ * user's; the rest is the core's. */
+int links_open(struct links **out, struct loop *loop, int post_kind,
+               const struct coordinator *coordinator, const struct offer *offer,
+               struct error *error);
+void links_close(struct links *links);
+
+/* Queue an order; links_flush() sends what is queued, all of one agent's in one message. */
+void links_order(struct links *links, const struct addressed_order *addressed);
+void links_flush(struct links *links);
+/* Register those that are not, where it is time to. Returns when to call again at the latest. */
+uint64_t links_tend(struct links *links, uint64_t now_ms);
+/* The loop's thread took this news: true if it is still of interest, and to be stepped. */
+bool links_take(struct links *links, const struct link_news *news, uint64_t now_ms);
+void link_news_free(struct link_news *news);
+
+/* Session tickets for this RM are made under this. */
+const uint8_t *links_secret(const struct links *links, uint32_t rm);
+void links_show(const struct links *links, uint32_t rm, struct link_view *out);
+
+#endif

@@ -1,0 +1,548 @@
+/*
+ * tm/server.c - the coordinator's daemon: one loop that turns the core.
+ *
+ * nng's threads decode requests and post them; the log's thread posts how far it is durable.
+ * This thread alone owns the state. Each turn drains what was posted, hands the turn's records
+ * to the log in one piece and only then sends. It never waits for a disk, so it answers while
+ * one stalls.
+ */
+#include "tm/server.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <systemd/sd-daemon.h>
+
+#include "common/logger.h"
+#include "common/ticket.h"
+#include "tm/server_state.h"
+
+enum post_kind { POST_CALL = 1, POST_LINK, POST_DURABLE };
+
+enum {
+    DRAIN_MS = 5000, /* after the last decision: how long a stop waits for it to be applied */
+};
+
+/* One message of a client: one request, or a batch that is answered in one piece. */
+struct call;
+
+struct item {
+    struct call *call;
+    struct request request;
+    struct failure failure; /* when it could not be read */
+    cJSON *reply;
+};
+
+struct call {
+    struct post post;
+    struct net_request *origin;
+    bool batch;
+    uint32_t count;
+    uint32_t unanswered;
+    struct item items[];
+};
+
+struct durable_post {
+    struct post post;
+    uint64_t records;
+    uint64_t lsn;
+};
+
+/* ---- in nng's threads: decode and post ---- */
+
+static void reply_object(struct net_request *origin, cJSON *object)
+{
+    size_t length;
+    char *text = wire_print(object, &length);
+    net_reply(origin, text, length);
+    free(text);
+}
+
+static void reply_failure(struct net_request *origin, const struct failure *failure)
+{
+    reply_object(origin, wire_write_failure(failure));
+}
+
+static struct call *new_call(struct net_request *origin, bool batch, uint32_t count)
+{
+    struct call *call = calloc(1, sizeof *call + count * sizeof *call->items);
+    if (call == NULL)
+        return NULL;
+    call->post.kind = POST_CALL;
+    call->origin = origin;
+    call->batch = batch;
+    call->count = count;
+    call->unanswered = count;
+    return call;
+}
+
+static void read_item(struct call *call, uint32_t at, const cJSON *object, uint64_t caller)
+{
+    struct item *item = &call->items[at];
+    item->call = call;
+    if (wire_read_request(object, &item->request, &item->failure) != 0)
+        item->request.op = OP_NONE;
+    item->request.client = (uint64_t)(uintptr_t)item;
+    item->request.caller = caller;
+}
+
+/* Returns NULL with *failure when the message as a whole is no good. */
+static struct call *read_call(struct net_request *origin, const cJSON *object, uint64_t caller,
+                              struct failure *failure)
+{
+    const cJSON *batch = cJSON_GetObjectItemCaseSensitive(object, "batch");
+    int count = batch == NULL ? 1 : cJSON_GetArraySize(batch);
+    if (batch != NULL && (!cJSON_IsArray(batch) || count < 1 || count > BATCH_MAX)) {
+        refuse(failure, ERR_INVALID_REQUEST, "batch: an array of 1 to %d requests", BATCH_MAX);
+        return NULL;
+    }
+    struct call *call = new_call(origin, batch != NULL, (uint32_t)count);
+    if (call == NULL) {
+        refuse(failure, ERR_BUSY, "out of memory");
+        return NULL;
+    }
+    if (batch == NULL) {
+        read_item(call, 0, object, caller);
+        return call;
+    }
+    uint32_t at = 0;
+    const cJSON *element;
+    cJSON_ArrayForEach(element, batch) read_item(call, at++, element, caller);
+    return call;
+}
+
+static void take_request(void *arg, struct net_request *origin, const struct net_peer *peer,
+                         const char *bytes, size_t length)
+{
+    struct server *server = arg;
+    struct failure failure = {.code = ERR_NONE};
+    if (bytes == NULL) {
+        refuse(&failure, ERR_INVALID_REQUEST, "a request of %zu bytes; at most %d are taken",
+               length, MESSAGE_MAX);
+        reply_failure(origin, &failure);
+        return;
+    }
+    cJSON *object = wire_parse(bytes, length, &failure);
+    uint64_t caller = peer->local ? peer->uid : UINT64_MAX;
+    struct call *call = object == NULL ? NULL : read_call(origin, object, caller, &failure);
+    cJSON_Delete(object);
+    if (call == NULL)
+        reply_failure(origin, &failure);
+    else
+        loop_post(server->loop, &call->post);
+}
+
+static void refuse_busy(void *arg, struct net_request *origin, const struct net_peer *peer,
+                        const char *bytes, size_t length)
+{
+    (void)arg;
+    (void)peer;
+    (void)bytes;
+    (void)length;
+    struct failure failure;
+    memset(&failure, 0, sizeof failure);
+    refuse(&failure, ERR_BUSY, "as many requests are waiting as max_waiting allows");
+    reply_failure(origin, &failure);
+}
+
+/* ---- in the log's thread ---- */
+
+static void take_durable(void *arg, uint64_t records, uint64_t durable_lsn)
+{
+    struct server *server = arg;
+    struct durable_post *post = malloc(sizeof *post);
+    if (post == NULL) {
+        log_error("out of memory");
+        abort();
+    }
+    *post =
+        (struct durable_post){.post.kind = POST_DURABLE, .records = records, .lsn = durable_lsn};
+    loop_post(server->loop, &post->post);
+}
+
+/* ---- the end of a turn ---- */
+
+static void finish_item(struct item *item, cJSON *reply)
+{
+    struct call *call = item->call;
+    item->reply = reply;
+    if (--call->unanswered > 0)
+        return;
+    cJSON *whole = call->items[0].reply;
+    if (call->batch) {
+        whole = cJSON_CreateObject();
+        cJSON *replies = cJSON_AddArrayToObject(whole, "batch");
+        for (uint32_t i = 0; i < call->count; i++)
+            cJSON_AddItemToArray(replies, call->items[i].reply);
+    }
+    reply_object(call->origin, whole);
+    free(call);
+}
+
+/* What the core does not know of a branch: where its agent is, and the ticket to it. */
+static void send_reply(struct server *server, const struct reply *reply)
+{
+    const struct registry *registry = coordinator_registry(server->coordinator);
+    struct branch_access access[BRANCHES_MAX];
+    char tickets[BRANCHES_MAX][TICKET_BYTES];
+
+    for (uint32_t i = 0; i < reply->branch_count; i++) {
+        const struct enlisted *enlisted = &reply->branches[i];
+        uint32_t rm = registry_find(registry, enlisted->rm);
+        struct ticket ticket = {
+            .agent_incarnation = enlisted->agent_incarnation,
+            .allowed_ms = enlisted->left_ms,
+            .read_only = enlisted->read_only,
+            .isolation = enlisted->isolation,
+        };
+        struct branch_id id = {.gtrid = reply->gtrid};
+        memcpy(ticket.role, enlisted->role, sizeof ticket.role);
+        memcpy(id.rm, enlisted->rm, sizeof id.rm);
+        memcpy(id.branch, enlisted->branch, sizeof id.branch);
+        ticket_write(&ticket, &id, links_secret(server->links, rm), tickets[i]);
+        access[i].agent = registry->rms[rm].url;
+        access[i].ticket = tickets[i];
+    }
+    finish_item((struct item *)(uintptr_t)reply->client, wire_write_reply(reply, access));
+}
+
+/* The records first: whatever a send rests on must at least be on its way to the disk, and what
+ * depends on a record is not among these sends. */
+static void finish_turn(struct server *server)
+{
+    struct turn *turn = server->turn;
+    if (turn->record_count > 0)
+        wal_append(server->wal, turn->records, turn->record_length, turn->record_count);
+    server->handed_over += turn->record_count;
+    for (uint32_t i = 0; i < turn->order_count; i++)
+        links_order(server->links, &turn->orders[i]);
+    for (uint32_t i = 0; i < turn->reply_count; i++)
+        send_reply(server, &turn->replies[i]);
+    links_flush(server->links);
+    turn_begin(turn, server->coordinator);
+}
+
+static void step(struct server *server, struct event *event)
+{
+    event->now_ms = server->now_ms;
+    if (turn_full(server->turn))
+        finish_turn(server);
+    turn_step(server->turn, event);
+}
+
+/* The state as records, so that older ones need not be kept. */
+static void checkpoint(struct server *server)
+{
+    uint8_t *bytes = NULL;
+    size_t length = 0, room = 0;
+    uint64_t position = 0;
+    struct record record;
+    while (coordinator_snapshot(server->coordinator, &position, &record)) {
+        if (room - length < RECORD_APPEND_MAX) {
+            room = room == 0 ? 64 * 1024 : room * 2;
+            uint8_t *larger = realloc(bytes, room);
+            if (larger == NULL) {
+                log_warning("out of memory for a checkpoint of the log; it is tried again");
+                free(bytes);
+                return;
+            }
+            bytes = larger;
+        }
+        length += record_append(&record, bytes + length);
+    }
+    wal_checkpoint(server->wal, bytes, length, server->handed_over);
+    free(bytes);
+}
+
+/* ---- what was posted ---- */
+
+static void handle_item(struct server *server, struct item *item)
+{
+    switch (item->request.op) {
+    case OP_NONE:
+        finish_item(item, wire_write_failure(&item->failure));
+        break;
+    case OP_SHOW:
+    case OP_LIST:
+    case OP_AGENTS:
+    case OP_STATUS:
+        finish_item(item, admin_answer(server, &item->request));
+        break;
+    default: {
+        struct event event = {.type = EV_REQUEST, .request = &item->request};
+        step(server, &event);
+    }
+    }
+}
+
+static void handle_call(struct server *server, struct call *call)
+{
+    /* The last item's answer frees the call. */
+    uint32_t count = call->count;
+    for (uint32_t i = 0; i < count; i++)
+        handle_item(server, &call->items[i]);
+}
+
+static void handle_news(struct server *server, struct link_news *news)
+{
+    if (links_take(server->links, news, server->now_ms)) {
+        struct event event = {.rm = news->rm};
+        switch (news->type) {
+        case LINK_ANSWER:
+            event.type = EV_ANSWER;
+            event.answer = &news->answer;
+            step(server, &event);
+            if (coordinator_registry(server->coordinator)->fenced)
+                log_error("fenced: the agent of %s refused this coordinator; it begins and decides "
+                          "nothing until the newest log is started, see `assentctl status`",
+                          coordinator_registry(server->coordinator)->rms[news->rm].name);
+            break;
+        case LINK_LOST:
+            event.type = EV_LOST;
+            step(server, &event);
+            break;
+        case LINK_RESULTS:
+            event.type = EV_RESULT;
+            for (uint32_t i = 0; i < news->count; i++) {
+                event.result = &news->results[i];
+                step(server, &event);
+            }
+            break;
+        }
+    }
+    link_news_free(news);
+}
+
+static void handle_post(struct server *server, struct post *post)
+{
+    switch ((enum post_kind)post->kind) {
+    case POST_CALL:
+        handle_call(server, (struct call *)post);
+        break;
+    case POST_LINK:
+        handle_news(server, (struct link_news *)post);
+        break;
+    case POST_DURABLE: {
+        const struct durable_post *durable = (struct durable_post *)post;
+        coordinator_durable(server->coordinator, durable->records, durable->lsn);
+        free(post);
+        break;
+    }
+    }
+}
+
+/* ---- the loop ---- */
+
+/* Drain the inbox and everything that is due; send. Returns when to turn again at the latest. */
+static uint64_t turn(struct server *server)
+{
+    struct post *post;
+    server->now_ms = loop_now_ms();
+    while ((post = loop_take(server->loop)) != NULL)
+        handle_post(server, post);
+    while (turn_due(server->turn, server->now_ms))
+        finish_turn(server);
+    finish_turn(server);
+    if (wal_wants_checkpoint(server->wal))
+        checkpoint(server);
+
+    uint64_t wake = links_tend(server->links, server->now_ms);
+    uint64_t core = coordinator_wake_ms(server->coordinator);
+    return core < wake ? core : wake;
+}
+
+/* After SIGTERM: everything is decided, and applied as far as that can be had soon. */
+static bool drained(const struct server *server, uint64_t decided_until_ms)
+{
+    struct coordinator_counts counts;
+    coordinator_counts(server->coordinator, &counts);
+    return counts.live == 0 || (counts.undecided == 0 && server->now_ms >= decided_until_ms);
+}
+
+static void serve(struct server *server)
+{
+    uint64_t drain_until_ms = UINT64_MAX;
+    bool told_ready = false;
+    for (;;) {
+        uint64_t wake = turn(server);
+        if (!told_ready && coordinator_started(server->coordinator)) {
+            told_ready = true;
+            log_notice("%s is ready, incarnation %llu", server->settings->tm,
+                       (unsigned long long)coordinator_incarnation(server->coordinator));
+            sd_notify(0, "READY=1");
+        }
+        bool again = false;
+        for (int signal = loop_signal(server->loop); signal != 0;
+             signal = loop_signal(server->loop)) {
+            again = drain_until_ms != UINT64_MAX;
+            if (again)
+                break;
+            log_notice("stopping: no more transactions are begun, the running ones are finished");
+            sd_notify(0, "STOPPING=1");
+            struct event event = {.type = EV_DRAIN};
+            step(server, &event);
+            drain_until_ms = server->now_ms + DRAIN_MS;
+        }
+        if (drain_until_ms != UINT64_MAX) {
+            if (again || drained(server, drain_until_ms))
+                return;
+            uint64_t look_again = server->now_ms + 50;
+            wake = wake < look_again ? wake : look_again;
+        }
+        loop_wait(server->loop, wake);
+    }
+}
+
+/* ---- the start ---- */
+
+static int replay(void *arg, const struct wal_record *written, struct error *error)
+{
+    struct server *server = arg;
+    struct record record;
+    const char *why = NULL;
+    switch (record_decode(written->type, written->version, written->payload, written->length,
+                          &record)) {
+    case RECORD_OK:
+        record.lsn = written->lsn;
+        if (coordinator_replay(server->coordinator, &record, &why))
+            return 0;
+        return fail(error, "record %llu (%s): %s", (unsigned long long)written->lsn,
+                    record_name(written->type), why);
+    case RECORD_MAY_IGNORE:
+        return 0;
+    case RECORD_NOT_KNOWN:
+        fail(error, "record %llu has type %u, which this version does not know",
+             (unsigned long long)written->lsn, written->type);
+        return fail_hint(error, "the log was written by a later version of Assent: start that one");
+    case RECORD_MALFORMED:
+        break;
+    }
+    return fail(error, "record %llu (%s) is malformed though its checksum is right",
+                (unsigned long long)written->lsn, record_name(written->type));
+}
+
+static int make_core(struct server *server, struct error *error)
+{
+    const struct settings *settings = server->settings;
+    const struct coordinator_limits limits = {
+        .transactions_max = settings->max_transactions,
+        .branches_max = settings->max_branches,
+        .waiters_max = settings->max_waiting,
+        .ended_max = 10000,
+        .outcome_chunks_max = 8192,
+        .keys_max = 128 * 1024,
+    };
+    struct coordinator_settings core = {
+        .transaction_timeout_ms = settings->transaction_timeout_ms,
+        .resend_least_ms = 500,
+        .resend_most_ms = 5000,
+        .scan_ms = 5000,
+        .retention_ms = settings->retention_ms,
+    };
+    memcpy(core.tm, settings->tm, sizeof core.tm);
+    random_bytes(&core.seed, sizeof core.seed);
+    void *room = calloc(1, coordinator_bytes(&limits));
+    server->turn = malloc(sizeof *server->turn);
+    if (room == NULL || server->turn == NULL) {
+        free(room);
+        return fail(error, "out of memory for %u transactions (max_transactions)",
+                    settings->max_transactions);
+    }
+    server->coordinator = coordinator_init(room, &limits, &core);
+    turn_begin(server->turn, server->coordinator);
+    return 0;
+}
+
+static int open_log(struct server *server, bool moved, struct error *error)
+{
+    const struct wal_options options = {
+        .dir = server->settings->data_dir,
+        .tm = server->settings->tm,
+        .moved = moved,
+    };
+    if (wal_open(&server->wal, &options, &server->wal_info, replay, server, error) != 0)
+        return -1;
+    if (server->wal_info.torn)
+        log_notice("the log ended in a torn record, as a crash may leave it; it was cut off");
+    for (uint32_t i = 0; i < server->settings->rm_count; i++) {
+        const struct rm_settings *rm = &server->settings->rms[i];
+        if (coordinator_configure(server->coordinator, rm->name, rm->url) == UINT32_MAX)
+            return fail(error, "more than %d resource managers in the log and the configuration",
+                        RMS_MAX);
+    }
+    const struct registry *registry = coordinator_registry(server->coordinator);
+    for (uint32_t i = 0; i < registry->count; i++)
+        if (!registry->rms[i].configured && !registry->rms[i].retired)
+            log_warning(
+                "%s is in the log but not in the configuration: its address of then is used",
+                registry->rms[i].name);
+    return 0;
+}
+
+static int start(struct server *server, bool moved, struct error *error)
+{
+    static const int signals[] = {SIGTERM, SIGINT, 0};
+    const struct settings *settings = server->settings;
+
+    if (loop_create(&server->loop, error) != 0 || loop_signals(server->loop, signals, error) != 0 ||
+        make_core(server, error) != 0 || open_log(server, moved, error) != 0)
+        return -1;
+
+    struct event event = {.type = EV_START, .recovered_lsn = server->wal_info.recovered_lsn};
+    random_bytes(&event.instance, sizeof event.instance);
+    server->started_ms = server->now_ms = loop_now_ms();
+    coordinator_trust_host(server->coordinator, strcmp(settings->presume_abort, "same-host") == 0 &&
+                                                    server->wal_info.same_home &&
+                                                    !server->wal_info.created);
+    step(server, &event);
+
+    struct offer offer = {.log = server->wal_info.log};
+    coordinator_offer(server->coordinator, &offer);
+    if (wal_begin(server->wal, coordinator_incarnation(server->coordinator), take_durable, server,
+                  error) != 0 ||
+        links_open(&server->links, server->loop, POST_LINK, server->coordinator, &offer, error) !=
+            0)
+        return -1;
+
+    const struct net_server_options options = {
+        .url = settings->listen,
+        .mode = settings->socket_mode,
+        .group = settings->socket_group,
+        .max_waiting = settings->max_waiting,
+        .handler = take_request,
+        .busy = refuse_busy,
+        .arg = server,
+    };
+    return net_listen(&server->net, &options, error);
+}
+
+static void stop(struct server *server, bool clean)
+{
+    struct post *post;
+    if (server->net != NULL)
+        net_server_close(server->net);
+    links_close(server->links);
+    wal_close(server->wal, clean);
+    while (server->loop != NULL && (post = loop_take(server->loop)) != NULL) {
+        if (post->kind == POST_LINK)
+            link_news_free((struct link_news *)post);
+        else
+            free(post);
+    }
+    loop_free(server->loop);
+    free(server->coordinator);
+    free(server->turn);
+}
+
+int server_run(const struct settings *settings, bool moved, struct error *error)
+{
+    struct server server = {.settings = settings};
+    int rc = start(&server, moved, error);
+    if (rc == 0)
+        serve(&server);
+    stop(&server, rc == 0);
+    if (rc == 0)
+        log_notice("%s has stopped", settings->tm);
+    return rc;
+}

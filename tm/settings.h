@@ -1,0 +1,35 @@
+/*
+ * tm/settings.h - assentd's configuration file.
+ */
+#ifndef ASSENT_TM_SETTINGS_H
+#define ASSENT_TM_SETTINGS_H
+
+#include "common/conf.h"
+#include "core/registry.h"
+
+struct rm_settings {
+    char name[RM_NAME_BYTES];
+    char url[URL_BYTES];
+};
+
+struct settings {
+    char tm[TM_NAME_BYTES];
+    char data_dir[256];
+    char listen[URL_BYTES];
+    char socket_group[64];
+    uint32_t socket_mode;
+    uint32_t transaction_timeout_ms;
+    uint32_t retention_ms;
+    uint32_t max_transactions;
+    uint32_t max_branches;
+    uint32_t max_waiting;
+    char presume_abort[32]; /* "registered" or "same-host" */
+    uint32_t rm_count;
+    struct rm_settings rms[RMS_MAX];
+};
+
+/* Read and check the whole file; what it leaves out has its default. Returns 0, or -1 with
+ * *error naming file, line and key. */
+int settings_read(const char *path, struct settings *out, struct error *error);
+
+#endif
