@@ -40,8 +40,16 @@ void answer_event(struct step *s)
     switch (registry_register(&c->registry, at, s->event->answer)) {
     case REGISTRATION_ACCEPTED:
         break;
+    case REGISTRATION_FENCED: {
+        /* Of two copies of a log either could outrun the other by starting again and again: a
+         * copy that was refused once stays refused until a person says otherwise. */
+        struct record *record = write_record(s, RECORD_FENCED);
+        memcpy(record->rm, rm->name, RM_NAME_BYTES);
+        record->flags = rm->refusal;
+        c->alarms++;
+        return;
+    }
     case REGISTRATION_QUARANTINED:
-    case REGISTRATION_FENCED:
         c->alarms++;
         return;
     case REGISTRATION_LEFT_OUT:
@@ -78,7 +86,7 @@ static void note_beat(struct step *s)
     record->timeline = rm->timeline;
 }
 
-static void quarantine(struct step *s)
+void quarantine(struct step *s)
 {
     s->c->registry.rms[s->event->rm].state = RM_QUARANTINED;
     s->c->alarms++;

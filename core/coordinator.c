@@ -118,7 +118,7 @@ static void note_commit(struct step *s)
 static void end(struct step *s, enum outcome outcome)
 {
     answer_waiters(s, EVERYBODY);
-    live_remove(&s->c->live, s->at, outcome);
+    live_remove(&s->c->live, s->at, outcome, s->c->scans);
     s->txn = NULL;
 }
 
@@ -464,9 +464,30 @@ bool coordinator_may_tell(const struct coordinator *c, uint64_t incarnation, enu
            registry_may_presume(&c->registry, NULL);
 }
 
-/* An agent has something of a transaction that is over, or that we do not know. If it committed,
- * every branch that was voted for is done, so this one never was: abort, in every case in which
- * we may speak at all. */
+/* Every branch of a committed transaction that is over was done. Found prepared all the same, it
+ * is either a second one under the same gid, which nobody voted for, or the very one that we
+ * know is committed, come back because its database lost what it had done. Its xid tells; where
+ * we do not remember that, it is left to the DBA. */
+static bool was_never_voted_for(struct step *s)
+{
+    const struct result *result = s->event->result;
+    const struct gtrid *gtrid = &result->branch.gtrid;
+    const struct ended *ended = live_find_ended(&s->c->live, gtrid->incarnation, gtrid->sequence);
+    if (ended == NULL) {
+        s->c->alarms++;
+        return false;
+    }
+    /* What was looked at before it ended is old news. */
+    if (result->type != RESULT_FOUND || result->number <= ended->scan)
+        return false;
+    if (live_ended_xid(ended, s->event->rm, result->branch.branch) != result->xid)
+        return true;
+    quarantine(s);
+    return false;
+}
+
+/* An agent has something of a transaction that is over, or that we do not know: abort, in every
+ * case in which we may speak at all. */
 static void judge_stray(struct step *s, bool prepared)
 {
     const struct branch_id *id = &s->event->result->branch;
@@ -478,6 +499,8 @@ static void judge_stray(struct step *s, bool prepared)
     }
     enum outcome outcome = outcomes_find(&s->c->outcomes, gtrid->incarnation, gtrid->sequence);
     if (prepared && !coordinator_may_tell(s->c, gtrid->incarnation, outcome))
+        return;
+    if (prepared && outcome == OUTCOME_COMMITTED && !was_never_voted_for(s))
         return;
     struct order *order = give_order(s, ORDER_ROLLBACK, s->event->rm);
     order->branch.gtrid = *gtrid;

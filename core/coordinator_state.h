@@ -96,5 +96,7 @@ void request_event(struct step *s);
 void answer_event(struct step *s);
 void result_event(struct step *s);
 void scan(struct step *s);
+/* The agent's database lost durable data: nothing it says counts until a DBA releases it. */
+void quarantine(struct step *s);
 
 #endif

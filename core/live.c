@@ -106,7 +106,29 @@ static void forget_ended(struct live *live, uint32_t at)
                      at);
 }
 
-static void keep_ended(struct live *live, const struct txn *txn, enum outcome outcome)
+static uint32_t name_hash(const char *name)
+{
+    return (uint32_t)hash_bytes(name, text_length(name, BRANCH_NAME_BYTES), 0);
+}
+
+static void keep_branch(struct ended *ended, const struct branch *branch)
+{
+    uint32_t at = ended->branch_count++;
+    ended->branches[at].rm = (uint8_t)branch->rm;
+    ended->branches[at].name = name_hash(branch->name);
+    ended->branches[at].xid = branch->xid;
+}
+
+uint64_t live_ended_xid(const struct ended *ended, uint32_t rm, const char *name)
+{
+    for (uint32_t i = 0; i < ended->branch_count; i++)
+        if (ended->branches[i].rm == rm && ended->branches[i].name == name_hash(name))
+            return ended->branches[i].xid;
+    return 0;
+}
+
+static void keep_ended(struct live *live, const struct txn *txn, enum outcome outcome,
+                       uint64_t scan)
 {
     uint32_t at = live->ended_next;
     struct ended *ended = &live->ended[at];
@@ -117,6 +139,7 @@ static void keep_ended(struct live *live, const struct txn *txn, enum outcome ou
     ended->incarnation = txn->incarnation;
     ended->sequence = txn->sequence;
     ended->outcome = outcome;
+    ended->scan = scan;
     ended->has_reason = txn->has_reason;
     ended->reason = txn->reason;
     memcpy(ended->key, txn->key, sizeof ended->key);
@@ -125,7 +148,7 @@ static void keep_ended(struct live *live, const struct txn *txn, enum outcome ou
     ended->caller = txn->caller;
     ended->request_hash = txn->request_hash;
     for (const struct branch *b = live_first(live, txn); b != NULL; b = live_after(live, b))
-        ended->rms[ended->branch_count++] = (uint8_t)b->rm;
+        keep_branch(ended, b);
 
     table_put(&live->ended_by_id, id_hash(txn->incarnation, txn->sequence), at);
     if (ended->request_id[0] != '\0')
@@ -133,11 +156,10 @@ static void keep_ended(struct live *live, const struct txn *txn, enum outcome ou
                   at);
 }
 
-void live_remove(struct live *live, uint32_t at, enum outcome outcome)
+void live_remove(struct live *live, uint32_t at, enum outcome outcome, uint64_t scan)
 {
     struct txn *txn = &live->txns[at];
-    if (outcome != OUTCOME_NONE)
-        keep_ended(live, txn, outcome);
+    keep_ended(live, txn, outcome, scan);
     while (txn->first_waiter != NO_ITEM)
         live_drop_waiter(live, txn, &txn->first_waiter);
     while (txn->first_branch != NO_ITEM) {

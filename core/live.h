@@ -78,8 +78,13 @@ struct ended {
     char request_id[REQUEST_ID_BYTES];
     uint64_t caller;
     uint64_t request_hash;
+    uint64_t scan; /* the last one that had been ordered when it ended */
     uint32_t branch_count;
-    uint8_t rms[BRANCHES_MAX];
+    struct {
+        uint64_t xid;  /* that was voted for, 0 none */
+        uint32_t name; /* hash of the branch's name */
+        uint8_t rm;
+    } branches[BRANCHES_MAX];
 };
 
 struct live {
@@ -107,8 +112,9 @@ void live_enter_key(struct live *live, uint32_t at);
 void live_enter_request(struct live *live, uint32_t at);
 /* Its key may be used again. */
 void live_release_key(struct live *live, uint32_t at);
-/* Frees it, its branches and its waiters; kept among the ended ones if outcome is not NONE. */
-void live_remove(struct live *live, uint32_t at, enum outcome outcome);
+/* Frees it, its branches and its waiters; kept among the ended ones. scan: the last one that was
+ * ordered. */
+void live_remove(struct live *live, uint32_t at, enum outcome outcome, uint64_t scan);
 
 uint32_t live_find(const struct live *live, uint64_t incarnation, uint64_t sequence);
 uint32_t live_find_key(const struct live *live, const char *key);
@@ -117,6 +123,9 @@ const struct ended *live_find_ended(const struct live *live, uint64_t incarnatio
                                     uint64_t sequence);
 const struct ended *live_find_ended_request(const struct live *live, uint64_t caller,
                                             const char *request_id);
+
+/* The xid that was voted for in this branch of an ended transaction; 0: none, or no such branch. */
+uint64_t live_ended_xid(const struct ended *ended, uint32_t rm, const char *name);
 
 /* Appends a branch; NULL when there is no room. */
 struct branch *live_add_branch(struct live *live, struct txn *txn, uint32_t rm, const char *name);

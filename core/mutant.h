@@ -14,39 +14,43 @@
 /* X(NAME, the mistake, in words) */
 #define MUTANTS(X)                                                                                 \
     X(SEND_EARLY, "COMMIT is sent when its record is handed to the log, before the sync")          \
-    X(TELL_EARLY, "the client is told before the COMMIT record is durable")                        \
+    X(TELL_EARLY, "a client is told of the commit before its record is durable")                   \
     X(DECIDE_EARLY, "one yes is enough")                                                           \
+    X(NO_WAIT, "what a scan finds prepared for an undecided transaction is rolled back")           \
+    X(ABORT_WHILE_LOGGING, "a client's rollback aborts while the COMMIT record is with the log")   \
     X(END_EARLY, "END is logged at the first DONE")                                                \
     X(END_ON_UNSURE, "a branch that is gone without evidence counts as done")                      \
-    X(HEURISTIC_IS_DONE, "a branch that was rolled back by hand counts as done")                   \
-    X(FORGET_OUTCOME, "a committed transaction leaves no trace in the outcomes")                   \
-    X(STALE_VOTE, "a vote of an earlier incarnation of the agent counts")                          \
-    X(NO_AFTER_YES, "a no that comes after the COMMIT record was handed over aborts")              \
-    X(TIMEOUT_AFTER_LOG, "the deadline aborts while the COMMIT record is with the log")            \
-    X(PRESUME_AT_ANY, "abort is presumed when one agent has registered")                           \
-    X(PRESUME_AT_ONCE, "a client is told of a presumed abort at once")                             \
-    X(STRAY_ALWAYS, "what is prepared for an undecided transaction is rolled back")                \
+    X(HEURISTIC_IS_DONE, "a branch that was ended by hand the other way counts as done")           \
+    X(FORGET_OUTCOME, "a committed transaction leaves no trace among the outcomes")                \
+    X(KEY_FORGOTTEN, "the key of a committed transaction may be used again")                       \
+    X(KEY_NOT_LOGGED, "the COMMIT record does not carry the key")                                  \
     X(RECOVERED_FORGOTTEN, "decisions of earlier starts are not driven again")                     \
+    X(RESEND_STOPS, "an unanswered order is sent twice and never again")                           \
+    X(SCAN_STOPS, "agents are never asked what is prepared there")                                 \
     X(INCARNATION_KEPT, "a start does not raise the incarnation")                                  \
-    X(LSN_NEWEST, "orders carry the newest position handed over, not the durable one")             \
+    X(LSN_NEWEST, "orders carry the newest position handed over, not the newest durable one")      \
+    X(LSN_NONE, "orders carry no position")                                                        \
     X(BEAT_NOT_LOGGED, "the beat that a vote rests on is not logged")                              \
     X(DELEGATE_UNLOGGED, "COMMIT-ONE-PHASE is sent before its record is durable")                  \
-    X(DELEGATE_AGAIN, "a recovered one-phase commit is ordered again and not settled")             \
     X(DELEGATED_ABORTS, "a one-phase transaction of an earlier start is presumed aborted")         \
+    X(PRESUME_AT_ANY, "abort is presumed once one agent has registered")                           \
+    X(PRESUME_AT_ONCE, "an abort is presumed before any agent has registered")                     \
     X(FENCED_GOES_ON, "a refusal does not stop the coordinator")                                   \
+    X(OFFER_THIS_START,                                                                            \
+      "an offer carries the end of the log of this start, whatever the agent has accepted")        \
     X(JUDGE_NO_POSITION, "an agent accepts a log that ends before what it has seen")               \
     X(JUDGE_NO_INSTANCE, "an agent accepts a second instance of one incarnation")                  \
     X(JUDGE_NO_INCARNATION, "an agent accepts an earlier incarnation")                             \
     X(ANY_XID, "the agent finishes a gid whatever its xid")                                        \
     X(GONE_IS_DONE, "42704 at COMMIT PREPARED counts as success")                                  \
-    X(UNILATERAL, "an agent that has voted no rolls the branch back by itself")                    \
-    X(LOST_PREPARE_IS_NO, "a branch that is rolled back after a lost PREPARE is not looked for")   \
     X(UNKNOWN_IS_DONE, "a lost answer to COMMIT PREPARED counts as success")                       \
     X(ONE_PHASE_UNMARKED, "a lost answer to a one-phase commit counts as no")                      \
-    X(NEW_SESSION, "PREPARE of a lost session verifies instead of refusing")                       \
+    X(BELIEVE_APPLICATION, "an own-connection branch is voted for without being seen")             \
     X(TAG_IGNORED, "PREPARE TRANSACTION answered by ROLLBACK counts as a yes")                     \
-    X(LOG_UNCHAINED, "the log's chain is not checked and its tail not zeroed")                     \
-    X(FENCE_KEEPS_ORDERS, "an agent goes on with an order of an older incarnation of the TM")
+    X(HALF_WORK, "a statement of an earlier incarnation of the agent opens a new session")         \
+    X(UNKNOWN_AT_ONCE, "a lost answer is passed on while its backend may still run")               \
+    X(PREDECESSOR_LIVES, "a starting agent leaves its predecessor's backends alone")               \
+    X(LOG_UNCHAINED, "the log's chain is not checked and its tail not zeroed")
 
 enum mutant {
     MUTANT_NONE = 0,

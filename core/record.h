@@ -32,6 +32,7 @@ enum record_type {
     RECORD_RM = 17,          /* snapshot: all that is known of an RM */
     RECORD_CHUNK = 18,       /* snapshot: the outcomes of a run of sequence numbers */
     RECORD_KEY = 19,         /* snapshot: the key of a committed transaction */
+    RECORD_FENCED = 20,      /* an agent refused this log; flags 0: an operator took it back */
     RECORD_TYPES
 };
 
@@ -74,7 +75,7 @@ struct record {
     uint64_t system_identifier; /* AGENT, BEAT, RELEASED */
     uint32_t timeline;          /* the same */
     uint32_t branch_count;      /* COMMIT; DELEGATED, MIXED: 1 */
-    uint32_t flags;             /* RM: enum record_flag */
+    uint32_t flags;             /* RM: enum record_flag; FENCED: enum refusal */
     uint64_t offer_lsn;         /* RM: see struct rm */
     uint8_t
         bits[RECORD_BITS_BYTES]; /* CHUNK: a bit a sequence, lowest first; sequence: its number */

@@ -60,7 +60,7 @@ struct rm {
 struct registry {
     uint32_t count;
     struct rm rms[RMS_MAX];
-    bool fenced;        /* for the rest of this start */
+    bool fenced;        /* for good: it is in the log, and only an operator takes it back */
     uint32_t fenced_by; /* index */
     bool established;   /* every configured agent had once accepted this log: in the log */
     bool same_host;     /* presume_abort = same-host, and the fingerprint is unchanged */

@@ -114,7 +114,7 @@ static const char *replay_end(struct coordinator *c, const struct record *record
     const struct txn *txn = &c->live.txns[at];
     if (outcome == OUTCOME_COMMITTED)
         outcomes_commit(&c->outcomes, txn->incarnation, txn->sequence, txn->key, 0);
-    live_remove(&c->live, at, outcome);
+    live_remove(&c->live, at, outcome, 0);
     return NULL;
 }
 
@@ -191,6 +191,21 @@ static const char *replay_rm(struct coordinator *c, const struct record *record)
     return NULL;
 }
 
+static const char *replay_fence(struct coordinator *c, const struct record *record)
+{
+    uint32_t at;
+    c->registry.fenced = record->flags != REFUSAL_NONE;
+    if (!c->registry.fenced)
+        return NULL;
+    struct rm *rm = rm_of(c, record->rm, &at);
+    if (rm == NULL || record->flags >= REFUSALS)
+        return "a fence that cannot be read";
+    rm->refusal = (enum refusal)record->flags;
+    rm->state = RM_REFUSED;
+    c->registry.fenced_by = at;
+    return NULL;
+}
+
 static const char *replay_known_rm(struct coordinator *c, const struct record *record)
 {
     uint32_t at = registry_add(&c->registry, record->rm, record->url);
@@ -248,6 +263,9 @@ bool coordinator_replay(struct coordinator *c, const struct record *record, cons
         break;
     case RECORD_ESTABLISHED:
         c->registry.established = true;
+        break;
+    case RECORD_FENCED:
+        *why = replay_fence(c, record);
         break;
     case RECORD_RM:
         *why = replay_known_rm(c, record);

@@ -16,6 +16,7 @@ enum part {
     PART_START,
     PART_ESTABLISHED,
     PART_RMS,
+    PART_FENCE,
     PART_CHUNKS,
     PART_KEYS,
     PART_HORIZON,
@@ -39,6 +40,14 @@ static void snapshot_rm(const struct rm *rm, struct record *out)
     out->offer_lsn = rm->offer_lsn;
     out->flags = (rm->logged ? FLAG_LOGGED : 0u) | (rm->retired ? FLAG_RETIRED : 0u) |
                  (rm->waived ? FLAG_WAIVED : 0u) | (rm->accepted ? FLAG_PROVED : 0u);
+}
+
+static void snapshot_fence(const struct registry *registry, struct record *out)
+{
+    const struct rm *rm = &registry->rms[registry->fenced_by];
+    out->type = RECORD_FENCED;
+    memcpy(out->rm, rm->name, RM_NAME_BYTES);
+    out->flags = rm->refusal;
 }
 
 static void snapshot_chunk(const struct outcome_chunk *chunk, struct record *out)
@@ -125,6 +134,8 @@ static uint64_t part_size(const struct coordinator *c, enum part part)
         return c->registry.established ? 1 : 0;
     case PART_RMS:
         return c->registry.count;
+    case PART_FENCE:
+        return c->registry.fenced ? 1 : 0;
     case PART_CHUNKS:
         return c->outcomes.chunk_count;
     case PART_KEYS:
@@ -156,6 +167,9 @@ static bool snapshot_at(const struct coordinator *c, enum part part, uint64_t in
         return true;
     case PART_RMS:
         snapshot_rm(&c->registry.rms[index], out);
+        return true;
+    case PART_FENCE:
+        snapshot_fence(&c->registry, out);
         return true;
     case PART_CHUNKS:
         snapshot_chunk(&outcomes->chunks[(outcomes->chunk_first + index) % outcomes->chunks_max],

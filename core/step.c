@@ -17,6 +17,11 @@ static void start(struct step *s)
     record->incarnation = c->incarnation;
     record->instance = c->instance;
     c->start_ticket = c->records;
+    if (s->event->unfence && c->registry.fenced) {
+        c->registry.fenced = false;
+        c->registry.rms[c->registry.fenced_by].state = RM_DOWN;
+        write_record(s, RECORD_FENCED);
+    }
     /* What earlier starts decided is driven as soon as its agents are back. */
     for (uint32_t i = 0; i < c->live.txns_max; i++) {
         struct txn *txn = &c->live.txns[i];

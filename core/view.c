@@ -136,7 +136,8 @@ static void view_ended(const struct coordinator *c, const struct ended *ended, s
     out->reason = ended->reason;
     out->branch_count = ended->branch_count;
     for (uint32_t i = 0; i < ended->branch_count; i++) {
-        memcpy(out->branches[i].rm, c->registry.rms[ended->rms[i]].name, RM_NAME_BYTES);
+        memcpy(out->branches[i].rm, c->registry.rms[ended->branches[i].rm].name, RM_NAME_BYTES);
+        out->branches[i].xid = ended->branches[i].xid;
         out->branches[i].state = committed ? "committed" : "rolled-back";
     }
 }

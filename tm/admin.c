@@ -156,8 +156,11 @@ static void add_state(cJSON *reply, const struct coordinator *coordinator)
     uint32_t waits_for;
     if (registry->fenced) {
         const struct rm *rm = &registry->rms[registry->fenced_by];
-        snprintf(reason, sizeof reason, "the agent of %s refused this coordinator (%s): %s",
-                 rm->name, refusal_word(rm->refusal), refusal_meaning(rm->refusal));
+        snprintf(
+            reason, sizeof reason,
+            "the agent of %s refused this coordinator (%s): %s. It begins and decides nothing. "
+            "Start the newest copy of the log; if this is it, start it with --unfence",
+            rm->name, refusal_word(rm->refusal), refusal_meaning(rm->refusal));
         cJSON_AddStringToObject(reply, "state", "fenced");
         cJSON_AddStringToObject(reply, "reason", reason);
     } else if (!coordinator_started(coordinator)) {

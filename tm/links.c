@@ -13,6 +13,7 @@
 
 #include "common/logger.h"
 #include "common/net.h"
+#include "common/point.h"
 #include "common/ticket.h"
 
 enum {
@@ -101,6 +102,7 @@ static void call_done(void *arg, enum net_result result, const char *bytes, size
 {
     struct call *call = arg;
     struct link *link = call->link;
+    POINT("tm.answer-arrived");
     struct heard *heard = calloc(1, sizeof *heard + RESULTS_MAX * sizeof *heard->news.results);
     if (heard == NULL) {
         log_error("out of memory for an answer of agent %u", link->rm);
@@ -166,6 +168,7 @@ static void poll_results(struct link *link, uint64_t now_ms)
     struct sender sender;
     size_t length;
     sender_of(link, &sender);
+    POINT("tm.before-poll");
     char *text = wire_write_poll(&sender, POLL_MS, &length);
     if (!call(link, CALL_POLL, text, length, POLL_MS + CALL_TIMEOUT_MS))
         lose(link, "no room for another call", now_ms);
@@ -177,6 +180,7 @@ static void offer(struct link *link, uint64_t now_ms)
     size_t length;
     memcpy(offer.secret, link->secret, SECRET_BYTES);
     offer.recovered_lsn = coordinator_registry(link->links->coordinator)->rms[link->rm].offer_lsn;
+    POINT("tm.before-offer");
     link->round++;
     link->state = LINK_REGISTERING;
     char *text = wire_write_offer(&offer, &length);
@@ -204,6 +208,7 @@ static void registered(struct link *link, struct link_news *news, uint64_t now_m
     }
     log_info("agent of %s: registered, database %s, agent's incarnation %llu", name_of(link),
              news->answer.database, (unsigned long long)news->answer.agent_incarnation);
+    POINT("tm.registered");
     link->state = LINK_UP;
     link->retry_ms = RETRY_LEAST_MS;
     link->last_error[0] = '\0';
@@ -260,6 +265,12 @@ uint64_t links_tend(struct links *links, uint64_t now_ms)
 void links_order(struct links *links, const struct addressed_order *addressed)
 {
     struct link *link = &links->links[addressed->rm];
+    POINT_IF(addressed->order.type == ORDER_PREPARE, "tm.order-prepare");
+    POINT_IF(addressed->order.type == ORDER_COMMIT, "tm.order-commit");
+    POINT_IF(addressed->order.type == ORDER_ROLLBACK, "tm.order-rollback");
+    POINT_IF(addressed->order.type == ORDER_COMMIT_ONE_PHASE, "tm.order-one-phase");
+    POINT_IF(addressed->order.type == ORDER_SETTLE, "tm.order-settle");
+    POINT_IF(addressed->order.type == ORDER_RECOVER, "tm.order-recover");
     if (link->state != LINK_UP || link->queued == QUEUE_MAX)
         return;
     if (link->queued == link->queue_room) {
@@ -283,9 +294,11 @@ static void flush(struct link *link)
         if (count > ORDERS_MAX)
             count = ORDERS_MAX;
         sender_of(link, &sender);
+        POINT("tm.before-orders-sent");
         char *text = wire_write_orders(&sender, link->queue + sent, count, &length);
         if (!call(link, CALL_ORDERS, text, length, CALL_TIMEOUT_MS))
             break;
+        POINT("tm.after-orders-sent");
         link->order_calls++;
         sent += count;
     }

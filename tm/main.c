@@ -19,6 +19,8 @@ static const char usage[] =
     "      --check-config  read it, say what is wrong with it, and end\n"
     "      --moved         accept a log that was written on another host or in another\n"
     "                      directory: only if no other copy of it will ever be started\n"
+    "      --unfence       an agent has refused this log, and yet it is the newest: register\n"
+    "                      again; only if no other copy of it will ever be started\n"
     "  -v, --verbose       log more\n"
     "      --version       print the version\n"
     "      --help          print this\n"
@@ -26,16 +28,13 @@ static const char usage[] =
     "It stays in the foreground and logs to stderr. SIGTERM lets running transactions finish\n"
     "and stops; a second one stops at once, which is as safe.\n";
 
-enum { OPTION_CHECK = 256, OPTION_MOVED, OPTION_VERSION, OPTION_HELP };
+enum { OPTION_CHECK = 256, OPTION_MOVED, OPTION_UNFENCE, OPTION_VERSION, OPTION_HELP };
 
 static const struct option options[] = {
-    {"config", required_argument, NULL, 'c'},
-    {"check-config", no_argument, NULL, OPTION_CHECK},
-    {"moved", no_argument, NULL, OPTION_MOVED},
-    {"verbose", no_argument, NULL, 'v'},
-    {"version", no_argument, NULL, OPTION_VERSION},
-    {"help", no_argument, NULL, OPTION_HELP},
-    {NULL, 0, NULL, 0},
+    {"config", required_argument, NULL, 'c'},   {"check-config", no_argument, NULL, OPTION_CHECK},
+    {"moved", no_argument, NULL, OPTION_MOVED}, {"unfence", no_argument, NULL, OPTION_UNFENCE},
+    {"verbose", no_argument, NULL, 'v'},        {"version", no_argument, NULL, OPTION_VERSION},
+    {"help", no_argument, NULL, OPTION_HELP},   {NULL, 0, NULL, 0},
 };
 
 static int report(const struct error *error)
@@ -52,7 +51,7 @@ int main(int argc, char **argv)
     struct error error = {.message = ""};
     const char *path = NULL;
     bool check_only = false;
-    bool moved = false;
+    struct server_claims claims = {.moved = false};
 
     for (int option; (option = getopt_long(argc, argv, "c:v", options, NULL)) != -1;) {
         switch (option) {
@@ -66,7 +65,10 @@ int main(int argc, char **argv)
             check_only = true;
             break;
         case OPTION_MOVED:
-            moved = true;
+            claims.moved = true;
+            break;
+        case OPTION_UNFENCE:
+            claims.unfence = true;
             break;
         case OPTION_VERSION:
             puts("assentd " PACKAGE_VERSION);
@@ -89,7 +91,7 @@ int main(int argc, char **argv)
         printf("%s: ok, tm %s, %u resource managers\n", path, settings.tm, settings.rm_count);
         return EXIT_SUCCESS;
     }
-    if (server_run(&settings, moved, &error) != 0)
+    if (server_run(&settings, &claims, &error) != 0)
         return report(&error);
     return EXIT_SUCCESS;
 }

@@ -15,6 +15,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "common/logger.h"
+#include "common/point.h"
 #include "common/ticket.h"
 #include "tm/server_state.h"
 
@@ -131,6 +132,7 @@ static void take_request(void *arg, struct net_request *origin, const struct net
         reply_failure(origin, &failure);
     else
         loop_post(server->loop, &call->post);
+    POINT("tm.request-posted");
 }
 
 static void refuse_busy(void *arg, struct net_request *origin, const struct net_peer *peer,
@@ -159,6 +161,7 @@ static void take_durable(void *arg, uint64_t records, uint64_t durable_lsn)
     *post =
         (struct durable_post){.post.kind = POST_DURABLE, .records = records, .lsn = durable_lsn};
     loop_post(server->loop, &post->post);
+    POINT("tm.durable-posted");
 }
 
 /* ---- the end of a turn ---- */
@@ -212,13 +215,17 @@ static void send_reply(struct server *server, const struct reply *reply)
 static void finish_turn(struct server *server)
 {
     struct turn *turn = server->turn;
+    POINT_IF(turn->record_count > 0, "tm.before-append");
     if (turn->record_count > 0)
         wal_append(server->wal, turn->records, turn->record_length, turn->record_count);
     server->handed_over += turn->record_count;
+    POINT_IF(turn->record_count > 0, "tm.after-append");
     for (uint32_t i = 0; i < turn->order_count; i++)
         links_order(server->links, &turn->orders[i]);
+    POINT_IF(turn->reply_count > 0, "tm.before-replies");
     for (uint32_t i = 0; i < turn->reply_count; i++)
         send_reply(server, &turn->replies[i]);
+    POINT_IF(turn->reply_count > 0, "tm.after-replies");
     links_flush(server->links);
     turn_begin(turn, server->coordinator);
 }
@@ -259,6 +266,11 @@ static void checkpoint(struct server *server)
 
 static void handle_item(struct server *server, struct item *item)
 {
+    POINT_IF(item->request.op == OP_BEGIN, "tm.take-begin");
+    POINT_IF(item->request.op == OP_ENLIST, "tm.take-enlist");
+    POINT_IF(item->request.op == OP_COMMIT, "tm.take-commit");
+    POINT_IF(item->request.op == OP_ROLLBACK, "tm.take-rollback");
+    POINT_IF(item->request.op == OP_OUTCOME, "tm.take-outcome");
     switch (item->request.op) {
     case OP_NONE:
         finish_item(item, wire_write_failure(&item->failure));
@@ -284,21 +296,31 @@ static void handle_call(struct server *server, struct call *call)
         handle_item(server, &call->items[i]);
 }
 
+static void say_if_fenced(const struct server *server)
+{
+    const struct registry *registry = coordinator_registry(server->coordinator);
+    if (!registry->fenced)
+        return;
+    const struct rm *rm = &registry->rms[registry->fenced_by];
+    log_error("fenced: the agent of %s refused this coordinator (%s): %s. It begins and decides "
+              "nothing. Start the newest copy of the log; if this is it, start it with --unfence",
+              rm->name, refusal_word(rm->refusal), refusal_meaning(rm->refusal));
+}
+
 static void handle_news(struct server *server, struct link_news *news)
 {
     if (links_take(server->links, news, server->now_ms)) {
         struct event event = {.rm = news->rm};
         switch (news->type) {
         case LINK_ANSWER:
+            POINT("tm.take-registration");
             event.type = EV_ANSWER;
             event.answer = &news->answer;
             step(server, &event);
-            if (coordinator_registry(server->coordinator)->fenced)
-                log_error("fenced: the agent of %s refused this coordinator; it begins and decides "
-                          "nothing until the newest log is started, see `assentctl status`",
-                          coordinator_registry(server->coordinator)->rms[news->rm].name);
+            say_if_fenced(server);
             break;
         case LINK_LOST:
+            POINT("tm.take-loss");
             event.type = EV_LOST;
             step(server, &event);
             break;
@@ -306,6 +328,13 @@ static void handle_news(struct server *server, struct link_news *news)
             event.type = EV_RESULT;
             for (uint32_t i = 0; i < news->count; i++) {
                 event.result = &news->results[i];
+                POINT_IF(event.result->type == RESULT_READY, "tm.take-ready");
+                POINT_IF(event.result->type == RESULT_READ_ONLY, "tm.take-read-only");
+                POINT_IF(event.result->type == RESULT_NO, "tm.take-no");
+                POINT_IF(event.result->type == RESULT_DONE, "tm.take-done");
+                POINT_IF(event.result->type == RESULT_OPENED, "tm.take-opened");
+                POINT_IF(event.result->type == RESULT_FOUND, "tm.take-found");
+                POINT_IF(event.result->type == RESULT_SCANNED, "tm.take-scanned");
                 step(server, &event);
             }
             break;
@@ -325,7 +354,9 @@ static void handle_post(struct server *server, struct post *post)
         break;
     case POST_DURABLE: {
         const struct durable_post *durable = (struct durable_post *)post;
+        POINT("tm.before-decided");
         coordinator_durable(server->coordinator, durable->records, durable->lsn);
+        POINT("tm.after-decided");
         free(post);
         break;
     }
@@ -379,6 +410,7 @@ static void serve(struct server *server)
             if (again)
                 break;
             log_notice("stopping: no more transactions are begun, the running ones are finished");
+            POINT("tm.stopping");
             sd_notify(0, "STOPPING=1");
             struct event event = {.type = EV_DRAIN};
             step(server, &event);
@@ -480,25 +512,33 @@ static int open_log(struct server *server, bool moved, struct error *error)
     return 0;
 }
 
-static int start(struct server *server, bool moved, struct error *error)
+static int start(struct server *server, const struct server_claims *claims, struct error *error)
 {
     static const int signals[] = {SIGTERM, SIGINT, 0};
     const struct settings *settings = server->settings;
 
+    POINT("tm.start");
     if (loop_create(&server->loop, error) != 0 || loop_signals(server->loop, signals, error) != 0 ||
-        make_core(server, error) != 0 || open_log(server, moved, error) != 0)
+        make_core(server, error) != 0 || open_log(server, claims->moved, error) != 0)
         return -1;
 
-    struct event event = {.type = EV_START, .recovered_lsn = server->wal_info.recovered_lsn};
+    POINT("tm.log-recovered");
+    struct event event = {
+        .type = EV_START,
+        .recovered_lsn = server->wal_info.recovered_lsn,
+        .unfence = claims->unfence,
+    };
     random_bytes(&event.instance, sizeof event.instance);
     server->started_ms = server->now_ms = loop_now_ms();
     coordinator_trust_host(server->coordinator, strcmp(settings->presume_abort, "same-host") == 0 &&
                                                     server->wal_info.same_home &&
                                                     !server->wal_info.created);
     step(server, &event);
+    say_if_fenced(server);
 
     struct offer offer = {.log = server->wal_info.log};
     coordinator_offer(server->coordinator, &offer);
+    POINT("tm.before-log-begins");
     if (wal_begin(server->wal, coordinator_incarnation(server->coordinator), take_durable, server,
                   error) != 0 ||
         links_open(&server->links, server->loop, POST_LINK, server->coordinator, &offer, error) !=
@@ -514,6 +554,7 @@ static int start(struct server *server, bool moved, struct error *error)
         .busy = refuse_busy,
         .arg = server,
     };
+    POINT("tm.before-listen");
     return net_listen(&server->net, &options, error);
 }
 
@@ -523,6 +564,7 @@ static void stop(struct server *server, bool clean)
     if (server->net != NULL)
         net_server_close(server->net);
     links_close(server->links);
+    POINT("tm.before-log-closes");
     wal_close(server->wal, clean);
     while (server->loop != NULL && (post = loop_take(server->loop)) != NULL) {
         if (post->kind == POST_LINK)
@@ -535,10 +577,11 @@ static void stop(struct server *server, bool clean)
     free(server->turn);
 }
 
-int server_run(const struct settings *settings, bool moved, struct error *error)
+int server_run(const struct settings *settings, const struct server_claims *claims,
+               struct error *error)
 {
     struct server server = {.settings = settings};
-    int rc = start(&server, moved, error);
+    int rc = start(&server, claims, error);
     if (rc == 0)
         serve(&server);
     stop(&server, rc == 0);

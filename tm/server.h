@@ -7,8 +7,15 @@
 #include "common/error.h"
 #include "tm/settings.h"
 
-/* Serve until SIGTERM or SIGINT. `moved`: accept a log that was written elsewhere. Returns 0 after
- * a clean end, -1 with *error when it could not start. */
-int server_run(const struct settings *settings, bool moved, struct error *error);
+/* What an operator vouches for on the command line. */
+struct server_claims {
+    bool moved;   /* the log was written elsewhere, and no other copy of it will be started */
+    bool unfence; /* an agent refused this log, and it is the newest all the same */
+};
+
+/* Serve until SIGTERM or SIGINT. Returns 0 after a clean end, -1 with *error when it could not
+ * start. */
+int server_run(const struct settings *settings, const struct server_claims *claims,
+               struct error *error);
 
 #endif
