@@ -88,7 +88,8 @@ struct event {
     uint32_t rm;     /* index in the registry */
     uint32_t txn;    /* LOGGED, TIMER: from coordinator_due() */
     struct uuid instance;
-    uint64_t recovered_lsn; /* START: the end of the log */
+    uint64_t log_incarnation; /* START: the highest that stamped a record, START or not */
+    uint64_t recovered_lsn;   /* START: the end of the log */
     bool unfence; /* START: an operator says that this log is the newest, whoever refused it */
     const struct request *request;
     const struct answer *answer;

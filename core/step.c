@@ -10,6 +10,9 @@ static void start(struct step *s)
 {
     struct coordinator *c = s->c;
     assert(c->incarnation == c->replayed_incarnation);
+    /* A start that died before its START was durable may have left other records. */
+    if (c->incarnation < s->event->log_incarnation)
+        c->incarnation = s->event->log_incarnation;
     c->incarnation++;
     c->instance = s->event->instance;
     registry_restart(&c->registry, s->event->recovered_lsn);

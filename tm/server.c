@@ -525,6 +525,7 @@ static int start(struct server *server, const struct server_claims *claims, stru
     POINT("tm.log-recovered");
     struct event event = {
         .type = EV_START,
+        .log_incarnation = server->wal_info.incarnation,
         .recovered_lsn = server->wal_info.recovered_lsn,
         .unfence = claims->unfence,
     };

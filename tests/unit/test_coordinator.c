@@ -627,6 +627,15 @@ START_TEST(a_start_hands_out_no_gtrid_before_its_record_is_durable)
 }
 END_TEST
 
+START_TEST(a_start_goes_above_one_that_left_no_start_record)
+{
+    given_empty_tm();
+    struct event event = {.type = EV_START, .log_incarnation = 4};
+    step(&event);
+    ck_assert_uint_eq(coordinator_incarnation(tm), 5);
+}
+END_TEST
+
 START_TEST(an_agent_takes_no_branch_before_its_record_is_durable)
 {
     given_empty_tm();
@@ -647,9 +656,72 @@ START_TEST(a_start_that_an_agent_refuses_decides_nothing)
     did();
     agent_answers("ledger", (struct answer){.refusal = REFUSAL_POSITION});
     time_passes(10000);
-    ck_assert_str_eq(did(), "");
+    ck_assert_str_eq(did(), "log FENCED\n");
     ask((struct request){.op = OP_BEGIN});
     ck_assert_int_eq((int)actions.replies[0].error, ERR_FENCED);
+}
+END_TEST
+
+START_TEST(a_fence_outlasts_a_restart_until_a_person_takes_it_back)
+{
+    const struct record log[] = {
+        {.type = RECORD_START, .lsn = 1, .incarnation = 1},
+        {.type = RECORD_AGENT, .rm = "accounts", .url = "ipc:///a"},
+        {.type = RECORD_START, .lsn = 3, .incarnation = 2},
+        {.type = RECORD_FENCED, .rm = "accounts", .flags = REFUSAL_INSTANCE},
+    };
+    given_log(log, 4);
+    ask((struct request){.op = OP_BEGIN});
+    ck_assert_int_eq((int)actions.replies[0].error, ERR_FENCED);
+
+    const char *why;
+    struct event event = {.type = EV_START, .unfence = true};
+    given_empty_tm();
+    for (int i = 0; i < 4; i++)
+        coordinator_replay(tm, &log[i], &why);
+    handed_over = 0;
+    step(&event);
+    log_is_durable();
+    ck_assert_str_eq(did(), "log START\nlog FENCED\n");
+    ask((struct request){.op = OP_BEGIN});
+    ck_assert_int_eq((int)actions.replies[0].error, ERR_NONE);
+}
+END_TEST
+
+/* Transaction 1 has committed and is over. */
+static void given_committed(void)
+{
+    given_committing();
+    agent_says(RESULT_DONE, 1, "accounts");
+    agent_says(RESULT_DONE, 1, "ledger");
+    ck_assert_str_eq(did(), "log END\nreply committed\n");
+}
+
+static void ledger_is_found_prepared(uint64_t scan, uint64_t xid)
+{
+    struct result found = result_about(RESULT_FOUND, 1, "ledger");
+    found.number = scan;
+    found.xid = xid;
+    hear(found);
+}
+
+START_TEST(a_second_transaction_under_a_committed_gid_is_undone)
+{
+    given_committed();
+    ledger_is_found_prepared(100, 999);
+    ck_assert_str_eq(did(), "rollback ledger\n");
+}
+END_TEST
+
+START_TEST(a_committed_branch_that_comes_back_is_never_undone)
+{
+    given_committed();
+    /* Looked at before the end: old news. */
+    ledger_is_found_prepared(1, 701);
+    ck_assert_int_eq((int)coordinator_registry(tm)->rms[1].state, RM_UP);
+    ledger_is_found_prepared(100, 701);
+    ck_assert_str_eq(did(), "");
+    ck_assert_int_eq((int)coordinator_registry(tm)->rms[1].state, RM_QUARANTINED);
 }
 END_TEST
 
@@ -658,7 +730,7 @@ START_TEST(a_record_that_became_durable_after_the_fence_is_told_to_nobody)
     given_logging();
     agent_answers("ledger", (struct answer){.refusal = REFUSAL_INCARNATION});
     log_is_durable();
-    ck_assert_str_eq(did(), "");
+    ck_assert_str_eq(did(), "log FENCED\n");
 }
 END_TEST
 
@@ -897,8 +969,12 @@ int main(void)
     tcase_add_test(starts, nothing_of_an_earlier_start_is_presumed_before_every_agent_has_accepted);
     tcase_add_test(starts, a_key_is_not_called_unknown_while_the_log_may_be_an_old_one);
     tcase_add_test(starts, a_start_hands_out_no_gtrid_before_its_record_is_durable);
+    tcase_add_test(starts, a_start_goes_above_one_that_left_no_start_record);
     tcase_add_test(starts, an_agent_takes_no_branch_before_its_record_is_durable);
     tcase_add_test(starts, a_start_that_an_agent_refuses_decides_nothing);
+    tcase_add_test(starts, a_fence_outlasts_a_restart_until_a_person_takes_it_back);
+    tcase_add_test(starts, a_second_transaction_under_a_committed_gid_is_undone);
+    tcase_add_test(starts, a_committed_branch_that_comes_back_is_never_undone);
     tcase_add_test(starts, a_record_that_became_durable_after_the_fence_is_told_to_nobody);
     tcase_add_test(starts, a_snapshot_brings_back_all_that_the_log_had_said);
     tcase_add_test(starts, a_newcomer_of_another_log_is_left_out_alone);
