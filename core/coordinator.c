@@ -44,6 +44,7 @@ enum move {
     NOTE_UNSURE,    /* kept for the DBA; asked again */
     UNDO_ONE,       /* ROLLBACK, this branch */
     UNDO_AGAIN,     /* ROLLBACK, those that have not answered and can be reached */
+    UNDO_OTHER,     /* ROLLBACK, if it is not the one that was voted for */
     DELEGATE,       /* the record is durable: COMMIT-ONE-PHASE */
     DELEGATE_AGAIN,
     DELEGATE_DONE, /* the database has committed */
@@ -66,7 +67,7 @@ static const enum move moves[TXN_STATES][TXN_EVENTS] = {
     [TXN_ABORTING]   = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      UNDO_ONE,    COUNT_DONE, IGNORE,      COUNT_DONE,    NOTE_HEURISTIC, IGNORE,      UNDO_ONE,    UNDO_ONE,  X__,      X__,        UNDO_AGAIN),
     [TXN_DELEGATING] = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      REFUSE,      REFUSE,     REFUSE,      REFUSE,        REFUSE,         REFUSE,      IGNORE,      IGNORE,    DELEGATE, X__,        X__),
     [TXN_DELEGATED]  = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      REFUSE,      REFUSE,     DELEGATE_NO, DELEGATE_DONE, REFUSE,         REFUSE,      IGNORE,      IGNORE,    X__,      X__,        DELEGATE_AGAIN),
-    [TXN_MIXED]      = ROW(SAY_FROZEN, SAY_OUTCOME, SAY_OUTCOME, IGNORE,      IGNORE,      IGNORE,     IGNORE,      IGNORE,        IGNORE,         IGNORE,      IGNORE,      IGNORE,    X__,      X__,        X__),
+    [TXN_MIXED]      = ROW(SAY_FROZEN, SAY_OUTCOME, SAY_OUTCOME, IGNORE,      IGNORE,      IGNORE,     IGNORE,      IGNORE,        IGNORE,         IGNORE,      UNDO_OTHER,  IGNORE,    X__,      X__,        X__),
 #undef X__
 #undef ROW
 };
@@ -401,15 +402,20 @@ static void undo_again(struct step *s)
     end_if_applied(s);
 }
 
+/* Prepared under a gid of a decided transaction, and never voted for. */
+static void undo_stranger(struct step *s)
+{
+    struct branch stranger = {.rm = s->event->rm};
+    memcpy(stranger.name, s->event->result->branch.branch, BRANCH_NAME_BYTES);
+    order_branch(s, ORDER_ROLLBACK, &stranger);
+}
+
 /* A prepared branch of ours whose outcome it has yet to hear. It may be a second transaction
  * prepared under the gid of one that is done; the agent tells them apart by the xid. */
 static void drive_one(struct step *s)
 {
     if (s->branch == NULL) {
-        /* Never enlisted, so never voted for, in a transaction that is decided. */
-        struct branch stranger = {.rm = s->event->rm};
-        memcpy(stranger.name, s->event->result->branch.branch, BRANCH_NAME_BYTES);
-        order_branch(s, ORDER_ROLLBACK, &stranger);
+        undo_stranger(s);
         return;
     }
     if (s->branch->progress == BR_LEFT)
@@ -422,9 +428,17 @@ static void undo_one(struct step *s)
 {
     if (s->event->type == EV_RESULT && s->event->result->type == RESULT_READY && s->branch != NULL)
         s->branch->xid = s->event->result->xid;
-    struct branch stranger = {.rm = s->event->rm};
-    memcpy(stranger.name, s->event->result->branch.branch, BRANCH_NAME_BYTES);
-    order_branch(s, ORDER_ROLLBACK, s->branch != NULL ? s->branch : &stranger);
+    if (s->branch != NULL)
+        order_branch(s, ORDER_ROLLBACK, s->branch);
+    else
+        undo_stranger(s);
+}
+
+/* Whatever became of the branch that was voted for: another under its gid never was. */
+static void undo_other(struct step *s)
+{
+    if (s->branch == NULL || s->branch->xid != s->event->result->xid)
+        undo_stranger(s);
 }
 
 /* ---- one phase ---- */
@@ -629,6 +643,9 @@ static void carry_out(struct step *s, enum move move)
         break;
     case UNDO_AGAIN:
         undo_again(s);
+        break;
+    case UNDO_OTHER:
+        undo_other(s);
         break;
     case DELEGATE:
         delegate(s);

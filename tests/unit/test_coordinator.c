@@ -485,6 +485,23 @@ START_TEST(a_branch_undone_by_hand_makes_it_mixed_and_is_never_hidden)
 }
 END_TEST
 
+START_TEST(a_second_transaction_under_a_mixed_gid_is_undone)
+{
+    given_committing();
+    agent_says(RESULT_DONE, 1, "accounts");
+    struct result result = result_about(RESULT_HEURISTIC, 1, "ledger");
+    result.actual = OUTCOME_ROLLED_BACK;
+    hear(result);
+    did();
+    agent_says(RESULT_FOUND, 1, "ledger");
+    ck_assert_str_eq(did(), "");
+    result = result_about(RESULT_FOUND, 1, "ledger");
+    result.xid = 999;
+    hear(result);
+    ck_assert_str_eq(did(), "rollback ledger\n");
+}
+END_TEST
+
 START_TEST(a_branch_gone_without_evidence_stays_in_doubt)
 {
     given_committing();
@@ -954,6 +971,7 @@ int main(void)
     tcase_add_test(aborts, a_scan_that_finds_an_undecided_branch_changes_nothing);
     tcase_add_test(aborts, a_gtrid_above_ours_is_refused_with_an_alarm);
     tcase_add_test(aborts, a_branch_undone_by_hand_makes_it_mixed_and_is_never_hidden);
+    tcase_add_test(aborts, a_second_transaction_under_a_mixed_gid_is_undone);
     tcase_add_test(aborts, a_branch_gone_without_evidence_stays_in_doubt);
     suite_add_tcase(suite, aborts);
 
