@@ -260,14 +260,24 @@ static uint64_t disk_bytes(const struct log_dir *dir, enum file_kind kind, size_
 }
 
 /* Why the oldest segment is still there. */
-static void add_pin(cJSON *object, const struct log_end *end, size_t checkpoints)
+static void add_pin(cJSON *object, const struct log_dir *dir, uint64_t oldest)
 {
-    char text[128];
-    if (checkpoints < 2)
-        snprintf(text, sizeof text, "the log's beginning: there are not two checkpoints yet");
-    else
-        snprintf(text, sizeof text, "the older checkpoint, at lsn %" PRIu64, end->checkpoint);
+    uint64_t *lsns;
+    size_t count;
+    char text[128] = "the log's beginning: there are not two checkpoints yet";
+    struct snapshot older = {0};
+    struct error error;
+    if (file_list(dir, FILE_CHECKPOINT, &lsns, &count, &error) != 0)
+        return;
+    if (count >= 2 && checkpoint_read(dir, lsns[count - 2], &older, &error) == 0) {
+        if (oldest < older.header.segment)
+            snprintf(text, sizeof text, "nothing: it is the next one to be used again");
+        else
+            snprintf(text, sizeof text, "the older checkpoint, at lsn %" PRIu64, lsns[count - 2]);
+    }
     cJSON_AddStringToObject(object, "oldest_segment_kept_for", text);
+    free(older.body);
+    free(lsns);
 }
 
 static cJSON *describe(const struct log_dir *dir, const struct log_end *end)
@@ -289,7 +299,7 @@ static cJSON *describe(const struct log_dir *dir, const struct log_end *end)
     add_number(object, "checkpoints", checkpoints);
     add_number(object, "checkpoint_bytes", checkpoint_bytes);
     add_number(object, "oldest_segment", oldest);
-    add_pin(object, end, checkpoints);
+    add_pin(object, dir, oldest);
     snprintf(text, sizeof text, "wal-%010" PRIu64 " offset %" PRIu64, end->segment, end->offset);
     cJSON_AddStringToObject(object, "end", text);
     cJSON_AddBoolToObject(object, "torn", end->torn);

@@ -196,7 +196,7 @@ static int judge_tail(struct reader *reader, struct error *error)
     uint64_t offset = end->offset;
     file_name(FILE_SEGMENT, end->segment, name);
     for (uint64_t number = end->segment; number <= end->newest_segment; number++) {
-        if (number != end->segment && load_segment(reader, number, error) != 0)
+        if (load_segment(reader, number, error) != 0)
             return -1;
         offset = find_proof(reader, offset, &proof);
         if (offset != 0) {
@@ -234,23 +234,37 @@ static int check_dense(const struct reader *reader, uint64_t first, const uint64
     return corrupt_hint(error);
 }
 
+/* Does the segment at hand begin with the chain's next record? Then the one before it was
+ * complete, whatever is in the room that was left there. */
+static bool continues_here(const struct reader *reader)
+{
+    struct frame frame;
+    const struct chain *chain = &reader->end->chain;
+    return frame_read(reader->bytes + HEADER_BYTES, reader->header.bytes - HEADER_BYTES,
+                      chain->seed, &frame) &&
+           chain_follows(chain, &frame);
+}
+
 static int read_segments(struct reader *reader, struct error *error)
 {
     struct log_end *end = reader->end;
+    if (load_segment(reader, end->segment, error) != 0)
+        return -1;
+    if (end->offset > reader->header.bytes)
+        return fail(error, "%s: the checkpoint's place is outside of its segment",
+                    reader->dir->path);
     for (;;) {
-        if (load_segment(reader, end->segment, error) != 0)
-            return -1;
         end->segment_bytes = reader->header.bytes;
-        if (end->offset > end->segment_bytes)
-            return fail(error, "%s: the checkpoint's place is outside of its segment",
-                        reader->dir->path);
         int rc = walk(reader, error);
         if (rc != 0)
             return rc;
-        if (end->dirty_end > end->offset)
-            return judge_tail(reader, error);
+        bool dirty = end->dirty_end > end->offset;
         if (end->segment == end->newest_segment)
-            return 0;
+            return dirty ? judge_tail(reader, error) : 0;
+        if (load_segment(reader, end->segment + 1, error) != 0)
+            return -1;
+        if (dirty && !continues_here(reader))
+            return judge_tail(reader, error);
         end->segment++;
         end->offset = HEADER_BYTES;
     }

@@ -88,8 +88,10 @@ void wal_append(struct wal *wal, const uint8_t *bytes, size_t length, uint32_t r
  * newest checkpoint and what was handed over after it, and older segments are used again.
  */
 bool wal_wants_checkpoint(struct wal *wal);
-/* The bytes are in the form of record_append() and are copied; never waits for the disk. */
-void wal_checkpoint(struct wal *wal, const uint8_t *bytes, size_t length, uint64_t records);
+/* The bytes are in the form of record_append() and are copied; never waits for the disk.
+ * handed_over is how many records were handed over since wal_begin(): owner and log have to
+ * mean the same moment. */
+void wal_checkpoint(struct wal *wal, const uint8_t *bytes, size_t length, uint64_t handed_over);
 
 /* For `status`: counters since wal_begin(). Any thread. */
 struct wal_stats {

@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "common/logger.h"
+#include "common/point.h"
 #include "core/record.h"
 #include "log/keeper.h"
 #include "log/reader.h"
@@ -60,9 +61,10 @@ struct wal {
     bool begun;
     pthread_t thread;
     pthread_mutex_t lock;
-    pthread_cond_t handed_over;
+    pthread_cond_t work;
     /* All below under the lock. */
     struct buffer handed;
+    uint64_t handed_over; /* records, since wal_begin() */
     bool closing;
     bool clean;
     struct wal_stats stats;
@@ -147,6 +149,7 @@ static int remove_newer(const struct log_dir *dir, const struct log_end *end, st
  * vouches for, is certain to be there, and nothing that was torn can ever be read again. */
 static int settle_end(const struct log_dir *dir, const struct log_end *end, struct error *error)
 {
+    POINT("log.before-end-settled");
     if (remove_newer(dir, end, error) != 0)
         return -1;
     if (end->batch_segment != 0 && end->batch_segment != end->segment &&
@@ -168,9 +171,11 @@ static int create_log(const struct log_dir *dir, const struct wal_options *optio
     snprintf(header.tm, sizeof header.tm, "%s", options->tm);
     if (getrandom(header.log.bytes, sizeof header.log.bytes, 0) != sizeof header.log.bytes)
         return fail_errno(error, "draw the identity of a new log");
+    POINT("log.before-create");
     int fd = spare_make(dir, &header, error);
     if (fd < 0)
         return -1;
+    POINT("log.before-first-segment-is-named");
     close(fd);
     if (log_dir_sync_parent(dir, error) != 0 || spare_adopt(dir, 1, error) != 0)
         return -1;
@@ -246,6 +251,7 @@ static int recover(struct wal *wal, const struct wal_options *options, struct wa
         log_warning("%s: the checkpoint at lsn %" PRIu64 " is damaged; read from lsn %" PRIu64
                     " instead",
                     wal->dir.path, end.damaged_checkpoint, end.checkpoint);
+    POINT("log.after-end-settled");
     describe(wal, &end, replay->records, created, info);
     adopt_end(wal, &end);
     return 0;
@@ -257,7 +263,7 @@ static void init_threading(struct wal *wal)
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_mutex_init(&wal->lock, NULL);
-    pthread_cond_init(&wal->handed_over, &monotonic);
+    pthread_cond_init(&wal->work, &monotonic);
     pthread_condattr_destroy(&monotonic);
 }
 
@@ -335,11 +341,14 @@ static void count_batch(struct wal *wal, uint32_t records, size_t length, uint64
 /* Make length stamped bytes durable; a failure is never tried again. */
 static void write_batch(struct wal *wal, uint32_t records, size_t length)
 {
+    POINT("log.before-write");
     if (!write_at(wal->fd, wal->batch, length, wal->offset))
         give_up(wal, "write");
+    POINT("log.before-sync");
     uint64_t started_us = now_us();
     if (fdatasync(wal->fd) != 0)
         give_up(wal, "sync");
+    POINT("log.after-sync");
     wal->offset += length;
     wal->durable_lsn = wal->chain.lsn;
     count_batch(wal, records, length, now_us() - started_us);
@@ -377,6 +386,7 @@ static void write_part(struct wal *wal, size_t from, size_t until)
         }
         wal->records += records;
         wal->durable(wal->arg, wal->records, wal->durable_lsn);
+        POINT("log.told-durable");
     }
 }
 
@@ -430,8 +440,8 @@ static bool wait_for_work(struct wal *wal, bool sealed)
     until.tv_nsec = (long)(ns % 1000000000);
     int rc = 0;
     while (!has_work(wal) && rc != ETIMEDOUT)
-        rc = sealed ? pthread_cond_wait(&wal->handed_over, &wal->lock)
-                    : pthread_cond_timedwait(&wal->handed_over, &wal->lock, &until);
+        rc = sealed ? pthread_cond_wait(&wal->work, &wal->lock)
+                    : pthread_cond_timedwait(&wal->work, &wal->lock, &until);
     return has_work(wal);
 }
 
@@ -458,13 +468,16 @@ static void *writer_main(void *arg)
         bool last = wal->closing;
         pthread_mutex_unlock(&wal->lock);
         bool wrote = wal->taken.length > 0;
+        POINT_IF(wrote, "log.taken");
         write_taken(wal);
         if (last)
             break;
+        POINT_IF(!work, "log.before-seal");
         if (!work)
             write_own(wal, RECORD_SEAL, "");
         sealed = !wrote && (sealed || !work);
     }
+    POINT_IF(wal->clean, "log.before-stop");
     if (wal->clean)
         write_own(wal, RECORD_STOP, "");
     return NULL;
@@ -525,9 +538,10 @@ void wal_append(struct wal *wal, const uint8_t *bytes, size_t length, uint32_t r
     pthread_mutex_lock(&wal->lock);
     bool idle = wal->handed.length == 0;
     buffer_add(&wal->handed, bytes, length);
-    if (idle)
-        pthread_cond_signal(&wal->handed_over);
+    wal->handed_over += records;
     pthread_mutex_unlock(&wal->lock);
+    if (idle) /* after unlocking: the writer would wake only to wait for the lock */
+        pthread_cond_signal(&wal->work);
 }
 
 bool wal_wants_checkpoint(struct wal *wal)
@@ -542,10 +556,20 @@ bool wal_wants_checkpoint(struct wal *wal)
     return wants;
 }
 
+static uint64_t count_records(const uint8_t *bytes, size_t length)
+{
+    struct frame record;
+    uint64_t count = 0;
+    for (size_t at = 0; at < length; at += record.bytes, count++) {
+        bool whole = handed_read(bytes + at, length - at, &record);
+        assert(whole);
+    }
+    return count;
+}
+
 /* The checkpoint opens with where the log lives: the SEAL that said so may be in a segment
  * that goes. */
-static struct snapshot *make_snapshot(const struct wal *wal, const uint8_t *bytes, size_t length,
-                                      uint64_t records)
+static struct snapshot *make_snapshot(const struct wal *wal, const uint8_t *bytes, size_t length)
 {
     struct snapshot *snapshot = calloc(1, sizeof *snapshot);
     size_t room = HANDED_HEADER_BYTES + HOME_BYTES + 8 + length;
@@ -556,22 +580,22 @@ static struct snapshot *make_snapshot(const struct wal *wal, const uint8_t *byte
         memcpy(snapshot->body + home, bytes, length);
     snapshot->header.log = wal->segment.log;
     memcpy(snapshot->header.tm, wal->segment.tm, sizeof snapshot->header.tm);
-    snapshot->header.records = records + 1;
+    snapshot->header.records = 1 + count_records(bytes, length);
     snapshot->header.body_bytes = home + length;
     return snapshot;
 }
 
-void wal_checkpoint(struct wal *wal, const uint8_t *bytes, size_t length, uint64_t records)
+void wal_checkpoint(struct wal *wal, const uint8_t *bytes, size_t length, uint64_t handed_over)
 {
-    assert(wal->begun && length % 8 == 0);
-    struct snapshot *snapshot = make_snapshot(wal, bytes, length, records);
+    struct snapshot *snapshot = make_snapshot(wal, bytes, length);
     pthread_mutex_lock(&wal->lock);
+    assert(wal->begun && wal->handed_over == handed_over);
     snapshot_free(wal->handed.snapshot); /* one not taken yet is outdone by this one */
     wal->handed.snapshot = snapshot;
     wal->handed.snapshot_at = wal->handed.length;
     wal->written = 0;
     wal->snapshot_size = snapshot->header.body_bytes;
-    pthread_cond_signal(&wal->handed_over);
+    pthread_cond_signal(&wal->work);
     pthread_mutex_unlock(&wal->lock);
 }
 
@@ -590,14 +614,14 @@ void wal_close(struct wal *wal, bool clean)
         pthread_mutex_lock(&wal->lock);
         wal->closing = true;
         wal->clean = clean;
-        pthread_cond_signal(&wal->handed_over);
+        pthread_cond_signal(&wal->work);
         pthread_mutex_unlock(&wal->lock);
         pthread_join(wal->thread, NULL);
         keeper_stop(wal->keeper);
     }
     close(wal->fd);
     log_dir_close(&wal->dir);
-    pthread_cond_destroy(&wal->handed_over);
+    pthread_cond_destroy(&wal->work);
     pthread_mutex_destroy(&wal->lock);
     free(wal->handed.bytes);
     free(wal->taken.bytes);

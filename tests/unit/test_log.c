@@ -385,6 +385,27 @@ START_TEST(records_of_a_torn_batch_never_return)
 }
 END_TEST
 
+START_TEST(damage_to_the_room_left_in_a_full_segment_is_harmless)
+{
+    uint8_t bytes[SMALL_SEGMENT];
+    char word[1200];
+    opened();
+    begun();
+    memset(word, 'a', sizeof word);
+    word[sizeof word - 1] = '\0';
+    while (access(path_of("wal-0000000002"), F_OK) != 0) {
+        hand_over(word); /* the last of them is alone in the second segment */
+        wait_durable(handed);
+    }
+    closed(false);
+    load(bytes);
+    ck_assert_int_eq(bytes[SMALL_SEGMENT - 1], 0);
+    bytes[SMALL_SEGMENT - 1] = 1;
+    store(bytes, sizeof bytes);
+    ck_assert_uint_eq(strlen(replayed()), handed * sizeof word - 1);
+}
+END_TEST
+
 /* A log whose every record but the last is vouched for; returns where that one begins. */
 static uint64_t sealed_log(uint8_t bytes[SMALL_SEGMENT])
 {
@@ -549,7 +570,7 @@ static void checkpoint(const char *word)
 {
     uint8_t bytes[4096];
     size_t length = handed_write(WORD_TYPE, word, strlen(word), bytes);
-    wal_checkpoint(wal, bytes, length, 1);
+    wal_checkpoint(wal, bytes, length, handed);
 }
 
 static size_t count_files(const char *prefix)
@@ -698,6 +719,7 @@ static Suite *log_suite(void)
     tcase_add_test(tests, records_go_on_in_the_next_segment);
     tcase_add_test(tests, a_batch_torn_at_any_byte_loses_only_itself);
     tcase_add_test(tests, records_of_a_torn_batch_never_return);
+    tcase_add_test(tests, damage_to_the_room_left_in_a_full_segment_is_harmless);
     tcase_add_test(tests, every_flip_in_sealed_data_is_refused);
     tcase_add_test(tests, the_refusal_names_file_offset_and_lsn);
     tcase_add_test(tests, a_file_cut_short_is_refused);
