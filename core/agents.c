@@ -62,6 +62,7 @@ void answer_event(struct step *s)
         record->system_identifier = rm->system_identifier;
         record->timeline = rm->timeline;
         rm->logged = true;
+        rm->accepted_start = (struct start_id){c->incarnation, c->instance};
         c->agent_tickets[at] = c->records;
     }
     if (registry_newly_established(&c->registry)) {

@@ -166,8 +166,9 @@ bool coordinator_ready(const struct coordinator *coordinator);
 bool coordinator_started(const struct coordinator *coordinator);
 bool coordinator_draining(const struct coordinator *coordinator);
 uint64_t coordinator_incarnation(const struct coordinator *coordinator);
-/* The part of an offer that the core knows: tm, incarnation, instance. Call once started. */
-void coordinator_offer(const struct coordinator *coordinator, struct offer *out);
+/* What this start offers to the agent of an RM: all but the log's uuid and the secret. Call once
+ * started. */
+void coordinator_offer(const struct coordinator *coordinator, uint32_t rm, struct offer *out);
 const struct registry *coordinator_registry(const struct coordinator *coordinator);
 
 struct coordinator_counts {

@@ -49,6 +49,12 @@ struct uuid {
     uint8_t bytes[16];
 };
 
+/* One start of a TM. */
+struct start_id {
+    uint64_t incarnation; /* 0: none */
+    struct uuid instance;
+};
+
 /* Is text (length bytes, no terminating zero needed) a name of this kind? */
 bool tm_name_valid(const char *text, size_t length);
 bool rm_name_valid(const char *text, size_t length);

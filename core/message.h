@@ -169,6 +169,10 @@ struct result {
     char message[REASON_BYTES];
 };
 
+/* As many earlier starts as an offer names. An agent that was away for longer than these is known
+ * by the one that it accepted last. */
+enum { ANCESTORS_MAX = 33 };
+
 /* A TM presents itself to an agent, at its start and at every reconnection. */
 struct offer {
     char tm[TM_NAME_BYTES];
@@ -178,13 +182,16 @@ struct offer {
     uint64_t recovered_lsn;       /* end of the log as recovered at this start */
     uint8_t secret[SECRET_BYTES]; /* session tickets are made under it */
     uint32_t wire_least, wire_most;
+    bool unfenced; /* an operator vouches that this log is the newest, whatever its ancestors */
+    uint32_t ancestor_count;
+    struct start_id ancestors[ANCESTORS_MAX]; /* earlier starts of this same log */
 };
 
 enum refusal {
     REFUSAL_NONE = 0,
     REFUSAL_OTHER_LOG,   /* the agent is registered under another log */
     REFUSAL_INCARNATION, /* a later start of this TM is registered */
-    REFUSAL_INSTANCE,    /* this incarnation is registered by another process: a copied log */
+    REFUSAL_INSTANCE,    /* another copy of this log has been started */
     REFUSAL_POSITION,    /* the agent has seen later records than the log holds: an old log */
     REFUSAL_OTHER_RM,    /* the agent serves another RM than the TM's configuration says */
     REFUSAL_WIRE,        /* no common wire version */

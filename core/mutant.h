@@ -50,7 +50,7 @@
     X(HALF_WORK, "a statement of an earlier incarnation of the agent opens a new session")         \
     X(UNKNOWN_AT_ONCE, "a lost answer is passed on while its backend may still run")               \
     X(PREDECESSOR_LIVES, "a starting agent leaves its predecessor's backends alone")               \
-    X(LOG_UNCHAINED, "the log's chain is not checked and its tail not zeroed")
+    X(LOG_UNCHAINED, "the log's reader skips a gap, heeds no chain and zeroes no tail")
 
 enum mutant {
     MUTANT_NONE = 0,

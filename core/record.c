@@ -10,7 +10,7 @@
 #include <assert.h>
 #include <string.h>
 
-enum { VERSION = 1, FIELDS_MAX = 8, HEADER_LENGTH = 8 };
+enum { VERSION = 1, FIELDS_MAX = 10, HEADER_LENGTH = 8 };
 
 enum kind {
     KIND_U64,
@@ -94,8 +94,11 @@ static const struct {
     [RECORD_SEAL] = {"SEAL", {REST}},
     [RECORD_STOP] = {"STOP", {REST}},
     [RECORD_ESTABLISHED] = {"ESTABLISHED", {NO_FIELD}},
-    [RECORD_RM] = {"RM", {RM, URL, SYSTEM_IDENTIFIER, TIMELINE, BEAT, FLAGS, OFFER_LSN}},
+    [RECORD_RM] = {"RM",
+                   {RM, URL, SYSTEM_IDENTIFIER, TIMELINE, BEAT, FLAGS, OFFER_LSN, INCARNATION,
+                    INSTANCE}},
     [RECORD_CHUNK] = {"CHUNK", {INCARNATION, SEQUENCE, BITS}},
+    [RECORD_ANCESTOR] = {"ANCESTOR", {INCARNATION, INSTANCE}},
     [RECORD_FENCED] = {"FENCED", {RM, FLAGS}},
     [RECORD_KEY] = {"KEY", {INCARNATION, SEQUENCE, KEY}},
 };

@@ -33,6 +33,7 @@ enum record_type {
     RECORD_CHUNK = 18,       /* snapshot: the outcomes of a run of sequence numbers */
     RECORD_KEY = 19,         /* snapshot: the key of a committed transaction */
     RECORD_FENCED = 20,      /* an agent refused this log; flags 0: an operator took it back */
+    RECORD_ANCESTOR = 21,    /* snapshot: an earlier start */
     RECORD_TYPES
 };
 

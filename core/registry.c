@@ -16,6 +16,17 @@ static bool same(const struct uuid *a, const struct uuid *b)
     return memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0;
 }
 
+/* Two copies of one log both grow; what tells them apart is their starts. The log that goes on from
+ * the start that the agent follows has that very start among its own. */
+static bool descends(const struct offer *offer, const struct tm_row *stored)
+{
+    for (uint32_t i = 0; i < offer->ancestor_count; i++)
+        if (offer->ancestors[i].incarnation == stored->incarnation &&
+            same(&offer->ancestors[i].instance, &stored->instance))
+            return true;
+    return false;
+}
+
 enum refusal registry_judge(const struct tm_row *stored, const struct offer *offer)
 {
     if (offer->wire_least > WIRE_VERSION || offer->wire_most < WIRE_VERSION)
@@ -28,6 +39,8 @@ enum refusal registry_judge(const struct tm_row *stored, const struct offer *off
         return REFUSAL_INCARNATION;
     if (offer->incarnation == stored->incarnation)
         return same(&stored->instance, &offer->instance) ? REFUSAL_NONE : REFUSAL_INSTANCE;
+    if (!offer->unfenced && !descends(offer, stored))
+        return REFUSAL_INSTANCE;
     /* Only a new start is measured against the position: what a start recovered stays behind
      * what it has written itself since. */
     if (offer->recovered_lsn < stored->lsn)
@@ -141,10 +154,33 @@ void registry_restart(struct registry *registry, uint64_t recovered_lsn)
 {
     for (uint32_t i = 0; i < registry->count; i++) {
         struct rm *rm = &registry->rms[i];
-        if (rm->proved || !rm->logged)
+        /* One that this log does not know to have accepted it was never sent a position by it. */
+        if (rm->proved)
             rm->offer_lsn = recovered_lsn;
         rm->proved = false;
     }
+}
+
+void registry_ancestor(struct registry *registry, const struct start_id *start)
+{
+    enum { STARTS_MAX = sizeof registry->starts / sizeof *registry->starts };
+    if (registry->start_count == STARTS_MAX) {
+        for (uint32_t i = 1; i < STARTS_MAX; i++)
+            registry->starts[i - 1] = registry->starts[i];
+        registry->start_count--;
+    }
+    registry->starts[registry->start_count++] = *start;
+}
+
+void registry_offer(const struct registry *registry, uint32_t at, struct offer *out)
+{
+    const struct rm *rm = &registry->rms[at];
+    out->recovered_lsn = rm->offer_lsn;
+    out->unfenced = registry->unfenced;
+    out->ancestor_count = registry->start_count;
+    memcpy(out->ancestors, registry->starts, registry->start_count * sizeof *registry->starts);
+    if (rm->accepted_start.incarnation != 0)
+        out->ancestors[out->ancestor_count++] = rm->accepted_start;
 }
 
 void registry_lost(struct registry *registry, uint32_t at)

@@ -22,7 +22,7 @@ struct tm_row {
 };
 
 /* Judge an offer by what is stored (PROTOCOL: the instance already stored is always accepted
- * again; the position counts only when incarnation and instance are new). */
+ * again; the position and the ancestors count only when incarnation and instance are new). */
 enum refusal registry_judge(const struct tm_row *stored, const struct offer *offer);
 
 /* ---- the TM's side ---- */
@@ -43,9 +43,10 @@ struct rm {
     bool logged;     /* an AGENT record is in the log, or handed to it */
     bool durable;    /* that record is on disk: branches may be enlisted */
     bool retired;
-    bool waived;        /* a DBA: do not wait for it */
-    bool accepted;      /* has accepted this start of the TM, be it up or down now */
-    bool proved;        /* replay: has accepted the newest start so far */
+    bool waived;                    /* a DBA: do not wait for it */
+    bool accepted;                  /* has accepted this start of the TM, be it up or down now */
+    struct start_id accepted_start; /* the last one that it is known to have accepted */
+    bool proved;                    /* replay: has accepted the newest start so far */
     uint64_t offer_lsn; /* end of the log at the first start since the last that it accepted */
     enum rm_state state;
     enum refusal refusal;
@@ -62,8 +63,11 @@ struct registry {
     struct rm rms[RMS_MAX];
     bool fenced;        /* for good: it is in the log, and only an operator takes it back */
     uint32_t fenced_by; /* index */
-    bool established;   /* every configured agent had once accepted this log: in the log */
-    bool same_host;     /* presume_abort = same-host, and the fingerprint is unchanged */
+    uint32_t start_count;
+    struct start_id starts[ANCESTORS_MAX - 1]; /* the newest earlier ones, oldest first */
+    bool unfenced;                             /* an operator has said so at this start */
+    bool established; /* every configured agent had once accepted this log: in the log */
+    bool same_host;   /* presume_abort = same-host, and the fingerprint is unchanged */
 };
 
 /* Index of an RM by name, or UINT32_MAX. */
@@ -75,6 +79,11 @@ uint32_t registry_add(struct registry *registry, const char *rm, const char *url
  * start before stays as it was: the records of such a start prove nothing to it, they would only
  * fill the gap that an old backup tore. (Found by tests/model/registration.pml, M_THIS_START.) */
 void registry_restart(struct registry *registry, uint64_t recovered_lsn);
+
+/* One more start of this log is an earlier one now. */
+void registry_ancestor(struct registry *registry, const struct start_id *start);
+/* What the agent of this RM is to be told of earlier starts, and of where the log ended. */
+void registry_offer(const struct registry *registry, uint32_t rm, struct offer *out);
 
 enum registration {
     REGISTRATION_ACCEPTED = 0,

@@ -168,9 +168,12 @@ static const char *replay_rm(struct coordinator *c, const struct record *record)
         return "more resource managers than a coordinator can have";
     switch (record->type) {
     case RECORD_AGENT:
+        if (c->registry.start_count == 0)
+            return "an agent before any start";
         registry_add(&c->registry, record->rm, record->url);
         rm->logged = true;
         rm->proved = true;
+        rm->accepted_start = c->registry.starts[c->registry.start_count - 1];
         rm->durable = true;
         rm->retired = false;
         rm->waived = false;
@@ -218,6 +221,7 @@ static const char *replay_known_rm(struct coordinator *c, const struct record *r
     rm->waived = (record->flags & FLAG_WAIVED) != 0;
     rm->proved = (record->flags & FLAG_PROVED) != 0;
     rm->offer_lsn = record->offer_lsn;
+    rm->accepted_start = (struct start_id){record->incarnation, record->instance};
     rm->beat = record->beat;
     rm->system_identifier = record->system_identifier;
     rm->timeline = record->timeline;
@@ -235,6 +239,7 @@ bool coordinator_replay(struct coordinator *c, const struct record *record, cons
         c->replayed_incarnation = record->incarnation;
         c->incarnation = record->incarnation;
         registry_restart(&c->registry, record->lsn - 1);
+        registry_ancestor(&c->registry, &(struct start_id){record->incarnation, record->instance});
         break;
     case RECORD_COMMIT:
         *why = replay_live(c, record, TXN_COMMITTING);
@@ -266,6 +271,9 @@ bool coordinator_replay(struct coordinator *c, const struct record *record, cons
         break;
     case RECORD_FENCED:
         *why = replay_fence(c, record);
+        break;
+    case RECORD_ANCESTOR:
+        registry_ancestor(&c->registry, &(struct start_id){record->incarnation, record->instance});
         break;
     case RECORD_RM:
         *why = replay_known_rm(c, record);

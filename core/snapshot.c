@@ -13,6 +13,7 @@
 
 /* Each part has its own range of positions. */
 enum part {
+    PART_ANCESTORS,
     PART_START,
     PART_ESTABLISHED,
     PART_RMS,
@@ -38,6 +39,8 @@ static void snapshot_rm(const struct rm *rm, struct record *out)
     out->timeline = rm->timeline;
     out->beat = rm->beat;
     out->offer_lsn = rm->offer_lsn;
+    out->incarnation = rm->accepted_start.incarnation;
+    out->instance = rm->accepted_start.instance;
     out->flags = (rm->logged ? FLAG_LOGGED : 0u) | (rm->retired ? FLAG_RETIRED : 0u) |
                  (rm->waived ? FLAG_WAIVED : 0u) | (rm->accepted ? FLAG_PROVED : 0u);
 }
@@ -130,6 +133,8 @@ static uint64_t part_size(const struct coordinator *c, enum part part)
     case PART_START:
     case PART_HORIZON:
         return 1;
+    case PART_ANCESTORS:
+        return c->registry.start_count;
     case PART_ESTABLISHED:
         return c->registry.established ? 1 : 0;
     case PART_RMS:
@@ -157,6 +162,11 @@ static bool snapshot_at(const struct coordinator *c, enum part part, uint64_t in
 
     memset(out, 0, sizeof *out);
     switch (part) {
+    case PART_ANCESTORS:
+        out->type = RECORD_ANCESTOR;
+        out->incarnation = c->registry.starts[index].incarnation;
+        out->instance = c->registry.starts[index].instance;
+        return true;
     case PART_START:
         out->type = RECORD_START;
         out->incarnation = c->incarnation;

@@ -22,6 +22,7 @@ static void start(struct step *s)
     c->start_ticket = c->records;
     if (s->event->unfence && c->registry.fenced) {
         c->registry.fenced = false;
+        c->registry.unfenced = true;
         c->registry.rms[c->registry.fenced_by].state = RM_DOWN;
         write_record(s, RECORD_FENCED);
     }

@@ -25,13 +25,14 @@ uint64_t coordinator_incarnation(const struct coordinator *c)
     return c->incarnation;
 }
 
-void coordinator_offer(const struct coordinator *c, struct offer *out)
+void coordinator_offer(const struct coordinator *c, uint32_t rm, struct offer *out)
 {
     memcpy(out->tm, c->settings.tm, sizeof out->tm);
     out->incarnation = c->incarnation;
     out->instance = c->instance;
     out->wire_least = WIRE_VERSION;
     out->wire_most = WIRE_VERSION;
+    registry_offer(&c->registry, rm, out);
 }
 
 const struct registry *coordinator_registry(const struct coordinator *c)

@@ -51,6 +51,7 @@ struct links {
     int post_kind;
     const struct coordinator *coordinator;
     struct offer offer;
+    uint64_t calls;
     uint32_t count;
     struct link links[RMS_MAX];
 };
@@ -135,6 +136,7 @@ static bool call(struct link *link, enum call_kind kind, char *text, size_t leng
     }
     if (!sent)
         free(call);
+    link->links->calls += sent;
     free(text);
     return sent;
 }
@@ -179,7 +181,7 @@ static void offer(struct link *link, uint64_t now_ms)
     struct offer offer = link->links->offer;
     size_t length;
     memcpy(offer.secret, link->secret, SECRET_BYTES);
-    offer.recovered_lsn = coordinator_registry(link->links->coordinator)->rms[link->rm].offer_lsn;
+    coordinator_offer(link->links->coordinator, link->rm, &offer);
     POINT("tm.before-offer");
     link->round++;
     link->state = LINK_REGISTERING;
@@ -367,4 +369,9 @@ void links_show(const struct links *links, uint32_t rm, struct link_view *out)
     out->connected = link->state == LINK_UP;
     out->health = link->health;
     out->last_error = link->last_error[0] != '\0' ? link->last_error : link->health.last_error;
+}
+
+uint64_t links_calls(const struct links *links)
+{
+    return links->calls;
 }

@@ -1,7 +1,8 @@
 /*
  * tm/server.c - the coordinator's daemon: one loop that turns the core.
  *
- * nng's threads decode requests and post them; the log's thread posts how far it is durable.
+ * nng's threads, and HTTP's, decode requests and post them; the log's thread posts how far it is
+ * durable.
  * This thread alone owns the state. Each turn drains what was posted, hands the turn's records
  * to the log in one piece and only then sends. It never waits for a disk, so it answers while
  * one stalls.
@@ -37,7 +38,8 @@ struct item {
 
 struct call {
     struct post post;
-    struct net_request *origin;
+    answer_fn *answer;
+    void *origin;
     bool batch;
     uint32_t count;
     uint32_t unanswered;
@@ -50,28 +52,14 @@ struct durable_post {
     uint64_t lsn;
 };
 
-/* ---- in nng's threads: decode and post ---- */
+/* ---- in any thread: decode and post ---- */
 
-static void reply_object(struct net_request *origin, cJSON *object)
-{
-    size_t length;
-    char *text = wire_print(object, &length);
-    net_reply(origin, text, length);
-    free(text);
-}
-
-static void reply_failure(struct net_request *origin, const struct failure *failure)
-{
-    reply_object(origin, wire_write_failure(failure));
-}
-
-static struct call *new_call(struct net_request *origin, bool batch, uint32_t count)
+static struct call *new_call(bool batch, uint32_t count)
 {
     struct call *call = calloc(1, sizeof *call + count * sizeof *call->items);
     if (call == NULL)
         return NULL;
     call->post.kind = POST_CALL;
-    call->origin = origin;
     call->batch = batch;
     call->count = count;
     call->unanswered = count;
@@ -89,8 +77,7 @@ static void read_item(struct call *call, uint32_t at, const cJSON *object, uint6
 }
 
 /* Returns NULL with *failure when the message as a whole is no good. */
-static struct call *read_call(struct net_request *origin, const cJSON *object, uint64_t caller,
-                              struct failure *failure)
+static struct call *read_call(const cJSON *object, uint64_t caller, struct failure *failure)
 {
     const cJSON *batch = cJSON_GetObjectItemCaseSensitive(object, "batch");
     int count = batch == NULL ? 1 : cJSON_GetArraySize(batch);
@@ -98,7 +85,7 @@ static struct call *read_call(struct net_request *origin, const cJSON *object, u
         refuse(failure, ERR_INVALID_REQUEST, "batch: an array of 1 to %d requests", BATCH_MAX);
         return NULL;
     }
-    struct call *call = new_call(origin, batch != NULL, (uint32_t)count);
+    struct call *call = new_call(batch != NULL, (uint32_t)count);
     if (call == NULL) {
         refuse(failure, ERR_BUSY, "out of memory");
         return NULL;
@@ -113,6 +100,31 @@ static struct call *read_call(struct net_request *origin, const cJSON *object, u
     return call;
 }
 
+void server_call(struct server *server, const cJSON *message, uint64_t caller, answer_fn *answer,
+                 void *origin)
+{
+    struct failure failure = {.code = ERR_NONE};
+    struct call *call = read_call(message, caller, &failure);
+    if (call == NULL) {
+        answer(origin, wire_write_failure(&failure));
+        return;
+    }
+    call->answer = answer;
+    call->origin = origin;
+    loop_post(server->loop, &call->post);
+    POINT("tm.request-posted");
+}
+
+/* ---- in nng's threads ---- */
+
+static void answer_socket(void *origin, cJSON *answer)
+{
+    size_t length;
+    char *text = wire_print(answer, &length);
+    net_reply(origin, text, length);
+    free(text);
+}
+
 static void take_request(void *arg, struct net_request *origin, const struct net_peer *peer,
                          const char *bytes, size_t length)
 {
@@ -121,18 +133,16 @@ static void take_request(void *arg, struct net_request *origin, const struct net
     if (bytes == NULL) {
         refuse(&failure, ERR_INVALID_REQUEST, "a request of %zu bytes; at most %d are taken",
                length, MESSAGE_MAX);
-        reply_failure(origin, &failure);
+        answer_socket(origin, wire_write_failure(&failure));
         return;
     }
-    cJSON *object = wire_parse(bytes, length, &failure);
-    uint64_t caller = peer->local ? peer->uid : UINT64_MAX;
-    struct call *call = object == NULL ? NULL : read_call(origin, object, caller, &failure);
-    cJSON_Delete(object);
-    if (call == NULL)
-        reply_failure(origin, &failure);
+    cJSON *message = wire_parse(bytes, length, &failure);
+    if (message == NULL)
+        answer_socket(origin, wire_write_failure(&failure));
     else
-        loop_post(server->loop, &call->post);
-    POINT("tm.request-posted");
+        server_call(server, message, peer->local ? peer->uid : CALLER_UNKNOWN, answer_socket,
+                    origin);
+    cJSON_Delete(message);
 }
 
 static void refuse_busy(void *arg, struct net_request *origin, const struct net_peer *peer,
@@ -145,7 +155,7 @@ static void refuse_busy(void *arg, struct net_request *origin, const struct net_
     struct failure failure;
     memset(&failure, 0, sizeof failure);
     refuse(&failure, ERR_BUSY, "as many requests are waiting as max_waiting allows");
-    reply_failure(origin, &failure);
+    answer_socket(origin, wire_write_failure(&failure));
 }
 
 /* ---- in the log's thread ---- */
@@ -179,7 +189,7 @@ static void finish_item(struct item *item, cJSON *reply)
         for (uint32_t i = 0; i < call->count; i++)
             cJSON_AddItemToArray(replies, call->items[i].reply);
     }
-    reply_object(call->origin, whole);
+    call->answer(call->origin, whole);
     free(call);
 }
 
@@ -538,7 +548,6 @@ static int start(struct server *server, const struct server_claims *claims, stru
     say_if_fenced(server);
 
     struct offer offer = {.log = server->wal_info.log};
-    coordinator_offer(server->coordinator, &offer);
     POINT("tm.before-log-begins");
     if (wal_begin(server->wal, coordinator_incarnation(server->coordinator), take_durable, server,
                   error) != 0 ||
@@ -556,7 +565,11 @@ static int start(struct server *server, const struct server_claims *claims, stru
         .arg = server,
     };
     POINT("tm.before-listen");
-    return net_listen(&server->net, &options, error);
+    if (net_listen(&server->net, &options, error) != 0)
+        return -1;
+    return settings->http_listen[0] == '\0'
+               ? 0
+               : http_listen(&server->http, settings->http_listen, server, error);
 }
 
 static void stop(struct server *server, bool clean)
@@ -564,6 +577,7 @@ static void stop(struct server *server, bool clean)
     struct post *post;
     if (server->net != NULL)
         net_server_close(server->net);
+    http_close(server->http);
     links_close(server->links);
     POINT("tm.before-log-closes");
     wal_close(server->wal, clean);

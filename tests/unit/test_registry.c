@@ -8,9 +8,14 @@
 #include "core/registry.h"
 
 static const struct uuid log_a = {.bytes = {1}}, log_b = {.bytes = {2}};
+static struct registry book;
 static const struct uuid run_a = {.bytes = {3}}, run_b = {.bytes = {4}};
 
-/* The agent knows log a in its incarnation 5, started as run a, and has seen position 100. */
+/* The agent knows log a in its incarnation 5, started as run a, and has seen position 100. The log
+ * that is offered has an incarnation 5 too, started as `ancestor`. */
+static struct uuid ancestor;
+static bool unfenced;
+
 static enum refusal judged(struct uuid log, uint64_t incarnation, struct uuid instance,
                            uint64_t recovered_lsn)
 {
@@ -23,6 +28,9 @@ static enum refusal judged(struct uuid log, uint64_t incarnation, struct uuid in
         .recovered_lsn = recovered_lsn,
         .wire_least = WIRE_VERSION,
         .wire_most = WIRE_VERSION,
+        .unfenced = unfenced,
+        .ancestor_count = 2,
+        .ancestors = {{4, run_b}, {5, ancestor}},
     };
     return registry_judge(&stored, &offer);
 }
@@ -37,6 +45,7 @@ END_TEST
 
 START_TEST(a_later_start_of_the_same_log_is_accepted)
 {
+    ancestor = run_a;
     ck_assert_int_eq((int)judged(log_a, 6, run_b, 100), REFUSAL_NONE);
 }
 END_TEST
@@ -66,8 +75,36 @@ START_TEST(a_copied_log_is_refused)
 }
 END_TEST
 
+START_TEST(a_copy_that_went_on_from_another_start_is_refused)
+{
+    ancestor = run_b;
+    ck_assert_int_eq((int)judged(log_a, 6, run_b, 100), REFUSAL_INSTANCE);
+    /* Unless a person vouches for it; of an older incarnation it stays refused. */
+    unfenced = true;
+    ck_assert_int_eq((int)judged(log_a, 6, run_b, 100), REFUSAL_NONE);
+    ck_assert_int_eq((int)judged(log_a, 4, run_b, 100), REFUSAL_INCARNATION);
+}
+END_TEST
+
+START_TEST(an_agent_that_was_away_for_long_is_offered_the_start_that_it_knows)
+{
+    struct offer offer = {.wire_least = WIRE_VERSION, .wire_most = WIRE_VERSION};
+    const struct start_id known = {1, run_a};
+    memset(&book, 0, sizeof book);
+    registry_add(&book, "accounts", "ipc:///a");
+    book.rms[0].accepted_start = known;
+    for (uint64_t i = 1; i <= 100; i++)
+        registry_ancestor(&book, &(struct start_id){i, i == 1 ? run_a : run_b});
+    registry_offer(&book, 0, &offer);
+    ck_assert_uint_eq(offer.ancestor_count, ANCESTORS_MAX);
+    ck_assert_uint_eq(offer.ancestors[ANCESTORS_MAX - 2].incarnation, 100);
+    ck_assert_uint_eq(offer.ancestors[ANCESTORS_MAX - 1].incarnation, 1);
+}
+END_TEST
+
 START_TEST(an_old_log_is_refused)
 {
+    ancestor = run_a;
     ck_assert_int_eq((int)judged(log_a, 6, run_b, 99), REFUSAL_POSITION);
 }
 END_TEST
@@ -81,8 +118,6 @@ START_TEST(no_common_wire_version_is_refused)
 END_TEST
 
 /* ---- the TM's side ---- */
-
-static struct registry book;
 
 static void given_book(bool established)
 {
@@ -210,6 +245,8 @@ int main(void)
     tcase_add_test(cases, another_log_is_refused);
     tcase_add_test(cases, an_earlier_start_is_refused);
     tcase_add_test(cases, a_copied_log_is_refused);
+    tcase_add_test(cases, a_copy_that_went_on_from_another_start_is_refused);
+    tcase_add_test(cases, an_agent_that_was_away_for_long_is_offered_the_start_that_it_knows);
     tcase_add_test(cases, an_old_log_is_refused);
     tcase_add_test(cases, no_common_wire_version_is_refused);
     tcase_add_test(cases, abort_is_presumed_only_once_every_agent_has_accepted);
