@@ -78,7 +78,8 @@ static const char *const refusal_meanings[REFUSALS] = {
     [REFUSAL_NONE] = "accepted",
     [REFUSAL_OTHER_LOG] = "the agent is registered under another log of this coordinator's name",
     [REFUSAL_INCARNATION] = "a later start of this coordinator is registered",
-    [REFUSAL_INSTANCE] = "this incarnation is registered by another process: a copied log",
+    [REFUSAL_INSTANCE] =
+        "another copy of this log has been started, and the agent follows that one",
     [REFUSAL_POSITION] = "the agent has seen later records than this log holds: an old log",
     [REFUSAL_OTHER_RM] = "the agent serves another resource manager than the one configured",
     [REFUSAL_WIRE] = "the coordinator and the agent have no wire version in common",
@@ -1347,7 +1348,35 @@ char *wire_write_offer(const struct offer *offer, size_t *length)
     add_hex(object, "secret", offer->secret, sizeof offer->secret);
     add_u32(object, "wire_least", offer->wire_least);
     add_u32(object, "wire_most", offer->wire_most);
+    add_bool(object, "unfenced", offer->unfenced);
+    cJSON *ancestors = add(object, "ancestors", cJSON_CreateArray());
+    for (uint32_t i = 0; i < offer->ancestor_count; i++) {
+        cJSON *ancestor = add_element(ancestors);
+        add_u64(ancestor, "incarnation", offer->ancestors[i].incarnation);
+        add_hex(ancestor, "instance", offer->ancestors[i].instance.bytes,
+                sizeof offer->ancestors[i].instance.bytes);
+    }
     return wire_print(object, length);
+}
+
+static int read_ancestors(const cJSON *object, struct offer *out, struct failure *failure)
+{
+    const cJSON *ancestors = cJSON_GetObjectItemCaseSensitive(object, "ancestors");
+    const cJSON *ancestor;
+    if (ancestors == NULL)
+        return 0;
+    if (!cJSON_IsArray(ancestors) || cJSON_GetArraySize(ancestors) > ANCESTORS_MAX)
+        return refuse(failure, ERR_INVALID_REQUEST, "ancestors: an array of at most %d starts",
+                      ANCESTORS_MAX);
+    cJSON_ArrayForEach(ancestor, ancestors)
+    {
+        struct start_id *start = &out->ancestors[out->ancestor_count++];
+        if (field_u64(ancestor, "incarnation", true, &start->incarnation, failure) != 0 ||
+            field_hex(ancestor, "instance", start->instance.bytes, sizeof start->instance.bytes,
+                      failure) != 0)
+            return -1;
+    }
+    return 0;
 }
 
 int wire_read_offer(const cJSON *object, struct offer *out, struct failure *failure)
@@ -1360,9 +1389,11 @@ int wire_read_offer(const cJSON *object, struct offer *out, struct failure *fail
             0 ||
         field_u64(object, "recovered_lsn", true, &out->recovered_lsn, failure) != 0 ||
         field_hex(object, "secret", out->secret, sizeof out->secret, failure) != 0 ||
-        field_u32(object, "wire_least", true, &out->wire_least, failure) != 0)
+        field_u32(object, "wire_least", true, &out->wire_least, failure) != 0 ||
+        field_u32(object, "wire_most", true, &out->wire_most, failure) != 0 ||
+        field_bool(object, "unfenced", &out->unfenced, failure) != 0)
         return -1;
-    return field_u32(object, "wire_most", true, &out->wire_most, failure);
+    return read_ancestors(object, out, failure);
 }
 
 static cJSON *write_refusal(enum refusal refusal)
@@ -1504,6 +1535,7 @@ char *wire_write_orders(const struct sender *sender, const struct order *orders,
     cJSON *list = add_list(object, "orders");
     for (uint32_t i = 0; i < count; i++)
         write_order(add_element(list), &orders[i]);
+    add_u32(object, "wait_ms", ORDERS_WAIT_MS);
     return wire_print(object, length);
 }
 

@@ -26,6 +26,7 @@ enum {
     FIELDS_MAX = 128, /* of one object */
     ORDERS_MAX = 256,
     RESULTS_MAX = 256,
+    ORDERS_WAIT_MS = 500, /* an agent may keep its answer to orders so long, for their results */
 };
 
 /* What a request is refused with. */
@@ -107,7 +108,7 @@ struct agent_health {
     char last_error[REASON_BYTES];
 };
 
-/* count may be 0. {"op":"orders",...,"orders":[{"do":"prepare","gid":...},...]} */
+/* count may be 0. {"op":"orders",...,"orders":[{"do":"prepare","gid":...},...],"wait_ms":500} */
 char *wire_write_orders(const struct sender *sender, const struct order *orders, uint32_t count,
                         size_t *length);
 /* out has room for ORDERS_MAX. Sets only orders; the sender is read by wire_read_sender(). */
