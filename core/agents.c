@@ -33,6 +33,7 @@ void answer_event(struct step *s)
     uint32_t at = s->event->rm;
     struct rm *rm = &c->registry.rms[at];
     bool was_waived = rm->waived;
+    bool could_presume = registry_may_presume(&c->registry, NULL);
     bool first = !rm->accepted; /* in this start: the next one may then offer more */
 
     if (c->registry.fenced)
@@ -70,6 +71,10 @@ void answer_event(struct step *s)
         c->registry.established = true;
     }
     c->scan_at_ms[at] = s->event->now_ms;
+    /* What the others' scans found before this could not be judged yet. */
+    if (!could_presume && registry_may_presume(&c->registry, NULL))
+        for (uint32_t i = 0; i < c->registry.count; i++)
+            c->scan_at_ms[i] = s->event->now_ms;
     wake_branches_of(s, at);
 }
 

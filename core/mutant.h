@@ -39,6 +39,7 @@
     X(OFFER_THIS_START,                                                                            \
       "an offer carries the end of the log of this start, whatever the agent has accepted")        \
     X(JUDGE_NO_POSITION, "an agent accepts a log that ends before what it has seen")               \
+    X(JUDGE_NO_ANCESTORS, "an agent accepts a log that does not hold the start it accepted")       \
     X(JUDGE_NO_INSTANCE, "an agent accepts a second instance of one incarnation")                  \
     X(JUDGE_NO_INCARNATION, "an agent accepts an earlier incarnation")                             \
     X(ANY_XID, "the agent finishes a gid whatever its xid")                                        \
