@@ -35,9 +35,18 @@ void tell(const char *name, const char *text)
 {
     if (text[0] == '\0')
         return;
+    fflush(stdout);
     fprintf(stderr, "%s: ", name);
     text_put(stderr, text);
     fputc('\n', stderr);
+}
+
+void tell_error_message(const char *sqlstate, const char *message)
+{
+    char text[SQLSTATE_BYTES + REASON_BYTES + 2];
+
+    snprintf(text, sizeof text, "%.5s%s%s", sqlstate, sqlstate[0] != '\0' ? ": " : "", message);
+    tell("error", text);
 }
 
 const char *json_text(const cJSON *object, const char *name, char scratch[SCRATCH_BYTES])
@@ -94,8 +103,8 @@ static int tell_failure(const struct cli *cli, const struct failure *failure, co
         print_json(own != NULL ? own : refusal);
         cJSON_Delete(own);
     }
-    tell("error", message[0] != '\0' ? message : error_meaning(failure->code));
-    tell("sqlstate", failure->sqlstate);
+    tell_error_message(failure->sqlstate,
+                       message[0] != '\0' ? message : error_meaning(failure->code));
     tell("detail", failure->detail);
     tell("hint", failure->hint);
     return exit_code_of(failure->code);

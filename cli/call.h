@@ -19,8 +19,10 @@ int call_coordinator(const struct cli *cli, cJSON *request, uint32_t wait_ms, cJ
 int call_agent(const struct cli *cli, const char *url, cJSON *request, uint32_t wait_ms,
                cJSON **reply);
 
-/* "name: text" on stderr; nothing when text is empty. */
+/* "name: text" on stderr, behind what stdout was given; nothing when text is empty. */
 void tell(const char *name, const char *text);
+/* "error: 23514: new row ...", as a verbose psql has it. */
+void tell_error_message(const char *sqlstate, const char *message);
 
 /* The object on one line of stdout. */
 void print_json(const cJSON *object);

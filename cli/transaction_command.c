@@ -176,24 +176,29 @@ int exec_command(struct cli *cli, int argc, char **argv)
 
 static void tell_reason(const cJSON *reason)
 {
-    char scratch[SCRATCH_BYTES];
+    char scratch[SCRATCH_BYTES], detail[RM_NAME_BYTES + sizeof "refused by "];
+    const char *rm = json_text(reason, "rm", scratch);
 
-    tell("error", json_text(reason, "message", scratch));
-    tell("rm", json_text(reason, "rm", scratch));
-    tell("sqlstate", json_text(reason, "sqlstate", scratch));
+    if (reason == NULL)
+        return;
+    tell_error_message(json_text(reason, "sqlstate", scratch),
+                       json_text(reason, "message", scratch));
+    snprintf(detail, sizeof detail, "refused by %s", rm);
+    tell("detail", rm[0] != '\0' ? detail : "");
 }
 
 /* A commit is final once decided; where it has yet to arrive is only worth a line. */
 static void tell_pending(const cJSON *pending)
 {
-    const char *between = "detail: still to be applied by ";
+    char text[BRANCHES_MAX * (RM_NAME_BYTES + 2)] = "";
 
     for (const cJSON *rm = json_first(pending); rm != NULL; rm = rm->next) {
-        fprintf(stderr, "%s%s", between, cJSON_IsString(rm) ? rm->valuestring : "?");
-        between = ", ";
+        size_t length = strlen(text);
+        snprintf(text + length, sizeof text - length, "%s%s",
+                 length == 0 ? "still to be applied by " : ", ",
+                 cJSON_IsString(rm) ? rm->valuestring : "?");
     }
-    if (cJSON_GetArraySize(pending) > 0)
-        fputc('\n', stderr);
+    tell("detail", text);
 }
 
 /* Ask for an outcome and print it. It is a success if it is the one that was wanted. */

@@ -1,8 +1,10 @@
 """Fixtures: two PostgreSQL servers for the whole run, a fresh bank for each test."""
 
+import contextlib
 import itertools
 import pathlib
 import shutil
+import signal
 import subprocess
 import tempfile
 
@@ -15,6 +17,8 @@ numbers = itertools.count(1)
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes more than ten seconds")
+    # Servers are stopped also when a time limit ends the run.
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated"))
 
 
 @pytest.fixture(scope="session")
@@ -42,14 +46,22 @@ def servers(run_folder):
             server.stop()
 
 
-@pytest.fixture
-def stopped_bank(run_folder, servers):
-    """Everything is in place and nothing of ours runs yet."""
+@contextlib.contextmanager
+def new_bank(run_folder, servers):
     folder = run_folder / f"bank{next(numbers)}"
     folder.mkdir()
     bank = harness.Bank(servers, folder, folder.name.removeprefix("bank"))
-    yield bank
-    bank.stop()
+    try:
+        yield bank
+    finally:
+        bank.stop()
+
+
+@pytest.fixture
+def stopped_bank(run_folder, servers):
+    """Everything is in place and nothing of ours runs yet."""
+    with new_bank(run_folder, servers) as bank:
+        yield bank
 
 
 @pytest.fixture
@@ -58,11 +70,20 @@ def bank(stopped_bank):
     return stopped_bank
 
 
+@pytest.fixture(scope="module")
+def shared_bank(run_folder, servers):
+    """One bank for all tests of a module that do not care who was there before."""
+    with new_bank(run_folder, servers) as bank:
+        bank.start()
+        yield bank
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     """A failure shows what the daemons said."""
     report = (yield).get_result()
-    bank = item.funcargs.get("stopped_bank") if report.failed else None
-    for process in bank.processes if bank else ():
+    banks = [value for value in item.funcargs.values() if isinstance(value, harness.Bank)]
+    for process in banks[0].processes if report.failed and banks else ():
         if pathlib.Path(process.log).exists():
-            report.sections.append((process.log, process.log_text()[-4000:]))
+            report.sections.append((f"{process.log} (exit status {process.status()})",
+                                    process.log_text()[-4000:]))

@@ -68,6 +68,9 @@ class Process:
     def running(self):
         return self.popen is not None and self.popen.poll() is None
 
+    def status(self):
+        return self.popen.poll() if self.popen else None
+
     def send(self, number):
         self.popen.send_signal(number)
 
@@ -185,8 +188,7 @@ class Database:
         self.url = f"ipc://{self.socket}"
         self.conf = folder / f"{rm}.ini"
         self.conf.write_text(f"[agent]\nrm = {rm}\nlisten = {self.url}\n"
-                             f"conninfo = {server.conninfo(self.name, 'assent')}\n"
-                             "pool_size = 32\n")
+                             f"conninfo = {server.conninfo(self.name, 'assent')}\n")
         self.agent = Process(f"assent-agent {rm}", [program("assent-agent"), "-c", str(self.conf)],
                              str(folder / f"{rm}.log"))
         self.install_schema()
@@ -214,6 +216,14 @@ class Database:
         """The gids that are prepared in this database."""
         return [gid for gid, in self.sql(
             "select gid from pg_prepared_xacts where database = current_database()")]
+
+    def agent_serves(self):
+        """Whoever asks an agent nonsense gets an answer, once it serves."""
+        try:
+            with contextlib.closing(Client(self.socket)) as client:
+                return client.call("exec")["error"]
+        except OSError:
+            return None
 
     def sessions(self):
         """The agent's connections that are inside a transaction."""
@@ -321,10 +331,14 @@ class Client:
         self.path, self.seconds = str(path), seconds
         self.socket, self.number = None, 0
 
+    def connect(self):
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(self.seconds)
+        connection.connect(self.path)
+        return connection
+
     def open(self):
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(self.seconds)
-        self.socket.connect(self.path)
+        self.socket = self.connect()
         self.socket.sendall(self.GREETING)
         assert self.receive(8) == b"\0SP\0\0\x31\0\0"
 

@@ -51,11 +51,13 @@ def test_coordinator_killed_between_two_votes_undoes_both(bank):
 def test_coordinator_killed_between_decision_and_delivery_delivers_at_its_return(bank):
     gtrid = bank.begin_move(30)
     commit = bank.commit_to_the_gate(gtrid, "--wait", "decided")
-    bank.ledger.agent.pause()
+    # Not merely paused: an order that waits in its socket would reach it after all.
+    bank.ledger.agent.kill()
     bank.accounts.open_gate()
     assert bank.ctl.finish(commit).reply["outcome"] == "committed"
     bank.tm.kill()
-    bank.ledger.agent.resume()
+    bank.ledger.agent.start()
+    wait_until(bank.ledger.agent_serves)
     assert len(bank.ledger.prepared()) == 1, "the decision has not reached the ledger"
     assert bank.ledger.balance(1) == 100
     bank.tm.start()

@@ -1,5 +1,6 @@
 """Starting, stopping, and who may not start beside whom."""
 
+import shutil
 import subprocess
 
 from harness import Assentctl, program, wait_until
@@ -76,20 +77,33 @@ def test_sigterm_ends_everything_in_order(bank):
     assert bank.balances() == (40, 160)
 
 
-def test_an_old_log_brought_back_is_fenced(bank):
-    """A restored data directory must not undo what its newer self has committed."""
-    import shutil
+def test_a_copy_of_a_log_is_refused(bank):
+    """Two coordinators with one log would decide against each other."""
     bank.ctl("commit", bank.begin_move(30), code=0)
     bank.tm.kill()
-    shutil.copytree(bank.folder / "tm", bank.folder / "backup")
+    shutil.copytree(bank.folder / "tm", bank.folder / "copy")
+    conf = bank.write_conf("copy.ini", bank.folder / "copy.sock", bank.folder / "copy")
+    done = run("assentd", "-c", conf)
+    assert done.returncode != 0 and "--moved" in done.stderr
+
+
+def test_an_old_log_brought_back_is_fenced(bank):
+    """A restored data directory must not undo what its newer self has committed."""
+    data, backup = bank.folder / "tm", bank.folder / "backup"
+    bank.ctl("commit", bank.begin_move(30), code=0)
+    bank.tm.kill()
+    shutil.copytree(data, backup)
     bank.tm.start()
     bank.wait_ready()
     bank.ctl("commit", bank.begin_move(30), code=0)
     bank.tm.kill()
-    shutil.rmtree(bank.folder / "tm")
-    (bank.folder / "backup").rename(bank.folder / "tm")
+    for file in data.iterdir():
+        file.unlink()
+    shutil.copytree(backup, data, dirs_exist_ok=True)
     bank.tm.start()
     wait_until(lambda: bank.ctl("status").get("state") == "fenced")
+    assert bank.ctl("begin", code=1).error == "fenced"
+    assert bank.balances() == (40, 160)
 
 
 def test_an_agent_without_its_schema_names_the_command(stopped_bank):
