@@ -80,6 +80,7 @@ enum move {
     CLOSED,
     ONE_PHASE, /* marker and COMMIT */
     FIND_MARKER,
+    DOUBT,          /* one phase was refused: because it was done before? the marker knows */
     TELL_MARKED,   /* the one-phase commit happened */
     TELL_UNMARKED, /* it did not, and cannot any more */
     TELL_DONE,
@@ -106,7 +107,7 @@ static const enum move moves[BRANCH_STATES][PE_TYPES] = {
     [BRANCH_UNDOING]    = ROW(X__,    IGNORE,      IGNORE,  REFUSE, IGNORE,        REFUSE,      IGNORE,      X__,      X__,            X__,     TELL_DONE,   CLEAR_AGAIN,  FORGET,  CLEAR_AGAIN, X__,         X__,            IGNORE),
     [BRANCH_EVICTING]   = ROW(X__,    IGNORE,      IGNORE,  IGNORE, REFUSE,        REFUSE,      IGNORE,      X__,      X__,            X__,     SEEK_AGAIN,  SEEK_AGAIN,   FORGET,  SEEK_AGAIN,  X__,         X__,            IGNORE),
     [BRANCH_CLOSING]    = ROW(X__,    IGNORE,      IGNORE,  IGNORE, ASK,           IGNORE,      IGNORE,      X__,      X__,            X__,     CLOSED,      CLOSED,       CLOSED,  X__,         X__,         X__,            IGNORE),
-    [BRANCH_ONE_PHASE]  = ROW(X__,    IGNORE,      REFUSE,  REFUSE, IGNORE,        IGNORE,      IGNORE,      X__,      X__,            VOTE_NO, TELL_MARKED, FIND_MARKER,  FIND_MARKER, X__,     X__,         X__,            IGNORE),
+    [BRANCH_ONE_PHASE]  = ROW(X__,    IGNORE,      REFUSE,  REFUSE, IGNORE,        IGNORE,      IGNORE,      X__,      X__,            DOUBT,   TELL_MARKED, FIND_MARKER,  FIND_MARKER, X__,     X__,         X__,            IGNORE),
     [BRANCH_SETTLING]   = ROW(X__,    IGNORE,      IGNORE,  IGNORE, IGNORE,        IGNORE,      IGNORE,      X__,      X__,            X__,     TELL_MARKED, FORGET,       FORGET,  X__,         X__,         TELL_UNMARKED,  IGNORE),
 #undef X__
 #undef ROW
@@ -494,6 +495,9 @@ static void carry_out(struct participant *participant, uint32_t at, enum move mo
         timers_set(&participant->timers, at, TIMER_NEVER);
         act(out, slot, PA_COMMIT_SESSION);
         break;
+    case DOUBT:
+        say_why(slot, event->sqlstate, event->message);
+        /* fall through */
     case FIND_MARKER:
         slot->state = BRANCH_SETTLING;
         timers_set(&participant->timers, at, TIMER_NEVER);
@@ -507,9 +511,12 @@ static void carry_out(struct participant *participant, uint32_t at, enum move mo
         break;
     }
     case TELL_UNMARKED:
-        say_why(slot, NULL, "the session was gone before it was told to commit");
+        if (slot->message[0] == '\0')
+            say_why(slot, NULL, "the session was gone before it was told to commit");
         tell_no(out, slot);
-        forget(participant, at);
+        /* Remembered: a new session under this gid could be told to commit by a late order. */
+        slot->clean = true;
+        end_as(participant, at, BRANCH_REFUSED);
         break;
     case TELL_DONE:
         tell(out, slot, RESULT_DONE)->beat = event->beat;
