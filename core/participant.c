@@ -80,7 +80,7 @@ enum move {
     CLOSED,
     ONE_PHASE, /* marker and COMMIT */
     FIND_MARKER,
-    DOUBT,          /* one phase was refused: because it was done before? the marker knows */
+    DOUBT,         /* one phase was refused: because it was done before? the marker knows */
     TELL_MARKED,   /* the one-phase commit happened */
     TELL_UNMARKED, /* it did not, and cannot any more */
     TELL_DONE,

@@ -300,6 +300,17 @@ START_TEST(one_phase_is_settled_by_its_marker)
 }
 END_TEST
 
+START_TEST(a_one_phase_commit_that_is_refused_because_it_was_done_is_done)
+{
+    given_agent();
+    when(PE_OPENED);
+    ordered(PE_COMMIT_ONE_PHASE, 0);
+    when(PE_REFUSAL);
+    when(PE_FINISHED);
+    ck_assert_str_eq(did(), "commit-session\nlook-marker\ndone\n");
+}
+END_TEST
+
 START_TEST(one_phase_without_a_session_does_nothing)
 {
     given_agent();
@@ -307,6 +318,8 @@ START_TEST(one_phase_without_a_session_does_nothing)
     ck_assert_str_eq(did(), "look-marker\n");
     absent(XID_UNKNOWN);
     ck_assert_str_eq(did(), "no\n");
+    /* A new session could be told to commit by a late order: the no is remembered. */
+    ck_assert_int_eq((int)participant_state(agent, &branch), BRANCH_REFUSED);
 }
 END_TEST
 
@@ -360,6 +373,7 @@ int main(void)
     tcase_add_test(cases, an_unprepared_session_ends_at_its_deadline);
     tcase_add_test(cases, a_prepared_branch_has_no_deadline);
     tcase_add_test(cases, one_phase_is_settled_by_its_marker);
+    tcase_add_test(cases, a_one_phase_commit_that_is_refused_because_it_was_done_is_done);
     tcase_add_test(cases, one_phase_without_a_session_does_nothing);
     tcase_add_test(cases, a_new_start_of_the_tm_ends_what_the_old_one_left_unprepared);
     tcase_add_test(cases, a_full_table_answers_no_and_forgets_nothing);
