@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/coordinator_state.h"
+#include "core/mutant.h"
 
 /* begin's fields but its request_id, so that a repetition is told from a mix-up. */
 static uint64_t begin_hash(const struct request *request)
@@ -72,7 +73,8 @@ static bool answer_key_in_use(struct step *s)
         reply->error = ERR_KEY_IN_USE;
         return true;
     }
-    if (outcomes_find_key(&s->c->outcomes, request->key, &incarnation, &sequence)) {
+    if (!MUTANT(KEY_FORGOTTEN) &&
+        outcomes_find_key(&s->c->outcomes, request->key, &incarnation, &sequence)) {
         struct reply *reply = answer(s);
         reply->error = ERR_KEY_IN_USE;
         reply->outcome = OUTCOME_COMMITTED;

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "core/coordinator_state.h"
+#include "core/mutant.h"
 
 /* What an event does to a transaction. HOLE is a cell left empty by accident; REFUSE a peer's
  * mistake, counted; IMPOSSIBLE our own. */
@@ -86,7 +87,7 @@ static void write_branch(const struct step *s, const struct branch *branch,
 static struct record *write_branches(struct step *s, enum record_type type)
 {
     struct record *record = write_record(s, type);
-    memcpy(record->key, s->txn->key, KEY_BYTES);
+    memcpy(record->key, MUTANT(KEY_NOT_LOGGED) ? (char[KEY_BYTES]){""} : s->txn->key, KEY_BYTES);
     record->branch_count = 0;
     for (const struct branch *b = live_first(&s->c->live, s->txn); b != NULL;
          b = live_after(&s->c->live, b))
@@ -110,6 +111,8 @@ static void await_log(struct step *s, enum txn_state state)
 
 static void note_commit(struct step *s)
 {
+    if (MUTANT(FORGET_OUTCOME))
+        return;
     outcomes_commit(&s->c->outcomes, s->txn->incarnation, s->txn->sequence, s->txn->key,
                     s->event->now_ms);
     s->c->committed++;
@@ -138,7 +141,7 @@ static void end_if_applied(struct step *s)
     struct txn *txn = s->txn;
     for (const struct branch *b = live_first(&s->c->live, txn); b != NULL;
          b = live_after(&s->c->live, b))
-        if (is_pending(txn->state, b))
+        if (is_pending(txn->state, b) && !MUTANT(END_EARLY))
             return;
     if (any_heuristic(s)) {
         txn->decision = decided(txn);
@@ -274,7 +277,7 @@ static void decide_if_unanimous(struct step *s)
          b = live_after(&s->c->live, b)) {
         if (b->progress == BR_YES)
             yes++;
-        else if (b->progress != BR_LEFT)
+        else if (b->progress != BR_LEFT && !(MUTANT(DECIDE_EARLY) && yes > 0))
             return;
     }
     if (yes > 0) {
@@ -303,6 +306,8 @@ static void prepare(struct step *s)
     if (may_delegate(s)) {
         write_branches(s, RECORD_DELEGATED);
         await_log(s, TXN_DELEGATING);
+        if (MUTANT(DELEGATE_UNLOGGED))
+            order_branch(s, ORDER_COMMIT_ONE_PHASE, live_first(&s->c->live, txn));
         return;
     }
     txn->state = TXN_PREPARING;
@@ -331,6 +336,8 @@ static void count_vote(struct step *s, enum branch_progress vote)
     if (vote == BR_YES)
         s->branch->xid = s->event->result->xid;
     decide_if_unanimous(s);
+    if (MUTANT(SEND_EARLY) && s->txn != NULL && s->txn->state == TXN_LOGGING)
+        order_those(s, ORDER_COMMIT, BR_YES);
 }
 
 static void count_no(struct step *s)
@@ -375,6 +382,10 @@ static void note_heuristic(struct step *s)
     enum outcome other = s->txn->state == TXN_COMMITTING ? OUTCOME_ROLLED_BACK : OUTCOME_COMMITTED;
     if (!is_pending(s->txn->state, s->branch) || result->actual != other)
         return;
+    if (MUTANT(HEURISTIC_IS_DONE)) {
+        count_done(s);
+        return;
+    }
     s->branch->progress = BR_HEURISTIC;
     s->c->alarms++;
     struct record *record = write_record(s, RECORD_MIXED);
@@ -475,7 +486,7 @@ static void end_delegated(struct step *s, enum outcome outcome)
 bool coordinator_may_tell(const struct coordinator *c, uint64_t incarnation, enum outcome outcome)
 {
     return outcome == OUTCOME_COMMITTED || incarnation == c->incarnation ||
-           registry_may_presume(&c->registry, NULL);
+           MUTANT(PRESUME_AT_ONCE) || registry_may_presume(&c->registry, NULL);
 }
 
 /* Every branch of a committed transaction that is over was done. Found prepared all the same, it
@@ -593,6 +604,9 @@ static void carry_out(struct step *s, enum move move)
         break;
     case WAIT_TOO:
         add_waiter(s);
+        if (MUTANT(ABORT_WHILE_LOGGING) && event->request->op == OP_ROLLBACK &&
+            s->txn->state == TXN_LOGGING)
+            abort_because(s, "a planted mistake");
         break;
     case ABORT:
         if (add_waiter(s))
@@ -671,6 +685,9 @@ static void carry_out(struct step *s, enum move move)
         s->c->refused++;
         break;
     case IGNORE:
+        if (MUTANT(NO_WAIT) && s->branch != NULL && s->txn->state == TXN_PREPARING &&
+            event->result->type == RESULT_FOUND)
+            order_branch(s, ORDER_ROLLBACK, s->branch);
         break;
     case HOLE:
     case IMPOSSIBLE:
@@ -681,6 +698,7 @@ static void carry_out(struct step *s, enum move move)
 void transaction_event(struct step *s, enum txn_event event)
 {
     enum txn_state state = s->txn == NULL ? TXN_NONE : s->txn->state;
+    COVER(COORDINATOR, state, event);
     carry_out(s, moves[state][event]);
     if (s->txn != NULL)
         set_timer(s);

@@ -39,9 +39,8 @@
     X(OFFER_THIS_START,                                                                            \
       "an offer carries the end of the log of this start, whatever the agent has accepted")        \
     X(JUDGE_NO_POSITION, "an agent accepts a log that ends before what it has seen")               \
-    X(JUDGE_NO_ANCESTORS, "an agent accepts a log that does not hold the start it accepted")       \
     X(JUDGE_NO_INSTANCE, "an agent accepts a second instance of one incarnation")                  \
-    X(JUDGE_NO_INCARNATION, "an agent accepts an earlier incarnation")                             \
+    X(JUDGE_ANY_START, "an agent accepts an earlier start, and one of another copy of the log")    \
     X(ANY_XID, "the agent finishes a gid whatever its xid")                                        \
     X(GONE_IS_DONE, "42704 at COMMIT PREPARED counts as success")                                  \
     X(UNKNOWN_IS_DONE, "a lost answer to COMMIT PREPARED counts as success")                       \
@@ -51,7 +50,7 @@
     X(HALF_WORK, "a statement of an earlier incarnation of the agent opens a new session")         \
     X(UNKNOWN_AT_ONCE, "a lost answer is passed on while its backend may still run")               \
     X(PREDECESSOR_LIVES, "a starting agent leaves its predecessor's backends alone")               \
-    X(LOG_UNCHAINED, "the log's reader skips a gap, heeds no chain and zeroes no tail")
+    X(LOG_UNCHECKED, "the log's reader believes a record whatever its checksum")
 
 enum mutant {
     MUTANT_NONE = 0,

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/coordinator_state.h"
+#include "core/mutant.h"
 
 void select_txn(struct step *s, uint32_t at)
 {
@@ -74,6 +75,10 @@ void order_branch(struct step *s, enum order_type type, const struct branch *bra
     order->agent_incarnation = branch->agent_incarnation;
     order->xid = branch->xid;
     order->lsn = safe_lsn(s->c, branch->rm);
+    if (MUTANT(LSN_NEWEST))
+        order->lsn += s->c->records - s->c->durable_records;
+    if (MUTANT(LSN_NONE))
+        order->lsn = 0;
     if (type == ORDER_PREPARE && s->txn->deadline_ms > s->event->now_ms)
         order->timeout_ms = (uint32_t)(s->txn->deadline_ms - s->event->now_ms);
 }
@@ -137,7 +142,7 @@ bool is_pending(enum txn_state state, const struct branch *branch)
     case BR_YES:
         return true;
     case BR_UNSURE:
-        return state == TXN_COMMITTING;
+        return state == TXN_COMMITTING && !MUTANT(END_ON_UNSURE);
     case BR_LEFT:
     case BR_DONE:
     case BR_HEURISTIC:
@@ -155,6 +160,11 @@ enum outcome decided(const struct txn *txn)
         return OUTCOME_ROLLED_BACK;
     case TXN_MIXED:
         return OUTCOME_MIXED;
+    case TXN_LOGGING:
+        return MUTANT(TELL_EARLY) ? OUTCOME_COMMITTED : OUTCOME_IN_PROGRESS;
+    case TXN_DELEGATED:
+        return MUTANT(DELEGATED_ABORTS) && txn->recovered ? OUTCOME_ROLLED_BACK
+                                                          : OUTCOME_IN_PROGRESS;
     default:
         return OUTCOME_IN_PROGRESS;
     }
@@ -223,6 +233,10 @@ void resend_soon(struct step *s)
 void resend_later(struct step *s)
 {
     s->txn->resend_ms = s->txn->resend_ms * 2;
+    if (MUTANT(RESEND_STOPS)) {
+        s->txn->resend_at_ms = TIMER_NEVER;
+        return;
+    }
     if (s->txn->resend_ms > s->c->settings.resend_most_ms)
         s->txn->resend_ms = s->c->settings.resend_most_ms;
     s->txn->resend_at_ms = s->event->now_ms + s->txn->resend_ms;

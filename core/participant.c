@@ -11,6 +11,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "core/mutant.h"
 #include "core/table.h"
 #include "core/timers.h"
 
@@ -325,7 +326,7 @@ static void tell_absent(struct participant *participant, uint32_t at,
 
 static void commit(struct slot *slot, uint64_t prepared_xid, struct participant_actions *out)
 {
-    bool voted_for = slot->xid == prepared_xid;
+    bool voted_for = slot->xid == prepared_xid || MUTANT(ANY_XID);
     slot->state = voted_for ? BRANCH_COMMITTING : BRANCH_EVICTING;
     struct participant_action *action = act(out, slot, voted_for ? PA_COMMIT : PA_ROLLBACK);
     action->xid = prepared_xid;
@@ -404,6 +405,11 @@ static void carry_out(struct participant *participant, uint32_t at, enum move mo
         vote_no(participant, at, event->sqlstate, "the connection was lost during PREPARE", out);
         break;
     case VOTE_NO_ABSENT:
+        if (MUTANT(BELIEVE_APPLICATION)) {
+            slot->state = BRANCH_READY;
+            tell(out, slot, RESULT_READY);
+            break;
+        }
         vote_no(participant, at, event->sqlstate,
                 event->message != NULL ? event->message
                                        : "branch_not_prepared: its gid is not prepared here",
@@ -426,6 +432,12 @@ static void carry_out(struct participant *participant, uint32_t at, enum move mo
         look(slot, BRANCH_SEEKING, out);
         break;
     case SEEK_AGAIN:
+        if ((MUTANT(GONE_IS_DONE) && event->type == PE_GONE) ||
+            (MUTANT(UNKNOWN_IS_DONE) && event->type == PE_UNKNOWN)) {
+            tell(out, slot, RESULT_DONE);
+            forget(participant, at);
+            break;
+        }
         look(slot, BRANCH_SEEKING, out);
         break;
     case COMMIT: {
@@ -499,6 +511,10 @@ static void carry_out(struct participant *participant, uint32_t at, enum move mo
         say_why(slot, event->sqlstate, event->message);
         /* fall through */
     case FIND_MARKER:
+        if (MUTANT(ONE_PHASE_UNMARKED) && slot->state == BRANCH_ONE_PHASE) {
+            vote_no(participant, at, "", "a planted mistake", out);
+            break;
+        }
         slot->state = BRANCH_SETTLING;
         timers_set(&participant->timers, at, TIMER_NEVER);
         act(out, slot, PA_LOOK_MARKER);
@@ -543,6 +559,7 @@ void participant_step(struct participant *participant, const struct participant_
     uint32_t at = find(participant, &event->branch);
     enum branch_state state = at == NO_ITEM ? BRANCH_NONE : participant->slots[at].state;
     enum move move = moves[state][event->type];
+    COVER(PARTICIPANT, state, event->type);
     if (move == IGNORE || move == REFUSE)
         return;
 

@@ -7,6 +7,7 @@
  * part has accepted this one, and a refusal by any of them stops this TM.
  */
 #include "core/registry.h"
+#include "core/mutant.h"
 
 #include <assert.h>
 #include <string.h>
@@ -35,15 +36,17 @@ enum refusal registry_judge(const struct tm_row *stored, const struct offer *off
         return REFUSAL_NONE;
     if (!same(&stored->log, &offer->log))
         return REFUSAL_OTHER_LOG;
-    if (offer->incarnation < stored->incarnation)
+    if (offer->incarnation < stored->incarnation && !MUTANT(JUDGE_ANY_START))
         return REFUSAL_INCARNATION;
     if (offer->incarnation == stored->incarnation)
-        return same(&stored->instance, &offer->instance) ? REFUSAL_NONE : REFUSAL_INSTANCE;
-    if (!offer->unfenced && !descends(offer, stored))
+        return same(&stored->instance, &offer->instance) || MUTANT(JUDGE_NO_INSTANCE)
+                   ? REFUSAL_NONE
+                   : REFUSAL_INSTANCE;
+    if (!offer->unfenced && !descends(offer, stored) && !MUTANT(JUDGE_ANY_START))
         return REFUSAL_INSTANCE;
     /* Only a new start is measured against the position: what a start recovered stays behind
      * what it has written itself since. */
-    if (offer->recovered_lsn < stored->lsn)
+    if (offer->recovered_lsn < stored->lsn && !MUTANT(JUDGE_NO_POSITION))
         return REFUSAL_POSITION;
     return REFUSAL_NONE;
 }
@@ -110,7 +113,7 @@ static enum registration refused(struct registry *registry, uint32_t at,
     case REFUSALS:
         assert(false && "not a refusal");
     }
-    if (!registry->fenced) {
+    if (!registry->fenced && !MUTANT(FENCED_GOES_ON)) {
         registry->fenced = true;
         registry->fenced_by = at;
     }
@@ -155,7 +158,7 @@ void registry_restart(struct registry *registry, uint64_t recovered_lsn)
     for (uint32_t i = 0; i < registry->count; i++) {
         struct rm *rm = &registry->rms[i];
         /* One that this log does not know to have accepted it was never sent a position by it. */
-        if (rm->proved)
+        if (rm->proved || MUTANT(OFFER_THIS_START))
             rm->offer_lsn = recovered_lsn;
         rm->proved = false;
     }
@@ -200,6 +203,8 @@ bool registry_may_presume(const struct registry *registry, uint32_t *waits_for)
         return true;
     for (uint32_t i = 0; i < registry->count; i++) {
         const struct rm *rm = &registry->rms[i];
+        if (rm->accepted && MUTANT(PRESUME_AT_ANY))
+            return true;
         if (rm->accepted || rm->retired || rm->waived || left_out(registry, rm))
             continue;
         if (waits_for != NULL)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/coordinator_state.h"
+#include "core/mutant.h"
 
 static void start(struct step *s)
 {
@@ -13,7 +14,8 @@ static void start(struct step *s)
     /* A start that died before its START was durable may have left other records. */
     if (c->incarnation < s->event->log_incarnation)
         c->incarnation = s->event->log_incarnation;
-    c->incarnation++;
+    if (!MUTANT(INCARNATION_KEPT) || c->incarnation == 0)
+        c->incarnation++;
     c->instance = s->event->instance;
     registry_restart(&c->registry, s->event->recovered_lsn);
     struct record *record = write_record(s, RECORD_START);
@@ -29,7 +31,8 @@ static void start(struct step *s)
     /* What earlier starts decided is driven as soon as its agents are back. */
     for (uint32_t i = 0; i < c->live.txns_max; i++) {
         struct txn *txn = &c->live.txns[i];
-        if (txn->state == TXN_COMMITTING || txn->state == TXN_DELEGATED) {
+        if (!MUTANT(RECOVERED_FORGOTTEN) &&
+            (txn->state == TXN_COMMITTING || txn->state == TXN_DELEGATED)) {
             txn->begun_ms = s->event->now_ms;
             txn->resend_ms = c->settings.resend_least_ms;
             txn->resend_at_ms = s->event->now_ms + txn->resend_ms;
@@ -127,7 +130,8 @@ static bool log_is_due(const struct coordinator *c)
 
 static bool scans(const struct coordinator *c, uint32_t rm)
 {
-    return c->started && !c->registry.fenced && c->registry.rms[rm].state == RM_UP;
+    return c->started && !c->registry.fenced && c->registry.rms[rm].state == RM_UP &&
+           !MUTANT(SCAN_STOPS);
 }
 
 bool coordinator_due(struct coordinator *c, uint64_t now_ms, struct event *out)

@@ -7,6 +7,7 @@
  * neither outcome, and neither does a connection that fails before the answer.
  */
 #include "rm-agent/verdict.h"
+#include "core/mutant.h"
 
 #include <assert.h>
 #include <string.h>
@@ -46,7 +47,8 @@ enum answer_kind answer_kind(enum command command, const char *tag, const char *
     assert(command < COMMANDS);
     /* A tag that has arrived holds, whatever becomes of the connection after it. */
     if (tag[0] != '\0')
-        return strcmp(tag, tags[command]) == 0 ? ANSWER_AS_ASKED : ANSWER_OTHER_TAG;
+        return strcmp(tag, tags[command]) == 0 || MUTANT(TAG_IGNORED) ? ANSWER_AS_ASKED
+                                                                      : ANSWER_OTHER_TAG;
     if (!alive || says_nothing(sqlstate))
         return ANSWER_NONE;
     return strcmp(sqlstate, "42704") == 0 ? ANSWER_NO_SUCH_GID : ANSWER_ERROR;
@@ -55,7 +57,9 @@ enum answer_kind answer_kind(enum command command, const char *tag, const char *
 enum participant_event_type verdict(enum command command, const char *tag, const char *sqlstate,
                                     bool alive)
 {
-    return verdicts[command][answer_kind(command, tag, sqlstate, alive)];
+    enum answer_kind kind = answer_kind(command, tag, sqlstate, alive);
+    COVER(VERDICT, command, kind);
+    return verdicts[command][kind];
 }
 
 enum xid_status xid_status_of(const char *word, const char *sqlstate)

@@ -1,0 +1,393 @@
+/*
+ * tests/sim/faults.c - what goes wrong, and how often: drawn from the seed.
+ *
+ * To add a fault: a name in enum fault, a function that lets it strike once, a line in
+ * strike(), and a weight in plan_draw(). It must be undone, or harmless, after faults_end().
+ */
+#include <string.h>
+
+#include "tests/sim/sim.h"
+
+enum fault {
+    FAULT_TM_DIES,
+    FAULT_TM_LOSES_POWER,
+    FAULT_AGENT_DIES,
+    FAULT_DATABASE_CRASHES,
+    FAULT_APPLICATION_DIES,
+    FAULT_PARTITION,
+    FAULT_ONE_WAY,
+    FAULT_BACKEND_KILLED,
+    FAULT_CLOCK_JUMPS,
+    FAULT_OLD_LOG,
+    FAULT_COPIED_LOG,
+    FAULT_REWIND,
+    FAULT_BY_HAND,
+    FAULTS,
+};
+
+/* A rate that is often nothing and sometimes all that is allowed. */
+static uint32_t rate(struct sim *sim, uint32_t most)
+{
+    if (choice(sim, 4000))
+        return 0;
+    return (uint32_t)between(sim, 0, most);
+}
+
+/* Most nights have a bit of everything; some have one thing in plenty. */
+enum theme {
+    THEME_ANYTHING,
+    THEME_ONE_PHASE,
+    THEME_OWN_CONNECTIONS,
+    THEME_READ_ONLY,
+    THEME_POWER,
+    THEME_OLD_LOG,
+    THEME_COPIED_LOG,
+    THEME_REWIND,
+    THEME_BY_HAND,
+    THEME_KEYS,
+    THEMES,
+};
+
+/* Little else goes wrong, so that much is under way when these two strike. */
+static void busy_with(struct sim *sim, enum fault one, enum fault other)
+{
+    struct plan *plan = &sim->plan;
+    memset(plan->fault_weight, 0, sizeof plan->fault_weight);
+    plan->fault_weight[one] = 6;
+    plan->fault_weight[other] = 6;
+    plan->fault_every_us = between(sim, 100 * MS, 1 * SECOND);
+    plan->crash_in_turn /= 4;
+    plan->loss /= 4;
+    plan->txns = APP_TXNS;
+}
+
+static void draw_theme(struct sim *sim)
+{
+    struct plan *plan = &sim->plan;
+    enum theme theme = THEME_ANYTHING;
+    if (choice(sim, 7000))
+        theme = (enum theme)between(sim, 1, THEMES - 1);
+    if (choice(sim, 3000)) {
+        static const enum theme hard[] = {THEME_ONE_PHASE, THEME_OLD_LOG, THEME_COPIED_LOG};
+        theme = hard[between(sim, 0, 2)];
+    }
+    switch (theme) {
+    case THEME_ONE_PHASE:
+        plan->one_branch = 9000;
+        plan->own_connection = 500;
+        plan->connection_cut = rate(sim, 2500);
+        plan->lock_wait = rate(sim, 4000);
+        plan->crash_in_turn = rate(sim, 600);
+        plan->crash_at_work = rate(sim, 400);
+        break;
+    case THEME_OWN_CONNECTIONS:
+        plan->own_connection = 8000;
+        plan->run_again = rate(sim, 8000);
+        plan->refusal = rate(sim, 500);
+        plan->by_hand = choice(sim, 3000) ? rate(sim, 2000) : 0;
+        break;
+    case THEME_READ_ONLY:
+        plan->read_only = 7000;
+        break;
+    case THEME_POWER:
+        memset(plan->fault_weight, 0, sizeof plan->fault_weight);
+        plan->fault_weight[FAULT_TM_LOSES_POWER] = 1;
+        plan->noise = rate(sim, 5000);
+        plan->unsent = rate(sim, 800);
+        plan->crash_at_work = choice(sim, 3000) ? rate(sim, 400) : 0;
+        plan->fault_every_us = between(sim, 100 * MS, 800 * MS);
+        plan->sync_stall = rate(sim, 6000);
+        break;
+    case THEME_OLD_LOG:
+        busy_with(sim, FAULT_OLD_LOG, FAULT_TM_LOSES_POWER);
+        plan->fault_weight[FAULT_PARTITION] = 6;
+        plan->rms = 2;
+        plan->one_branch = 0;
+        plan->loss = rate(sim, 3000);
+        if (choice(sim, 7000)) {
+            plan->fault_weight[FAULT_OLD_LOG] = 0;
+            plan->old_at_commit = (uint32_t)between(sim, 3000, 9000);
+        }
+        break;
+    case THEME_COPIED_LOG:
+        busy_with(sim, FAULT_COPIED_LOG, FAULT_TM_DIES);
+        plan->rms = 2;
+        plan->one_branch = 0;
+        plan->read_only_all = 0;
+        plan->sync_stall = rate(sim, 6000);
+        plan->crash_in_turn = rate(sim, 800);
+        plan->fault_weight[FAULT_PARTITION] = (uint32_t)between(sim, 0, 3);
+        plan->copy_at_commit = rate(sim, 5000);
+        break;
+    case THEME_REWIND:
+        plan->fault_weight[FAULT_REWIND] = 8;
+        break;
+    case THEME_BY_HAND:
+        plan->fault_weight[FAULT_BY_HAND] = 3;
+        plan->by_hand = rate(sim, 4000);
+        plan->no_evidence = rate(sim, 6000);
+        break;
+    case THEME_KEYS:
+        plan->keyed = 10000;
+        plan->fault_weight[FAULT_APPLICATION_DIES] = 20;
+        break;
+    case THEME_ANYTHING:
+    case THEMES:
+        break;
+    }
+}
+
+void plan_draw(struct sim *sim)
+{
+    struct plan *plan = &sim->plan;
+    memset(plan, 0, sizeof *plan);
+    plan->rms = (uint32_t)between(sim, 2, choice(sim, 2000) ? RMS : 3);
+    plan->apps = (uint32_t)between(sim, 1, APPS);
+    plan->txns = (uint32_t)between(sim, 1, APP_TXNS);
+    plan->loss = rate(sim, 3000);
+    plan->repeat = rate(sim, 5000);
+    plan->delay = rate(sim, 3000);
+    plan->delay_most_us = between(sim, 5 * MS, 5 * SECOND);
+    plan->sync_stall = rate(sim, 1500);
+    plan->connection_cut = rate(sim, 1200);
+    plan->lands_late = rate(sim, 10000);
+    plan->lock_wait = rate(sim, 800);
+    plan->refusal = rate(sim, 2000);
+    plan->busy = rate(sim, 3000);
+    plan->statement_fails = rate(sim, 1000);
+    plan->no_evidence = rate(sim, 1000);
+    plan->crash_in_turn = rate(sim, 150);
+    plan->fault_every_us = between(sim, 100 * MS, 3 * SECOND);
+    plan->own_connection = rate(sim, 8000);
+    plan->read_only = rate(sim, 4000);
+    plan->read_only_all = rate(sim, 1500);
+    plan->one_branch = rate(sim, 5000);
+    plan->rollback = rate(sim, 3000);
+    plan->abandon = rate(sim, 1500);
+    plan->duplicate = rate(sim, 5000);
+    plan->impatient = rate(sim, 5000);
+    plan->careless = rate(sim, 5000);
+    plan->keyed = rate(sim, 10000);
+    plan->run_again = rate(sim, 2000);
+    plan->checkpoint = rate(sim, 2000);
+    plan->quiet_us = between(sim, 1 * SECOND, 20 * SECOND);
+    for (uint32_t i = 0; i < FAULT_OLD_LOG; i++)
+        plan->fault_weight[i] = choice(sim, 5000) ? (uint32_t)between(sim, 0, 10) : 0;
+    draw_theme(sim);
+}
+
+static uint32_t any_rm(struct sim *sim)
+{
+    return (uint32_t)between(sim, 0, sim->plan.rms - 1);
+}
+
+static uint32_t any_node(struct sim *sim)
+{
+    uint64_t at = between(sim, 0, 1 + sim->plan.rms + sim->plan.apps - 1);
+    if (at == 0)
+        return host_node(0);
+    if (at <= sim->plan.rms)
+        return agent_node((uint32_t)at - 1);
+    return app_node((uint32_t)(at - 1 - sim->plan.rms));
+}
+
+static void cut(struct sim *sim, bool both_ways)
+{
+    uint64_t until_us = sim->now_us + between(sim, 100 * MS, 5 * SECOND);
+    uint32_t from = any_node(sim);
+    uint32_t to = any_node(sim);
+    bool from_all = choice(sim, 4000);
+    note(sim, "network", "cut %s", both_ways ? "both ways" : "one way");
+    for (uint32_t node = 0; node < NODES; node++) {
+        if (!from_all && node != to)
+            continue;
+        sim->until_us[from][node] = until_us;
+        if (both_ways)
+            sim->until_us[node][from] = until_us;
+    }
+}
+
+static void kill_backend(struct sim *sim)
+{
+    struct agent *agent = &sim->agents[any_rm(sim)];
+    for (uint32_t i = 0; agent->serving && agent->connected && i < SESSIONS; i++) {
+        struct session *session = &agent->sessions[i];
+        if (!session->used || session->busy ||
+            participant_state(agent->participant, &session->branch) != BRANCH_OPEN)
+            continue;
+        agent_lose_session(sim, agent->rm, i);
+        return;
+    }
+}
+
+static void cut_off_one(struct sim *sim)
+{
+    uint32_t agent = agent_node(any_rm(sim));
+    uint64_t until_us = sim->now_us + between(sim, 0, 3 * SECOND);
+    sim->until_us[host_node(0)][agent] = until_us;
+    sim->until_us[agent][host_node(0)] = until_us;
+}
+
+/* A night may have one backup, taken when the first of these strikes; the next puts it back. */
+void fault_old_log(struct sim *sim)
+{
+    struct host *host = &sim->hosts[0];
+    if (sim->hosts[1].disk.end > 0 || sim->on_old_log)
+        return;
+    if (!sim->shelf_used) {
+        note(sim, "tm", "a backup of its log is taken");
+        sim->shelf = host->disk;
+        sim->shelf_used = true;
+        cut_off_one(sim); /* what is decided next, not everybody hears */
+        return;
+    }
+    tm_crash(sim, 0, true);
+    note(sim, "tm", "an old log is put in place of its own");
+    struct disk old = sim->shelf;
+    sim->shelf = host->disk;
+    host->disk = old;
+    sim->on_old_log = true;
+    sim->checker.forked = true;
+    cut_off_one(sim); /* who might know better, and cannot say so for a while */
+}
+
+void fault_copies_log(struct sim *sim)
+{
+    if (sim->hosts[1].disk.end > 0 || sim->shelf_used)
+        return;
+    note(sim, "tm2", "gets a copy of the log");
+    sim->hosts[1].disk = sim->hosts[0].disk;
+    sim->checker.forked = true;
+    tm_start(sim, 1);
+}
+
+static void jump(struct sim *sim)
+{
+    uint64_t ms = between(sim, 1, choice(sim, 2000) ? 100000 : 5000);
+    uint32_t rm = any_rm(sim);
+    note(sim, "clock", "jumps by %llu ms", (unsigned long long)ms);
+    if (choice(sim, 5000))
+        sim->hosts[0].clock_ms += ms;
+    else
+        sim->agents[rm].clock_ms += ms;
+}
+
+static void strike(struct sim *sim, enum fault fault)
+{
+    switch (fault) {
+    case FAULT_TM_DIES:
+        tm_crash(sim, 0, false);
+        break;
+    case FAULT_TM_LOSES_POWER:
+        tm_crash(sim, 0, true);
+        break;
+    case FAULT_AGENT_DIES:
+        agent_crash(sim, any_rm(sim));
+        break;
+    case FAULT_DATABASE_CRASHES:
+        database_crash(sim, any_rm(sim));
+        break;
+    case FAULT_APPLICATION_DIES:
+        application_crash(sim, (uint32_t)between(sim, 0, sim->plan.apps - 1));
+        break;
+    case FAULT_PARTITION:
+        cut(sim, true);
+        break;
+    case FAULT_ONE_WAY:
+        cut(sim, false);
+        break;
+    case FAULT_BACKEND_KILLED:
+        kill_backend(sim);
+        break;
+    case FAULT_CLOCK_JUMPS:
+        jump(sim);
+        break;
+    case FAULT_OLD_LOG:
+        fault_old_log(sim);
+        break;
+    case FAULT_COPIED_LOG:
+        fault_copies_log(sim);
+        break;
+    case FAULT_REWIND: {
+        uint32_t rm = any_rm(sim);
+        database_rewind(sim, rm, (uint32_t)between(sim, 0, choice(sim, 5000) ? 4 : 40));
+        break;
+    }
+    case FAULT_BY_HAND:
+        database_by_hand(sim, any_rm(sim));
+        break;
+    case FAULTS:
+        break;
+    }
+}
+
+void fault_strikes(struct sim *sim)
+{
+    uint32_t sum = 0;
+    for (uint32_t i = 0; i < FAULTS; i++)
+        sum += sim->plan.fault_weight[i];
+    if (sim->quiet || sum == 0)
+        return;
+    uint64_t drawn = between(sim, 0, sum - 1);
+    uint32_t fault = 0;
+    while (drawn >= sim->plan.fault_weight[fault])
+        drawn -= sim->plan.fault_weight[fault++];
+    strike(sim, (enum fault)fault);
+    struct happening next = {.type = HAPPENS_FAULT};
+    schedule(sim, between(sim, 1 * MS, 2 * sim->plan.fault_every_us), next);
+}
+
+/* Two logs of one coordinator: the one whose start every agent has accepted is the true one,
+ * the other is put away. */
+static void end_fork(struct sim *sim)
+{
+    struct host *own = &sim->hosts[0], *copy = &sim->hosts[1];
+    bool copy_is_true = copy->presumed;
+    tm_crash(sim, 1, false);
+    copy->gone = true;
+    if (copy_is_true) {
+        note(sim, "tm", "gets the log of the copy, which all agents have accepted");
+        tm_crash(sim, 0, false);
+        checker_log_swapped(sim, &own->disk, &copy->disk);
+        sim->shelf = own->disk;
+        own->disk = copy->disk;
+    } else {
+        checker_log_swapped(sim, &copy->disk, &own->disk);
+        sim->shelf = copy->disk;
+    }
+    sim->shelf_used = true;
+}
+
+void faults_end(struct sim *sim)
+{
+    sim->quiet = true;
+    note(sim, "world", "all is quiet from here on");
+    memset(sim->until_us, 0, sizeof sim->until_us);
+    if (sim->hosts[1].disk.end > 0)
+        end_fork(sim);
+    tm_start(sim, 0);
+    /* The DBA grants what was missing. */
+    for (uint32_t rm = 0; rm < sim->plan.rms; rm++)
+        for (uint32_t i = 0; i < PREPARED_MAX; i++)
+            sim->databases[rm].prepared[i].foreign_owner = false;
+}
+
+void faults_mend(struct sim *sim)
+{
+    struct host *host = &sim->hosts[0];
+    if (!host->up || !coordinator_registry(host->coordinator)->fenced)
+        return;
+    const struct registry *registry = coordinator_registry(host->coordinator);
+    enum refusal refusal = registry->rms[registry->fenced_by].refusal;
+    bool old = refusal == REFUSAL_POSITION && sim->shelf_used;
+    tm_crash(sim, 0, false);
+    sim->mended++;
+    host->unfence = true;
+    if (!old)
+        return; /* a restart raises the incarnation above what the agents have seen */
+    note(sim, "tm", "the other log is put back");
+    struct disk other = sim->shelf;
+    sim->shelf = host->disk;
+    host->disk = other;
+    checker_log_swapped(sim, &sim->shelf, &host->disk);
+}

@@ -1,0 +1,295 @@
+/*
+ * tests/sim/main.c - assent-sim: lives through nights, one seed each.
+ */
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/mutant.h"
+#include "tests/sim/coverage.h"
+#include "tests/sim/sim.h"
+
+enum { JOBS_MAX = 16 };
+
+static struct sim sim;
+
+static void usage(FILE *out)
+{
+    fprintf(out,
+            "usage: assent-sim --seed N [--verbose]       one night, and its transcript\n"
+            "       assent-sim --seeds N [--from M] [--jobs J] [--coverage]\n"
+            "                                             a range; stops at the first violation\n"
+            "       assent-sim --mutants[=NAME]           is every planted mistake found?\n"
+            "       assent-sim --mutant NAME --seed N     one of them at work\n");
+}
+
+static double seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static int run_one(uint64_t seed, bool verbose)
+{
+    bool good = sim_run(&sim, seed, verbose);
+    printf("seed %" PRIu64 ": %" PRIu64 " happenings, %.1f s of its time, digest %016" PRIx64 "\n",
+           seed, sim.happenings, (double)sim.now_us / 1e6, sim.digest);
+    if (good)
+        return 0;
+    printf("VIOLATION: %s\n", sim.violation);
+    return 1;
+}
+
+static void say_violation(uint64_t seed)
+{
+    printf("seed %" PRIu64 ": VIOLATION: %s\nreplay: tests/sim/assent-sim --seed %" PRIu64
+           " --verbose\n",
+           seed, sim.violation, seed);
+    fflush(stdout);
+}
+
+/* An assertion of the core is a violation like any other, and needs its seed. */
+static void on_fatal(int signal_number)
+{
+    char text[160];
+    int length = snprintf(text, sizeof text,
+                          "seed %" PRIu64 ": VIOLATION: ended by signal %d\nreplay: "
+                          "tests/sim/assent-sim --seed %" PRIu64 " --verbose\n",
+                          sim.seed, signal_number, sim.seed);
+    if (write(STDOUT_FILENO, text, (size_t)length) < 0)
+        _exit(2);
+    signal(signal_number, SIG_DFL);
+    raise(signal_number);
+}
+
+/* One process of a range: every jobs-th seed. */
+static int run_share(uint64_t from, uint64_t count, uint64_t job, uint64_t jobs, uint64_t *digest,
+                     uint64_t *happenings)
+{
+    signal(SIGABRT, on_fatal);
+    signal(SIGSEGV, on_fatal);
+    for (uint64_t i = job; i < count; i += jobs) {
+        if (!sim_run(&sim, from + i, false)) {
+            say_violation(from + i);
+            return 1;
+        }
+        *digest += sim.digest;
+        *happenings += sim.happenings;
+    }
+    return 0;
+}
+
+struct share {
+    uint64_t digest, happenings;
+};
+
+/* A process of its own for a share of the seeds; what it says comes through *out. */
+static pid_t start_share(uint64_t from, uint64_t count, uint64_t job, uint64_t jobs, int *out)
+{
+    int ends[2];
+    if (pipe(ends) != 0)
+        return -1;
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        struct share share = {0, 0};
+        int rc = run_share(from, count, job, jobs, &share.digest, &share.happenings);
+        if (write(ends[1], &share, sizeof share) != sizeof share || coverage_send(ends[1]) != 0)
+            rc = 1;
+        _exit(rc);
+    }
+    close(ends[1]);
+    *out = ends[0];
+    return child;
+}
+
+static int end_share(pid_t child, int in, struct share *sum)
+{
+    struct share share;
+    int status;
+    bool heard = read(in, &share, sizeof share) == sizeof share && coverage_receive(in) == 0;
+    close(in);
+    waitpid(child, &status, 0);
+    if (!heard)
+        return 1;
+    sum->digest += share.digest;
+    sum->happenings += share.happenings;
+    return !WIFEXITED(status) || WEXITSTATUS(status) != 0;
+}
+
+static int run_range(uint64_t from, uint64_t count, uint64_t jobs)
+{
+    double began = seconds();
+    pid_t children[JOBS_MAX];
+    int ins[JOBS_MAX];
+    struct share sum = {0, 0};
+    int failed = 0;
+    for (uint64_t job = 0; job < jobs; job++) {
+        children[job] = start_share(from, count, job, jobs, &ins[job]);
+        if (children[job] < 0)
+            return 1;
+    }
+    for (uint64_t job = 0; job < jobs; job++)
+        failed |= end_share(children[job], ins[job], &sum);
+    double took = seconds() - began;
+    printf("%" PRIu64 " seeds from %" PRIu64 ": %s, %" PRIu64 " happenings, %.1f s, %.2f ms a "
+           "seed, digest %016" PRIx64 "\n",
+           count, from, failed ? "VIOLATED" : "no violation", sum.happenings, took,
+           took * 1000 / (double)count, sum.digest);
+    return failed;
+}
+
+/* ---- planted mistakes ---- */
+
+enum { MUTANT_SEEDS = 2000 };
+
+static const struct {
+    const char *name;
+    const char *words;
+} mutants[MUTANTS_END] = {
+#define X(name, words) [MUTANT_##name] = {#name, words},
+    MUTANTS(X)
+#undef X
+};
+
+enum mutant mutant_planted = MUTANT_NONE;
+
+/* What the process that makes the mistake leaves behind, whichever way it ends. */
+struct find {
+    uint64_t seed;
+    char violation[sizeof((struct sim *)0)->violation];
+};
+
+static void look_for(enum mutant mutant, struct find *find)
+{
+    mutant_planted = mutant;
+    if (freopen("/dev/null", "w", stderr) == NULL)
+        _exit(0);
+    strcpy(find->violation, "an assertion fails");
+    for (find->seed = 1; find->seed <= MUTANT_SEEDS; find->seed++) {
+        if (sim_run(&sim, find->seed, false))
+            continue;
+        memcpy(find->violation, sim.violation, sizeof find->violation);
+        _exit(1);
+    }
+    _exit(0);
+}
+
+/* In a process of its own: a mistake may well end in an assertion, which is found too. */
+static bool mutant_found(enum mutant mutant)
+{
+    struct find *find =
+        mmap(NULL, sizeof *find, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (find == MAP_FAILED)
+        return false;
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0)
+        look_for(mutant, find);
+    int status = 0;
+    bool found = child > 0 && waitpid(child, &status, 0) == child &&
+                 (WIFSIGNALED(status) || WEXITSTATUS(status) != 0);
+    if (found)
+        printf("%-21s seed %4" PRIu64 "  %s\n", mutants[mutant].name, find->seed, find->violation);
+    else
+        printf("%-21s ESCAPED    %s\n", mutants[mutant].name, mutants[mutant].words);
+    munmap(find, sizeof *find);
+    return found;
+}
+
+static int run_mutants(const char *only)
+{
+    unsigned found = 0, all = 0;
+    for (unsigned i = 1; i < MUTANTS_END; i++) {
+        if (only != NULL && strcmp(only, mutants[i].name) != 0)
+            continue;
+        all++;
+        found += mutant_found((enum mutant)i);
+    }
+    printf("%u of %u planted mistakes found within %d seeds each\n", found, all, MUTANT_SEEDS);
+    return found == all ? 0 : 1;
+}
+
+static uint64_t number(const char *text)
+{
+    char *end;
+    uint64_t value = strtoull(text, &end, 0);
+    if (*end != '\0' || end == text) {
+        fprintf(stderr, "assent-sim: not a number: %s\n", text);
+        exit(2);
+    }
+    return value;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"seed", required_argument, NULL, 's'},   {"seeds", required_argument, NULL, 'n'},
+        {"from", required_argument, NULL, 'f'},   {"jobs", required_argument, NULL, 'j'},
+        {"verbose", no_argument, NULL, 'v'},      {"mutants", optional_argument, NULL, 'm'},
+        {"coverage", no_argument, NULL, 'c'},     {"help", no_argument, NULL, 'h'},
+        {"mutant", required_argument, NULL, 'p'}, {NULL, 0, NULL, 0},
+    };
+    uint64_t seed = 0, seeds = 0, from = 1, jobs = 1;
+    bool verbose = false, one = false, coverage = false, all_mutants = false;
+    const char *only = NULL;
+    int option;
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        switch (option) {
+        case 's':
+            seed = number(optarg);
+            one = true;
+            break;
+        case 'n':
+            seeds = number(optarg);
+            break;
+        case 'f':
+            from = number(optarg);
+            break;
+        case 'j':
+            jobs = number(optarg);
+            break;
+        case 'v':
+            verbose = true;
+            break;
+        case 'c':
+            coverage = true;
+            break;
+        case 'm':
+            all_mutants = true;
+            only = optarg;
+            break;
+        case 'p':
+            for (unsigned i = 1; i < MUTANTS_END; i++)
+                if (strcmp(mutants[i].name, optarg) == 0)
+                    mutant_planted = (enum mutant)i;
+            break;
+        case 'h':
+            usage(stdout);
+            return 0;
+        default:
+            usage(stderr);
+            return 2;
+        }
+    }
+    if (all_mutants)
+        return run_mutants(only);
+    if (one)
+        return run_one(seed, verbose);
+    if (seeds == 0 || jobs == 0 || jobs > JOBS_MAX) {
+        usage(stderr);
+        return 2;
+    }
+    int failed = run_range(from, seeds, jobs);
+    if (coverage)
+        failed |= coverage_print();
+    return failed;
+}

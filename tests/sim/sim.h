@@ -1,0 +1,668 @@
+/*
+ * tests/sim/sim.h - a world that crashes everything, from one number.
+ *
+ * The coordinator, the participants, the registry, the record bytes, the frames of the log,
+ * the JSON codec and the agent's table of verdicts are the daemons' own code. Everything
+ * around them is played: clock, network, disk, PostgreSQL, applications. All chance comes
+ * from one 64-bit seed, so that any night can be lived through again, word by word.
+ *
+ * Rules that keep it so: no decision looks at an address, no two draws stand in one
+ * expression (their order would be the compiler's), nothing is left uninitialised.
+ */
+#ifndef ASSENT_TESTS_SIM_H
+#define ASSENT_TESTS_SIM_H
+
+#include <stdarg.h>
+
+#include "core/participant.h"
+#include "core/turn.h"
+#include "log/frame.h"
+#include "rm-agent/verdict.h"
+
+enum {
+    HOSTS = 2, /* a coordinator may run on: its own, and one that gets a copy of the log */
+    RMS = 5,
+    APPS = 3,
+    NODES = HOSTS + RMS + APPS,
+    APP_TXNS = 10, /* that one application runs, one after the other */
+    TXNS = 240,
+    TXN_BRANCHES = 5,
+    DISK_BYTES = 128 * 1024,
+    CHECKPOINT_BYTES = 48 * 1024,
+    WAL_ENTRIES = 4096,
+    XIDS = 4096,
+    PREPARED_MAX = 64,
+    BACKENDS = 96,
+    COMMANDS_MAX = 512,
+    SESSIONS = 32,
+    CLIENTS = 512,
+    INBOX = 256,
+    OUTBOX = 64,
+    /* Two logs of one name may each be behind at some agent: no start of either is accepted. */
+    MENDS_MAX = 12,
+};
+
+#define MS     UINT64_C(1000) /* the world's clock counts microseconds */
+#define SECOND (1000 * MS)
+
+static const char tm_name[TM_NAME_BYTES] = "bank";
+
+struct sim;
+
+/* ---- chance: random.c ---- */
+
+struct random {
+    uint64_t state[4];
+};
+
+void random_seed(struct random *random, uint64_t seed);
+uint64_t random_u64(struct random *random);
+/* From least to most, both included. */
+uint64_t random_between(struct random *random, uint64_t least, uint64_t most);
+
+/* ---- what happens when: events.c ---- */
+
+enum happening_type {
+    HAPPENS_DELIVERY, /* of a message */
+    HAPPENS_TURN,     /* of a coordinator's loop */
+    HAPPENS_SYNCED,   /* a batch of the log */
+    HAPPENS_TM_START,
+    HAPPENS_LINK, /* a coordinator looks after its connection to an agent */
+    HAPPENS_AGENT_START,
+    HAPPENS_AGENT_SERVES,
+    HAPPENS_AGENT_TIMER,
+    HAPPENS_RECONNECT, /* an agent to its database */
+    HAPPENS_EXECUTION, /* a backend runs a command */
+    HAPPENS_ANSWER,    /* the agent or application hears of it, or that it never will */
+    HAPPENS_GONE,      /* the agent has made sure that the backend is gone */
+    HAPPENS_NOTICE,    /* a backend sees that its client is dead */
+    HAPPENS_DATABASE_START,
+    HAPPENS_APPLICATION,
+    HAPPENS_APPLICATION_START,
+    HAPPENS_FAULT,
+    HAPPENS_BY_HAND,
+    HAPPENS_AGENT_DIES,
+    HAPPENS_COPY,
+    HAPPENS_OLD_LOG,
+};
+
+struct message;
+
+struct happening {
+    uint64_t at_us;
+    uint64_t order; /* of scheduling: settles ties */
+    enum happening_type type;
+    uint32_t who;   /* host, rm, application or command */
+    uint32_t which; /* a part of it */
+    uint64_t life;  /* of the process that it is for; others are deaf to it */
+    struct message *message;
+};
+
+struct queue {
+    struct happening *heap;
+    uint32_t count, room;
+    uint64_t order;
+};
+
+void schedule(struct sim *sim, uint64_t after_us, struct happening what);
+bool next_happening(struct sim *sim, struct happening *out);
+void forget_happenings(struct sim *sim);
+
+/* ---- the network: net.c ---- */
+
+enum message_type {
+    MESSAGE_REQUEST, /* application to TM */
+    MESSAGE_REPLY,
+    MESSAGE_OFFER, /* TM to agent */
+    MESSAGE_ANSWER,
+    MESSAGE_ORDERS,
+    MESSAGE_POLL,
+    MESSAGE_RESULTS,
+    MESSAGE_UNKNOWN_TM, /* an agent's word to one that is not, or no longer, registered */
+    MESSAGE_EXEC,       /* application to agent */
+    MESSAGE_EXEC_REPLY,
+};
+
+/* SQL through an agent. The real codec of exec belongs to the agent's own tests. */
+struct exec_body {
+    struct branch_id branch;
+    uint64_t ticket; /* incarnation of the agent */
+    uint32_t allowed_ms;
+    bool read_only;
+    uint32_t n;
+    enum error_code error; /* of the reply */
+};
+
+struct message {
+    enum message_type type;
+    uint32_t from, to;           /* nodes */
+    uint64_t from_life, to_life; /* to_life 0: whoever listens there */
+    uint64_t serial;             /* of the request that it is or answers */
+    uint32_t copies;             /* still under way */
+    struct exec_body exec;
+    size_t length;
+    char *text; /* JSON */
+};
+
+static inline uint32_t host_node(uint32_t host)
+{
+    return host;
+}
+static inline uint32_t agent_node(uint32_t rm)
+{
+    return HOSTS + rm;
+}
+static inline uint32_t app_node(uint32_t app)
+{
+    return HOSTS + RMS + app;
+}
+
+/* Takes text, which was malloc'ed, over. */
+void send_text(struct sim *sim, const struct message *envelope, char *text, size_t length);
+void deliver(struct sim *sim, struct message *message);
+void release_message(struct message *message);
+
+/* ---- the coordinator's disk: disk.c ---- */
+
+struct disk {
+    struct uuid log;
+    uint8_t bytes[DISK_BYTES]; /* what survives */
+    size_t end;                /* behind the last byte that may be other than zero */
+    /* A snapshot that stands for all records up to its lsn, in the handed-over form; 0 none. */
+    uint64_t checkpoint_lsn;
+    size_t checkpoint_length;
+    uint8_t checkpoint[CHECKPOINT_BYTES];
+};
+
+/* A log that is open for writing. */
+struct writer {
+    struct chain chain;
+    uint64_t records; /* handed over and durable, since the start */
+    uint64_t durable_lsn;
+    size_t at; /* where the next batch goes */
+    bool writing;
+    uint32_t batch_records;
+    size_t batch_length;
+    uint8_t batch[DISK_BYTES];
+    uint64_t checkpoint_lsn; /* is written aside, and valid once the log is durable up to here */
+    size_t checkpoint_length;
+    uint8_t checkpoint[CHECKPOINT_BYTES];
+    uint32_t handed_records; /* wait for the next batch */
+    size_t handed_length;
+    uint8_t handed[DISK_BYTES];
+};
+
+typedef bool disk_visit_fn(void *arg, const struct frame *frame);
+
+/* Read the log to its end, zero what is behind, make the writer ready to go on. False if
+ * visit() refused a record. */
+bool disk_open(struct sim *sim, struct disk *disk, struct writer *writer, disk_visit_fn *visit,
+               void *arg);
+void disk_begin(struct writer *writer, uint64_t incarnation);
+void disk_hand_over(struct writer *writer, const uint8_t *bytes, size_t length, uint32_t records);
+/* A snapshot of all that has been handed over so far. */
+void disk_checkpoint(struct writer *writer, const uint8_t *bytes, size_t length);
+/* Stamp what has been handed over as one batch; false if there is nothing or one is under way. */
+bool disk_write(struct writer *writer);
+void disk_synced(struct disk *disk, struct writer *writer);
+/* The process dies; with power_lost, each sector of an unsynced batch is on the disk or not. */
+void disk_crash(struct sim *sim, struct disk *disk, struct writer *writer, bool power_lost);
+
+/* ---- a coordinator: tm.c ---- */
+
+enum link_state { LINK_DOWN = 0, LINK_OFFERED, LINK_UP };
+
+struct link {
+    enum link_state state;
+    uint64_t serial; /* of the offer */
+    uint64_t agent_incarnation;
+    uint64_t heard_us;
+    uint64_t generation; /* of its timer */
+};
+
+struct client {
+    uint64_t token;
+    uint32_t node;
+    uint64_t life, serial;
+};
+
+/* What waits for the next turn: a message, or the loss of a connection. */
+struct arrival {
+    struct message *message;
+    uint32_t lost_rm;
+};
+
+struct host {
+    uint32_t index;
+    bool up;
+    bool gone;     /* for good: the copy was taken off */
+    bool unfence;  /* the operator says that this log is the true one */
+    bool presumed; /* was once in a position to presume aborts */
+    uint64_t life;
+    uint64_t clock_ms; /* added to the world's time: no two starts agree about it */
+    uint64_t recovered_lsn;
+    struct uuid instance;
+    struct disk disk;
+    struct writer writer;
+    void *room; /* the coordinator's memory */
+    struct coordinator *coordinator;
+    struct link links[RMS];
+    uint32_t index_of[RMS]; /* an RM's number in the coordinator's registry */
+    uint64_t token_next;
+    struct client clients[CLIENTS];
+    uint32_t inbox_count;
+    struct arrival inbox[INBOX];
+    uint64_t turn_us; /* the next one is scheduled for, UINT64_MAX none */
+};
+
+void tm_start(struct sim *sim, uint32_t host);
+void tm_crash(struct sim *sim, uint32_t host, bool power_lost);
+void tm_turn(struct sim *sim, uint32_t host);
+void tm_synced(struct sim *sim, uint32_t host);
+void tm_link(struct sim *sim, uint32_t host, uint32_t rm);
+void tm_receive(struct sim *sim, uint32_t host, struct message *message);
+
+/* ---- a database: postgres.c ---- */
+
+enum wal_type {
+    WAL_XID, /* an xid was used for something that matters to nobody here */
+    WAL_BEAT,
+    WAL_POSITION,
+    WAL_REGISTER,
+    WAL_INCARNATION,
+    WAL_PREPARE,
+    WAL_COMMIT_PREPARED,
+    WAL_ROLLBACK_PREPARED,
+    WAL_COMMIT, /* of a session, with its marker if it has one */
+};
+
+struct wal_entry {
+    enum wal_type type;
+    uint64_t xid;
+    uint64_t value;
+    struct branch_id branch;
+    uint32_t statements;
+    bool marked;
+    bool through_agent;
+    struct uuid log, instance;
+};
+
+struct prepared {
+    bool used;
+    struct branch_id branch;
+    uint64_t xid;
+    uint32_t statements;
+    bool through_agent;
+    bool foreign_owner; /* the agent may not act for it */
+};
+
+enum xid_state { XID_FREE = 0, XID_RUNNING, XID_DID_COMMIT, XID_DID_ABORT };
+
+struct backend {
+    bool used;
+    uint64_t serial;
+    bool of_application;
+    uint32_t app;
+    uint64_t client_life;
+    bool client_dead;
+    bool entered;            /* in assent.session */
+    struct branch_id branch; /* of a session */
+    bool in_transaction;
+    bool failed; /* 25P02: only ROLLBACK comes out of it */
+    bool read_only;
+    uint64_t xid;
+    uint32_t statements;
+    uint32_t pending; /* commands that it has not run yet */
+};
+
+/* A row of the UNLOGGED table: outlives the backend, not a crash of the server. */
+struct session_row {
+    bool used;
+    struct branch_id branch;
+    uint64_t agent_incarnation;
+};
+
+struct database {
+    uint32_t rm;
+    bool up;
+    uint64_t run; /* counts starts */
+    uint64_t system_identifier;
+    uint32_t timeline;
+    uint64_t promised_beat; /* the highest that a TM was told */
+    bool lost_promises;     /* it was put back behind that */
+    bool lost_something;    /* it was put back at all: a DBA may be needed */
+    uint32_t wal_count, wal_flushed;
+    struct wal_entry wal[WAL_ENTRIES];
+    /* what the log says */
+    uint64_t next_xid;
+    uint64_t agent_incarnation;
+    struct tm_row row;
+    uint64_t beat;
+    struct prepared prepared[PREPARED_MAX];
+    enum xid_state xids[XIDS];
+    uint32_t marker_count;
+    struct gtrid markers[TXNS];
+    /* what a crash takes */
+    struct backend backends[BACKENDS];
+    struct session_row sessions[SESSIONS * 2];
+};
+
+/* The first six are the agent's commands, by the names of its table of verdicts. */
+enum sql {
+    SQL_EXEC = COMMANDS,
+    SQL_LOOK,
+    SQL_LOOK_MARKER,
+    SQL_SCAN,
+    SQL_OWN_PREPARE, /* an application's, on its own connection */
+};
+
+struct statement {
+    bool used;
+    uint64_t serial;
+    uint32_t type; /* enum command or enum sql */
+    uint32_t rm;
+    bool of_application;
+    uint32_t app;
+    uint64_t client_life;
+    uint32_t backend; /* UINT32_MAX: the control connection */
+    uint64_t backend_serial;
+    uint64_t run; /* of the database */
+    struct branch_id branch;
+    uint64_t xid;
+    uint64_t number; /* scan's, or exec's n */
+    bool flush, late;
+    bool unsent;           /* it has not been run, for sure */
+    uint64_t reply_serial; /* exec: of the request */
+    uint32_t reply_node;
+    uint64_t reply_life;
+    uint32_t waits; /* happenings that are still to come for it */
+    bool answered;  /* or going to be */
+    uint64_t beat;
+    /* the answer */
+    char tag[24];
+    char sqlstate[SQLSTATE_BYTES];
+    bool alive;
+    bool seen;
+    bool foreign_owner;
+    bool had_session;
+    enum xid_status status;
+    uint64_t found_xid;
+};
+
+void database_init(struct sim *sim, uint32_t rm);
+void database_start(struct sim *sim, uint32_t rm);
+/* The server dies. What was flushed survives; of the rest, a part. */
+void database_crash(struct sim *sim, uint32_t rm);
+/* It comes back from a backup, or fails over to a replica that lagged: what was behind is gone.
+ * With nothing lost it is a clean switchover. */
+void database_rewind(struct sim *sim, uint32_t rm, uint32_t entries_lost);
+uint32_t backend_open(struct sim *sim, uint32_t rm, bool of_application, uint32_t app,
+                      uint64_t client_life);
+/* BEGIN, and the xid at once unless it is read-only. */
+void backend_begin(struct sim *sim, uint32_t rm, uint32_t backend, bool read_only);
+/* Ends it and rolls back what it had not prepared. */
+void backend_end(struct sim *sim, uint32_t rm, uint32_t backend);
+/* Their client has died; they notice when they next look. */
+void backends_orphan(struct sim *sim, uint32_t rm, uint64_t client_life);
+void backend_notices(struct sim *sim, uint32_t rm, uint32_t backend, uint64_t serial);
+/* A new command; the caller fills in the rest and calls command_send(). */
+uint32_t command_new(struct sim *sim, uint32_t rm, uint32_t type, const struct branch_id *branch);
+void command_send(struct sim *sim, uint32_t command);
+void command_execute(struct sim *sim, uint32_t command);
+/* Schedule something for it; each is followed by one command_release(). */
+void command_await(struct sim *sim, uint32_t command, enum happening_type what, uint64_t after_us);
+void command_release(struct sim *sim, uint32_t command);
+uint64_t database_setval_beat(struct sim *sim, uint32_t rm);
+void database_setval_position(struct sim *sim, uint32_t rm, uint64_t lsn);
+void database_register(struct sim *sim, uint32_t rm, const struct offer *offer);
+void database_raise_incarnation(struct sim *sim, uint32_t rm);
+struct prepared *database_find(struct database *database, const struct branch_id *branch);
+/* By a DBA's hand, behind everybody's back. */
+void database_by_hand(struct sim *sim, uint32_t rm);
+
+/* ---- an agent: agent.c ---- */
+
+struct session {
+    bool used;
+    struct branch_id branch;
+    uint32_t backend;
+    uint64_t backend_serial;
+    uint32_t n; /* the last statement that was begun */
+    bool busy;
+    bool failed; /* a statement was refused */
+    bool read_only;
+};
+
+struct agent {
+    uint32_t rm;
+    bool up, serving, connected;
+    uint64_t life;
+    uint64_t run; /* of the database that it is connected to */
+    uint64_t incarnation;
+    uint64_t system_identifier;
+    uint32_t timeline;
+    uint64_t flushed_beat;
+    uint64_t clock_ms;
+    void *room;
+    struct participant *participant;
+    uint32_t tm_node; /* whom the results go to */
+    uint64_t tm_life;
+    uint32_t outbox_count;
+    struct result outbox[OUTBOX];
+    struct session sessions[SESSIONS];
+    uint64_t timer_us;
+};
+
+void agent_start(struct sim *sim, uint32_t rm);
+void agent_serves(struct sim *sim, uint32_t rm);
+void agent_crash(struct sim *sim, uint32_t rm);
+void agent_timer(struct sim *sim, uint32_t rm);
+void agent_reconnects(struct sim *sim, uint32_t rm);
+void agent_receive(struct sim *sim, uint32_t rm, struct message *message);
+void agent_answer(struct sim *sim, uint32_t command);
+void agent_backend_gone(struct sim *sim, uint32_t command);
+void agent_database_down(struct sim *sim, uint32_t rm);
+/* Somebody terminates the backend of a session that is idle. */
+void agent_lose_session(struct sim *sim, uint32_t rm, uint32_t session);
+
+/* ---- applications: application.c ---- */
+
+enum app_step { APP_BEGIN, APP_ENLIST, APP_WORK, APP_END, APP_ASK, APP_REST };
+
+struct app_branch {
+    uint32_t rm;
+    char name[BRANCH_NAME_BYTES];
+    bool own_connection;
+    bool read_only;
+    uint32_t statements; /* to run */
+    bool enlisted;
+    uint64_t ticket;
+    uint32_t allowed_ms;
+    uint32_t done; /* statements that were acknowledged */
+    bool worked;
+    uint32_t backend;
+    uint64_t backend_serial;
+};
+
+struct application {
+    uint32_t index;
+    bool up;
+    uint64_t life;
+    uint32_t txn; /* which of its transactions */
+    enum app_step step;
+    uint32_t tries;
+    uint64_t serial; /* of the request that it waits for */
+    uint64_t generation;
+    uint32_t branch;
+    uint32_t branch_count;
+    struct app_branch branches[TXN_BRANCHES];
+    bool has_gtrid;
+    struct gtrid gtrid;
+    bool keyed, at_once, commit, decided;
+    char key[KEY_BYTES];
+    char request_id[REQUEST_ID_BYTES];
+    uint32_t asks;
+    bool impatient; /* sends rollback behind its commit */
+    bool again;     /* nobody knows its key: it runs once more under the same */
+};
+
+void application_start(struct sim *sim, uint32_t app);
+void application_timer(struct sim *sim, uint32_t app);
+void application_crash(struct sim *sim, uint32_t app);
+void application_receive(struct sim *sim, uint32_t app, struct message *message);
+void application_answer(struct sim *sim, uint32_t command);
+
+/* ---- what must never be: checker.c ---- */
+
+struct fate_branch {
+    struct branch_id id;
+    bool in_record;
+    bool by_hand;
+    bool left; /* read-only */
+    uint64_t voted_xid;
+    uint64_t beat;         /* that went with its vote */
+    uint32_t acknowledged; /* statements that the application was told are done */
+    uint32_t commits;
+    uint64_t committed_xid;
+    uint32_t committed_statements;
+    bool rolled_back; /* the transaction that was voted for */
+    bool own_prepared;
+};
+
+struct fate {
+    struct gtrid gtrid;
+    bool commit_handed, commit_durable, delegated_durable;
+    bool ended;           /* END is durable */
+    bool asked_to_commit; /* the application has sent commit */
+    bool told_committed, told_rolled_back;
+    char key[KEY_BYTES];
+    bool excused; /* begun on a log that was put away: nobody can know of it */
+    uint32_t branch_count;
+    struct fate_branch branches[TXN_BRANCHES * 2];
+};
+
+struct checker {
+    uint32_t count;
+    struct fate fates[TXNS];
+    bool forked; /* a log was put back or copied */
+};
+
+struct fate *checker_fate(struct sim *sim, const struct gtrid *gtrid);
+struct fate_branch *checker_branch(struct sim *sim, const struct branch_id *branch);
+void checker_worked(struct sim *sim, const struct branch_id *branch, uint32_t statements,
+                    bool own_connection);
+void checker_asked_to_commit(struct sim *sim, const struct gtrid *gtrid, const char *key);
+void checker_record(struct sim *sim, uint32_t host, const struct record *record, bool durable);
+void checker_committed(struct sim *sim, const struct branch_id *branch, uint64_t xid,
+                       uint32_t statements, bool prepared, bool by_hand);
+void checker_undone(struct sim *sim, const struct branch_id *branch, uint64_t xid, bool by_hand);
+/* A TM has an agent's word that it is prepared; and an agent has been accepted, its beat so high.
+ */
+void checker_voted(struct sim *sim, const struct result *result);
+void checker_accepted(struct sim *sim, uint32_t rm, uint64_t beat);
+void checker_left(struct sim *sim, const struct branch_id *branch);
+void checker_told(struct sim *sim, const struct reply *reply);
+void checker_log_swapped(struct sim *sim, const struct disk *from, const struct disk *to);
+void checker_rewound(struct sim *sim, uint32_t rm, uint32_t lost);
+/* Is everything settled? Says what is not when `complain`. */
+bool checker_settled(struct sim *sim, bool complain);
+void checker_final(struct sim *sim);
+
+/* ---- faults: faults.c ---- */
+
+/* In ten thousandths, or as said. Drawn from the seed. */
+struct plan {
+    uint32_t rms, apps, txns;
+    uint32_t loss, repeat, delay; /* of messages */
+    uint64_t delay_most_us;
+    uint32_t sync_stall;     /* of the log's disk */
+    uint32_t connection_cut; /* of a command's connection, answer lost */
+    uint32_t lands_late;     /* of those: the command runs later all the same */
+    uint32_t refusal;        /* of PREPARE */
+    uint32_t busy;           /* of COMMIT PREPARED and ROLLBACK PREPARED */
+    uint32_t statement_fails;
+    uint32_t no_evidence;    /* pg_xact_status() knows nothing any more */
+    uint32_t crash_in_turn;  /* of the coordinator, at each step of a turn */
+    uint32_t crash_at_work;  /* of an agent or a database, as a command runs */
+    uint32_t noise;          /* events that must do nothing */
+    uint32_t unsent;         /* a command never leaves the agent; a look is refused */
+    uint32_t copy_at_commit; /* the log is copied just before a decision is on it */
+    uint32_t old_at_commit;  /* an old log is put back just after */
+    uint32_t by_hand;        /* a DBA, just when a branch has been prepared */
+    uint64_t fault_every_us;
+    uint32_t fault_weight[16];
+    uint64_t quiet_us; /* when all faults end */
+    uint32_t own_connection, read_only, one_branch, rollback, abandon, duplicate, keyed;
+    uint32_t careless;  /* goes on after a refused statement */
+    uint32_t impatient; /* sends rollback behind its commit */
+    uint32_t lock_wait; /* a command waits for a lock */
+    uint32_t run_again; /* an own connection's block, after the commit was asked for */
+    uint32_t checkpoint;
+    uint32_t read_only_all;
+};
+
+void plan_draw(struct sim *sim);
+void fault_strikes(struct sim *sim);
+/* Somebody starts a second coordinator on a copy of the log. */
+void fault_copies_log(struct sim *sim);
+/* Somebody takes a backup of the log, or puts the one that was taken in its place. */
+void fault_old_log(struct sim *sim);
+/* All is healed and started again. */
+void faults_end(struct sim *sim);
+/* In the quiet: a coordinator that stands fenced gets the other log back. */
+void faults_mend(struct sim *sim);
+
+/* ---- the world: world.c ---- */
+
+struct sim {
+    uint64_t seed;
+    struct random random;
+    uint64_t now_us;
+    struct queue queue;
+    struct plan plan;
+    bool quiet;
+    bool verbose;
+    uint64_t digest;
+    uint64_t happenings;
+    uint64_t crashes;
+    uint64_t next_life;
+    uint64_t next_serial;
+    uint64_t until_us[NODES][NODES]; /* no message passes from one to the other before this */
+    struct host hosts[HOSTS];
+    struct disk shelf; /* a log that was put away, or a backup */
+    bool shelf_used;
+    bool on_old_log;
+    uint32_t mended;
+    struct database databases[RMS];
+    struct agent agents[RMS];
+    struct application apps[APPS];
+    struct statement commands[COMMANDS_MAX];
+    struct checker checker;
+    struct turn turn;
+    bool violated;
+    char violation[1024];
+};
+
+/* Live through the seed's night. True if nothing happened that must not. */
+bool sim_run(struct sim *sim, uint64_t seed, bool verbose);
+
+/* In ten thousandths. Never when all is quiet. */
+bool chance(struct sim *sim, uint32_t per_ten_thousand);
+/* The same, in the quiet too. */
+bool choice(struct sim *sim, uint32_t per_ten_thousand);
+uint64_t between(struct sim *sim, uint64_t least, uint64_t most);
+void draw_uuid(struct sim *sim, struct uuid *out);
+void mix(struct sim *sim, uint64_t value);
+void mix_bytes(struct sim *sim, const void *bytes, size_t length);
+
+/* A line of the transcript. */
+void note(struct sim *sim, const char *who, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void violation(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
+const char *rm_word(uint32_t rm);
+uint32_t rm_number(const char *name);
+/* In one of a few buffers that are used in turn. */
+const char *gtrid_word(const struct gtrid *gtrid);
+const char *branch_word(const struct branch_id *branch);
+
+#endif
