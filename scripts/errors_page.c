@@ -9,7 +9,8 @@ int main(void)
 {
     puts("# Errors\n"
          "\n"
-         "Every reply is `{\"ok\":true,…}` or `{\"ok\":false,\"error\":{\"code\":…}}`. The code is one\n"
+         "Every reply is `{\"ok\":true,…}` or `{\"ok\":false,\"error\":{\"code\":…}}`. The code is "
+         "one\n"
          "of these words, and stays what it is; the message, detail and hint beside it are for\n"
          "people. Where *again* says yes, the same request may simply be sent again.\n"
          "\n"

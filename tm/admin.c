@@ -218,6 +218,7 @@ static cJSON *status(const struct server *server)
     add_u64(log_stats, "bytes", stats.bytes);
     add_u64(log_stats, "durable_lsn", stats.durable_lsn);
     add_u64(log_stats, "sync_us_max", stats.sync_us_max);
+    add_u64(reply, "agent_calls", links_calls(server->links));
     return reply;
 }
 

@@ -50,7 +50,8 @@ struct links {
     struct loop *loop;
     int post_kind;
     const struct coordinator *coordinator;
-    struct offer offer;
+    struct uuid log;
+    struct sender sender; /* but for the agent's incarnation */
     uint64_t calls;
     uint32_t count;
     struct link links[RMS_MAX];
@@ -159,9 +160,7 @@ static void lose(struct link *link, const char *why, uint64_t now_ms)
 
 static void sender_of(const struct link *link, struct sender *out)
 {
-    memcpy(out->tm, link->links->offer.tm, sizeof out->tm);
-    out->incarnation = link->links->offer.incarnation;
-    out->instance = link->links->offer.instance;
+    *out = link->links->sender;
     out->agent_incarnation = link->agent_incarnation;
 }
 
@@ -178,7 +177,7 @@ static void poll_results(struct link *link, uint64_t now_ms)
 
 static void offer(struct link *link, uint64_t now_ms)
 {
-    struct offer offer = link->links->offer;
+    struct offer offer = {.log = link->links->log};
     size_t length;
     memcpy(offer.secret, link->secret, SECRET_BYTES);
     coordinator_offer(link->links->coordinator, link->rm, &offer);
@@ -315,9 +314,18 @@ void links_flush(struct links *links)
             flush(&links->links[i]);
 }
 
+/* As whom this start speaks to every agent. */
+static void name_sender(struct links *links)
+{
+    struct offer offer;
+    coordinator_offer(links->coordinator, 0, &offer);
+    memcpy(links->sender.tm, offer.tm, sizeof links->sender.tm);
+    links->sender.incarnation = offer.incarnation;
+    links->sender.instance = offer.instance;
+}
+
 int links_open(struct links **out, struct loop *loop, int post_kind,
-               const struct coordinator *coordinator, const struct offer *offer,
-               struct error *error)
+               const struct coordinator *coordinator, const struct uuid *log, struct error *error)
 {
     const struct registry *registry = coordinator_registry(coordinator);
     struct links *links = calloc(1, sizeof *links);
@@ -326,7 +334,8 @@ int links_open(struct links **out, struct loop *loop, int post_kind,
     links->loop = loop;
     links->post_kind = post_kind;
     links->coordinator = coordinator;
-    links->offer = *offer;
+    links->log = *log;
+    name_sender(links);
     links->count = registry->count;
     for (uint32_t i = 0; i < registry->count; i++) {
         struct link *link = &links->links[i];

@@ -35,11 +35,10 @@ struct link_view {
     struct agent_health health;
 };
 
-/* One link for each RM of the coordinator's registry that has a URL. offer: the log is its
- * user's; the rest is the core's. */
+/* One link for each RM of the coordinator's registry that has a URL. log: its uuid, for the offers;
+ * the rest of an offer is the core's. Call after EV_START. */
 int links_open(struct links **out, struct loop *loop, int post_kind,
-               const struct coordinator *coordinator, const struct offer *offer,
-               struct error *error);
+               const struct coordinator *coordinator, const struct uuid *log, struct error *error);
 void links_close(struct links *links);
 
 /* Queue an order; links_flush() sends what is queued, all of one agent's in one message. */
@@ -54,5 +53,7 @@ void link_news_free(struct link_news *news);
 /* Session tickets for this RM are made under this. */
 const uint8_t *links_secret(const struct links *links, uint32_t rm);
 void links_show(const struct links *links, uint32_t rm, struct link_view *out);
+/* Messages sent to agents in this start, for `status`. */
+uint64_t links_calls(const struct links *links);
 
 #endif

@@ -317,9 +317,20 @@ static void say_if_fenced(const struct server *server)
               rm->name, refusal_word(rm->refusal), refusal_meaning(rm->refusal));
 }
 
+/* An alarm that nobody hears is none. */
+static void say_if_quarantined(const struct server *server, uint32_t at, enum rm_state before)
+{
+    const struct rm *rm = &coordinator_registry(server->coordinator)->rms[at];
+    if (rm->state == RM_QUARANTINED && before != RM_QUARANTINED)
+        log_error("%s is quarantined: its database has lost durable data or is another one (the "
+                  "beat to expect is %llu); see `assentctl agents`",
+                  rm->name, (unsigned long long)rm->beat);
+}
+
 static void handle_news(struct server *server, struct link_news *news)
 {
     if (links_take(server->links, news, server->now_ms)) {
+        enum rm_state before = coordinator_registry(server->coordinator)->rms[news->rm].state;
         struct event event = {.rm = news->rm};
         switch (news->type) {
         case LINK_ANSWER:
@@ -349,6 +360,7 @@ static void handle_news(struct server *server, struct link_news *news)
             }
             break;
         }
+        say_if_quarantined(server, news->rm, before);
     }
     link_news_free(news);
 }
@@ -547,12 +559,11 @@ static int start(struct server *server, const struct server_claims *claims, stru
     step(server, &event);
     say_if_fenced(server);
 
-    struct offer offer = {.log = server->wal_info.log};
     POINT("tm.before-log-begins");
     if (wal_begin(server->wal, coordinator_incarnation(server->coordinator), take_durable, server,
                   error) != 0 ||
-        links_open(&server->links, server->loop, POST_LINK, server->coordinator, &offer, error) !=
-            0)
+        links_open(&server->links, server->loop, POST_LINK, server->coordinator,
+                   &server->wal_info.log, error) != 0)
         return -1;
 
     const struct net_server_options options = {

@@ -8,6 +8,7 @@
 #include "common/net.h"
 #include "core/turn.h"
 #include "log/wal.h"
+#include "tm/http.h"
 #include "tm/links.h"
 #include "tm/settings.h"
 
@@ -15,6 +16,7 @@ struct server {
     const struct settings *settings;
     struct loop *loop;
     struct net_server *net;
+    struct http *http; /* NULL: not served */
     struct wal *wal;
     struct wal_info wal_info;
     struct links *links;
@@ -24,6 +26,18 @@ struct server {
     uint64_t started_ms;
     uint64_t now_ms; /* of this turn */
 };
+
+/* ---- server.c: requests, wherever they come from ---- */
+
+#define CALLER_UNKNOWN UINT64_MAX /* its uid cannot be told */
+
+/* Gets the answer to a call and takes it over; in any thread, perhaps within server_call(). */
+typedef void answer_fn(void *origin, cJSON *answer);
+
+/* Any thread. Has one message served, a request or a batch of them. It is answered exactly once,
+ * unless the daemon stops first. The message is only read. */
+void server_call(struct server *server, const cJSON *message, uint64_t caller, answer_fn *answer,
+                 void *origin);
 
 /* ---- admin.c: what the daemon says about itself ---- */
 

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tm/http.h"
+
 #define TM_TEXT(key)                                                                               \
     {                                                                                              \
         "tm", #key, CONF_TEXT, offsetof(struct settings, key),                                     \
@@ -17,6 +19,7 @@ static const struct conf_key keys[] = {
     {"tm", "name", CONF_TEXT, offsetof(struct settings, tm), TM_NAME_BYTES, 0, 0},
     TM_TEXT(data_dir),
     TM_TEXT(listen),
+    TM_TEXT(http_listen),
     TM_TEXT(socket_group),
     {"tm", "socket_mode", CONF_MODE, offsetof(struct settings, socket_mode), 0, 0, 0},
     {"tm", "transaction_timeout", CONF_DURATION, offsetof(struct settings, transaction_timeout_ms),
@@ -56,6 +59,9 @@ static int check(const char *path, const struct settings *settings, struct error
     if (settings->listen[0] == '\0')
         return fail(error, "%s: [tm] listen: needed, for example ipc:///run/assent/%s.sock", path,
                     settings->tm);
+    struct error why;
+    if (settings->http_listen[0] != '\0' && http_check_url(settings->http_listen, &why) != 0)
+        return fail(error, "%s: [tm] http_listen: %s", path, why.message);
     if (strcmp(settings->presume_abort, "registered") != 0 &&
         strcmp(settings->presume_abort, "same-host") != 0)
         return fail(error, "%s: [tm] presume_abort: `registered` or `same-host`, not `%s`", path,

@@ -16,6 +16,7 @@ struct settings {
     char tm[TM_NAME_BYTES];
     char data_dir[256];
     char listen[URL_BYTES];
+    char http_listen[64]; /* "": no HTTP */
     char socket_group[64];
     uint32_t socket_mode;
     uint32_t transaction_timeout_ms;

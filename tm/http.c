@@ -1,0 +1,787 @@
+/*
+ * tm/http.c - the coordinator over HTTP: connections, and what may come in by them.
+ *
+ * One thread turns libmicrohttpd and is the only one to call it. A request that is complete is
+ * handed to the server and its connection suspended; the reply comes back as a post. So a commit
+ * that waits costs memory and no thread, and nobody waits for a client.
+ *
+ * A connection has a limited time for each of its steps: for a request to begin, to be complete,
+ * and for its reply to be read. Those that take their time are kept in a queue by the age of
+ * their last step. When there are too many, the oldest of them makes room: clients that say
+ * nothing shut nobody out. The time in which we work on a request is ours and not limited here.
+ *
+ * What a proxy in front of us might read otherwise than libmicrohttpd does is refused before
+ * either acts on it, and the connection ended: see check_framing().
+ */
+#include "tm/http.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <microhttpd.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/epoll.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tm/routes.h"
+#include "tm/server_state.h"
+
+enum {
+    STEP_MS = 30 * 1000,
+    CONNECTIONS_MAX = 256,
+    WORKING_MAX = 240, /* requests handed to the server: the rest is for those who may come */
+    SPARE = 16,        /* until those that made room are gone */
+    BACKLOG = 256,
+    MEMORY_A_CONNECTION = 32 * 1024, /* for its headers; bodies are kept by us */
+    HEADERS_MAX = 16 * 1024,
+    TARGET_MAX = 2048,
+    BODY_FIRST = 4096,
+    BODIES_MAX = 64 * 1024 * 1024,   /* of all connections together */
+    SWALLOWED_MAX = 8 * 1024 * 1024, /* of a refused body, so that its sender reads why */
+};
+
+enum post_kind { POST_ANSWER = 1, POST_STOP };
+
+TAILQ_HEAD(clients, client);
+
+/* A connection and its request: there is one at a time. */
+struct client {
+    struct post post; /* brings the answer */
+    TAILQ_ENTRY(client) link;
+    struct http *http;
+    struct MHD_Connection *connection;
+    int fd;
+    uint64_t step_ms; /* when its last step was taken */
+    enum { ENDING = 0, SLOW, WORKING } queue;
+
+    bool taken;      /* its headers have been looked at */
+    bool bad_target; /* see take_target() */
+    bool last;       /* nothing more is read from this connection */
+    int status;      /* 0, or what it is refused with, and why: */
+    struct failure failure;
+    char allow[ALLOW_BYTES];
+    const struct route *route;
+    cJSON *request; /* but for the body */
+    char *body;
+    size_t length, room;
+    uint64_t swallowed;
+    bool answered;
+    cJSON *answer;
+};
+
+struct http {
+    struct server *server;
+    struct loop *loop;
+    struct MHD_Daemon *daemon;
+    pthread_t thread;
+    bool running;
+    bool stopping;
+    int listen_fd; /* until libmicrohttpd owns it, else -1 */
+    uint32_t connections;
+    uint32_t working;
+    size_t bodies;       /* bytes */
+    struct clients slow; /* the oldest step first */
+    struct clients waiting;
+};
+
+/* ---- the queues ---- */
+
+static void leave_queue(struct client *client)
+{
+    if (client->queue == SLOW)
+        TAILQ_REMOVE(&client->http->slow, client, link);
+    if (client->queue == WORKING) {
+        TAILQ_REMOVE(&client->http->waiting, client, link);
+        client->http->working--;
+    }
+    client->queue = ENDING;
+}
+
+static void take_step(struct client *client)
+{
+    leave_queue(client);
+    client->step_ms = loop_now_ms();
+    client->queue = SLOW;
+    TAILQ_INSERT_TAIL(&client->http->slow, client, link);
+}
+
+static void begin_work(struct client *client)
+{
+    leave_queue(client);
+    client->queue = WORKING;
+    client->http->working++;
+    TAILQ_INSERT_TAIL(&client->http->waiting, client, link);
+}
+
+/* libmicrohttpd then reads the end of the connection and closes it. */
+static void cut_off(struct client *client)
+{
+    leave_queue(client);
+    shutdown(client->fd, SHUT_RDWR);
+}
+
+/* Returns when to look again. */
+static uint64_t cut_off_late_clients(struct http *http)
+{
+    struct client *oldest;
+    uint64_t now = loop_now_ms();
+    while ((oldest = TAILQ_FIRST(&http->slow)) != NULL) {
+        if (now - oldest->step_ms < STEP_MS)
+            return oldest->step_ms + STEP_MS;
+        cut_off(oldest);
+    }
+    return UINT64_MAX;
+}
+
+/* ---- refusals ---- */
+
+/* With the status of the code, or one that HTTP has for it alone. The first word counts. */
+__attribute__((format(printf, 4, 5))) static void
+refuse_client(struct client *client, int status, enum error_code code, const char *format, ...)
+{
+    char text[REASON_BYTES];
+    va_list arguments;
+    if (client->status != 0)
+        return;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    client->status = status;
+    refuse(&client->failure, code, "%s", text);
+}
+
+static void refuse_as_read(struct client *client, const struct failure *failure)
+{
+    if (client->status != 0)
+        return;
+    client->failure = *failure;
+    client->status = error_http_status(failure->code);
+}
+
+static void refuse_large_body(struct client *client)
+{
+    refuse_client(client, MHD_HTTP_CONTENT_TOO_LARGE, ERR_INVALID_REQUEST,
+                  "the body is longer than %d bytes", MESSAGE_MAX);
+}
+
+/* ---- headers ---- */
+
+struct headers {
+    size_t bytes;
+    bool malformed;
+    uint32_t lengths, encodings, hosts, keys, queries;
+    const char *length, *encoding, *host, *key, *query;
+    const char *type;
+    const char *query_name; /* the parameter that is looked for */
+    bool origin;
+};
+
+static bool is_token(const char *text, size_t length)
+{
+    for (size_t i = 0; i < length; i++)
+        if (!isalnum((unsigned char)text[i]) &&
+            (text[i] == '\0' || strchr("!#$%&'*+-.^_`|~", text[i]) == NULL))
+            return false;
+    return length > 0;
+}
+
+/* A line that continues a header: libmicrohttpd 0.9.75 adds it to the name, so that `Tran: chunked`
+ * continued by `sfer-Encoding` has a meaning for us that it has for nobody else. Both texts lie
+ * where they came in, and so it shows: nothing but the colon and blanks is between them. */
+static bool is_one_line(const char *name, size_t name_length, const char *value)
+{
+    const char *between = name + name_length;
+    while (between < value && (*between == '\0' || *between == ' ' || *between == '\t'))
+        between++;
+    return between == value && value > name + name_length;
+}
+
+static bool has_control(const char *text, size_t length)
+{
+    for (size_t i = 0; i < length; i++)
+        if (((unsigned char)text[i] < 0x20 && text[i] != '\t') || text[i] == 0x7f)
+            return true;
+    return false;
+}
+
+static bool note_if(const char *name, const char *wanted, const char *value, uint32_t *count,
+                    const char **out)
+{
+    if (strcasecmp(name, wanted) != 0)
+        return false;
+    ++*count;
+    *out = value;
+    return true;
+}
+
+static enum MHD_Result note_header(void *arg, enum MHD_ValueKind kind, const char *name,
+                                   size_t name_length, const char *value, size_t value_length)
+{
+    struct headers *headers = arg;
+    uint32_t types = 0;
+    (void)kind;
+    headers->bytes += name_length + value_length + strlen(": \r\n");
+    if (!is_token(name, name_length) || has_control(value, value_length) ||
+        !is_one_line(name, name_length, value)) {
+        headers->malformed = true;
+        return MHD_YES;
+    }
+    headers->origin = headers->origin || strcasecmp(name, "Origin") == 0;
+    (void)(note_if(name, "Content-Length", value, &headers->lengths, &headers->length) ||
+           note_if(name, "Transfer-Encoding", value, &headers->encodings, &headers->encoding) ||
+           note_if(name, "Host", value, &headers->hosts, &headers->host) ||
+           note_if(name, "Idempotency-Key", value, &headers->keys, &headers->key) ||
+           note_if(name, "Content-Type", value, &types, &headers->type));
+    return MHD_YES;
+}
+
+static enum MHD_Result note_parameter(void *arg, enum MHD_ValueKind kind, const char *name,
+                                      size_t name_length, const char *value, size_t value_length)
+{
+    struct headers *headers = arg;
+    (void)kind;
+    (void)name_length;
+    (void)value_length;
+    if (headers->query_name == NULL || strcmp(name, headers->query_name) != 0)
+        return MHD_YES;
+    headers->queries++;
+    headers->query = value != NULL ? value : "";
+    return MHD_YES;
+}
+
+/* The length that the headers announce; all of it digits, or UINT64_MAX. */
+static uint64_t announced_length(const struct headers *headers)
+{
+    uint64_t length;
+    if (headers->lengths == 0)
+        return 0;
+    return u64_parse(headers->length, strlen(headers->length), &length) ? length : UINT64_MAX;
+}
+
+/* Whoever reads where a body ends otherwise than we do takes the rest of it for the next request,
+ * or the other way round. So there has to be exactly one way to read it. */
+static void check_framing(struct client *client, const char *version, const struct headers *headers)
+{
+    if (strcmp(version, MHD_HTTP_VERSION_1_1) != 0 && strcmp(version, MHD_HTTP_VERSION_1_0) != 0)
+        refuse_client(client, MHD_HTTP_HTTP_VERSION_NOT_SUPPORTED, ERR_INVALID_REQUEST,
+                      "HTTP/1.1 is spoken here");
+    if (client->bad_target)
+        refuse_client(client, MHD_HTTP_URI_TOO_LONG, ERR_INVALID_REQUEST,
+                      "the path is longer than %d bytes", TARGET_MAX);
+    if (headers->bytes > HEADERS_MAX)
+        refuse_client(client, MHD_HTTP_REQUEST_HEADER_FIELDS_TOO_LARGE, ERR_INVALID_REQUEST,
+                      "the headers are longer than %d bytes", HEADERS_MAX);
+    if (headers->malformed)
+        refuse_client(client, MHD_HTTP_BAD_REQUEST, ERR_INVALID_REQUEST, "a malformed header");
+    if (headers->hosts > 1)
+        refuse_client(client, MHD_HTTP_BAD_REQUEST, ERR_INVALID_REQUEST, "Host is given twice");
+    if (headers->lengths > 1)
+        refuse_client(client, MHD_HTTP_BAD_REQUEST, ERR_INVALID_REQUEST,
+                      "Content-Length is given twice");
+    if (headers->lengths > 0 && headers->encodings > 0)
+        refuse_client(client, MHD_HTTP_BAD_REQUEST, ERR_INVALID_REQUEST,
+                      "both Content-Length and Transfer-Encoding are given");
+    if (announced_length(headers) == UINT64_MAX)
+        refuse_client(client, MHD_HTTP_BAD_REQUEST, ERR_INVALID_REQUEST,
+                      "Content-Length: expected a decimal number");
+    if (headers->encodings > 1 ||
+        (headers->encodings == 1 && (strcasecmp(headers->encoding, "chunked") != 0 ||
+                                     strcmp(version, MHD_HTTP_VERSION_1_1) != 0)))
+        refuse_client(client, MHD_HTTP_BAD_REQUEST, ERR_INVALID_REQUEST,
+                      "Transfer-Encoding: expected `chunked` and nothing else");
+    client->last = client->status != 0;
+}
+
+static bool is_loopback(const char *host)
+{
+    char name[64];
+    struct in_addr number;
+    size_t length = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
+    if (length >= sizeof name)
+        return false;
+    memcpy(name, host, length);
+    name[length] = '\0';
+    return strcasecmp(name, "localhost") == 0 || strcmp(name, "[::1]") == 0 ||
+           (inet_pton(AF_INET, name, &number) == 1 && ntohl(number.s_addr) >> 24 == 127);
+}
+
+/* A browser on this host lends its hands to every page that it shows: it sends along who wrote
+ * the page, or has been told that a foreign name means this address. */
+static void check_sender(struct client *client, const struct headers *headers)
+{
+    if (headers->origin || (headers->host != NULL && !is_loopback(headers->host)))
+        refuse_client(client, MHD_HTTP_FORBIDDEN, ERR_NOT_PERMITTED,
+                      "served to programs on this host, not to pages in its browsers");
+}
+
+static void check_body(struct client *client, const struct headers *headers)
+{
+    if (announced_length(headers) == 0 && headers->encodings == 0)
+        return;
+    size_t length = strlen("application/json");
+    const char *type = headers->type != NULL ? headers->type : "";
+    if (strncasecmp(type, "application/json", length) != 0 ||
+        (type[length] != '\0' && strchr("; \t", type[length]) == NULL))
+        refuse_client(client, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE, ERR_INVALID_REQUEST,
+                      "the body has to be of Content-Type application/json");
+    if (announced_length(headers) > MESSAGE_MAX)
+        refuse_large_body(client);
+    /* Whoever waits to be asked for the body need not send it. */
+    const char *expect = MHD_lookup_connection_value(client->connection, MHD_HEADER_KIND, "Expect");
+    client->last = client->last || announced_length(headers) > SWALLOWED_MAX ||
+                   (client->status != 0 && expect != NULL);
+}
+
+static void find_route(struct client *client, const char *method, const char *path,
+                       struct headers *headers)
+{
+    struct failure failure;
+    client->route = route_find(method, path, client->allow);
+    if (client->route == NULL && client->allow[0] == '\0')
+        refuse_client(client, MHD_HTTP_NOT_FOUND, ERR_UNKNOWN_OPERATION,
+                      "nothing is served under this path");
+    if (client->route == NULL) {
+        refuse_client(client, MHD_HTTP_METHOD_NOT_ALLOWED, ERR_UNKNOWN_OPERATION,
+                      "this path takes %s", client->allow);
+        return;
+    }
+    headers->query_name = client->route->query;
+    MHD_get_connection_values_n(client->connection, MHD_GET_ARGUMENT_KIND, note_parameter, headers);
+    if (headers->queries > 1 || headers->keys > 1)
+        refuse_client(client, MHD_HTTP_BAD_REQUEST, ERR_INVALID_REQUEST, "%s is given twice",
+                      headers->keys > 1 ? "Idempotency-Key" : client->route->query);
+    if (client->status != 0 || client->route->op == OP_NONE)
+        return;
+    client->request = route_request(client->route, path, headers->query, headers->key, &failure);
+    if (client->request == NULL)
+        refuse_as_read(client, &failure);
+}
+
+static void take_headers(struct client *client, const char *method, const char *path,
+                         const char *version)
+{
+    struct headers headers = {.bytes = 0};
+    MHD_get_connection_values_n(client->connection, MHD_HEADER_KIND, note_header, &headers);
+    check_framing(client, version, &headers);
+    check_sender(client, &headers);
+    find_route(client, method, path, &headers);
+    check_body(client, &headers);
+}
+
+/* ---- bodies ---- */
+
+static void drop_body(struct client *client)
+{
+    client->http->bodies -= client->room;
+    free(client->body);
+    client->body = NULL;
+    client->length = client->room = 0;
+}
+
+static bool make_room(struct client *client, size_t length)
+{
+    struct http *http = client->http;
+    size_t room = client->room == 0 ? BODY_FIRST : client->room;
+    while (room < client->length + length)
+        room *= 2;
+    if (room == client->room)
+        return true;
+    if (http->bodies - client->room + room > BODIES_MAX)
+        return false;
+    char *larger = realloc(client->body, room);
+    if (larger == NULL)
+        return false;
+    http->bodies += room - client->room;
+    client->body = larger;
+    client->room = room;
+    return true;
+}
+
+static enum MHD_Result take_body(struct client *client, const char *bytes, size_t length)
+{
+    if (client->length + length > MESSAGE_MAX)
+        refuse_large_body(client);
+    else if (client->status == 0 && !make_room(client, length))
+        refuse_client(client, error_http_status(ERR_BUSY), ERR_BUSY,
+                      "too many bodies are being received");
+    if (client->status != 0) {
+        drop_body(client);
+        client->swallowed += length;
+        return client->swallowed > SWALLOWED_MAX ? MHD_NO : MHD_YES;
+    }
+    memcpy(client->body + client->length, bytes, length);
+    client->length += length;
+    return MHD_YES;
+}
+
+/* ---- answers ---- */
+
+static enum MHD_Result send_page(struct client *client, const struct page *page)
+{
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(page->length, page->text, MHD_RESPMEM_MUST_FREE);
+    if (response == NULL) {
+        free(page->text);
+        return MHD_NO;
+    }
+    MHD_add_response_header(response, "Content-Type", page->type);
+    MHD_add_response_header(response, "Cache-Control", "no-store");
+    if (page->location[0] != '\0')
+        MHD_add_response_header(response, "Location", page->location);
+    if (page->status == MHD_HTTP_METHOD_NOT_ALLOWED)
+        MHD_add_response_header(response, "Allow", client->allow);
+    if (client->last)
+        MHD_add_response_header(response, "Connection", "close");
+    enum MHD_Result result =
+        MHD_queue_response(client->connection, (unsigned)page->status, response);
+    MHD_destroy_response(response);
+    return result;
+}
+
+static enum MHD_Result send_refusal(struct client *client)
+{
+    struct page page = {.status = 0};
+    page_of_failure(client->status, &client->failure, &page);
+    return send_page(client, &page);
+}
+
+static enum MHD_Result send_answer(struct client *client)
+{
+    struct page page = {.status = 0};
+    cJSON *answer = client->answer;
+    client->answer = NULL;
+    client->route->write(answer, &page);
+    return send_page(client, &page);
+}
+
+/* In whichever thread has the answer. */
+static void post_answer(void *origin, cJSON *answer)
+{
+    struct client *client = origin;
+    client->answer = answer;
+    loop_post(client->http->loop, &client->post);
+}
+
+/* ---- what libmicrohttpd calls ---- */
+
+/* The headers and the body are complete: hand the request over. */
+static enum MHD_Result ask(struct client *client)
+{
+    struct http *http = client->http;
+    struct failure failure;
+    if (client->length > 0) {
+        if (strcmp(client->route->method, "POST") != 0)
+            refuse_client(client, MHD_HTTP_BAD_REQUEST, ERR_INVALID_REQUEST, "%s takes no body",
+                          client->route->method);
+        else if (route_add_body(client->request, client->body, client->length, &failure) != 0)
+            refuse_as_read(client, &failure);
+    }
+    drop_body(client);
+    if (http->working == WORKING_MAX)
+        refuse_client(client, error_http_status(ERR_BUSY), ERR_BUSY,
+                      "as many requests are waiting as HTTP serves at once");
+    if (client->status != 0)
+        return send_refusal(client);
+    if (client->route->op == OP_NONE)
+        return send_answer(client);
+    begin_work(client);
+    MHD_suspend_connection(client->connection);
+    server_call(http->server, client->request, CALLER_UNKNOWN, post_answer, client);
+    return MHD_YES;
+}
+
+/* Called with the headers, with each piece of the body, when that is complete, and again when the
+ * connection is resumed. */
+static enum MHD_Result take_request(void *arg, struct MHD_Connection *connection, const char *path,
+                                    const char *method, const char *version, const char *bytes,
+                                    size_t *length, void **context)
+{
+    struct client *client = *context;
+    (void)arg;
+    (void)connection;
+    if (client == NULL)
+        return MHD_NO;
+    if (!client->taken) {
+        client->taken = true;
+        take_headers(client, method, path, version);
+        return client->last ? send_refusal(client) : MHD_YES;
+    }
+    if (*length > 0) {
+        size_t taken = *length;
+        *length = 0;
+        return take_body(client, bytes, taken);
+    }
+    if (client->answered)
+        return client->status != 0 ? send_refusal(client) : send_answer(client);
+    return ask(client);
+}
+
+static void forget_request(struct client *client)
+{
+    drop_body(client);
+    cJSON_Delete(client->request);
+    cJSON_Delete(client->answer);
+    client->request = client->answer = NULL;
+    client->taken = client->answered = client->last = false;
+    client->status = 0;
+    client->swallowed = 0;
+}
+
+static struct client *client_of(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return info == NULL ? NULL : info->socket_context;
+}
+
+/* The request line is here. A path that is cut short by a NUL would be another path. */
+static void *take_target(void *arg, const char *target, struct MHD_Connection *connection)
+{
+    struct client *client = client_of(connection);
+    (void)arg;
+    if (client == NULL)
+        return NULL;
+    forget_request(client);
+    client->bad_target = strlen(target) > TARGET_MAX;
+    if (strstr(target, "%00") != NULL)
+        refuse_client(client, MHD_HTTP_BAD_REQUEST, ERR_INVALID_REQUEST, "a NUL in the path");
+    take_step(client);
+    return client;
+}
+
+static void end_request(void *arg, struct MHD_Connection *connection, void **context,
+                        enum MHD_RequestTerminationCode why)
+{
+    struct client *client = *context;
+    (void)arg;
+    (void)connection;
+    if (client == NULL)
+        return;
+    forget_request(client);
+    if (why == MHD_REQUEST_TERMINATED_COMPLETED_OK && client->queue != ENDING)
+        take_step(client);
+}
+
+static void open_client(struct http *http, struct MHD_Connection *connection, void **context)
+{
+    struct client *client = calloc(1, sizeof *client);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    *context = client;
+    if (client == NULL)
+        return;
+    client->post.kind = POST_ANSWER;
+    client->http = http;
+    client->connection = connection;
+    client->fd = info->connect_fd;
+    http->connections++;
+    if (http->connections > CONNECTIONS_MAX && !TAILQ_EMPTY(&http->slow))
+        cut_off(TAILQ_FIRST(&http->slow));
+    take_step(client);
+}
+
+static void close_client(struct http *http, struct client *client)
+{
+    if (client == NULL)
+        return;
+    leave_queue(client);
+    forget_request(client);
+    http->connections--;
+    free(client);
+}
+
+static void note_connection(void *arg, struct MHD_Connection *connection, void **context,
+                            enum MHD_ConnectionNotificationCode what)
+{
+    if (what == MHD_CONNECTION_NOTIFY_STARTED)
+        open_client(arg, connection, context);
+    else
+        close_client(arg, *context);
+}
+
+/* ---- the thread ---- */
+
+static void resume(struct client *client)
+{
+    client->answered = true;
+    take_step(client);
+    MHD_resume_connection(client->connection);
+}
+
+static void take_posts(struct http *http)
+{
+    struct post *post;
+    while ((post = loop_take(http->loop)) != NULL) {
+        if (post->kind == POST_STOP)
+            http->stopping = true;
+        else
+            resume((struct client *)post);
+    }
+}
+
+/* The last words to those who wait; what they asked for may yet happen. */
+static void take_leave(struct http *http)
+{
+    struct client *client;
+    while ((client = TAILQ_FIRST(&http->waiting)) != NULL) {
+        refuse_client(client, error_http_status(ERR_TIMEOUT), ERR_TIMEOUT,
+                      "the coordinator has stopped; ask it for the outcome when it is back");
+        resume(client);
+    }
+    MHD_run(http->daemon);
+    MHD_run(http->daemon);
+}
+
+static void *serve(void *arg)
+{
+    struct http *http = arg;
+    while (!http->stopping) {
+        MHD_UNSIGNED_LONG_LONG left_ms;
+        take_posts(http);
+        MHD_run(http->daemon);
+        uint64_t wake_ms = cut_off_late_clients(http);
+        if (MHD_get_timeout(http->daemon, &left_ms) == MHD_YES && loop_now_ms() + left_ms < wake_ms)
+            wake_ms = loop_now_ms() + left_ms;
+        if (!http->stopping)
+            loop_wait(http->loop, wake_ms);
+    }
+    take_leave(http);
+    return NULL;
+}
+
+/* What is ready is for MHD_run() to find. */
+static void ignore_ready(void *arg, uint32_t events)
+{
+    (void)arg;
+    (void)events;
+}
+
+/* ---- the start and the end ---- */
+
+static int refuse_url(const char *url, struct error *error)
+{
+    return fail(error,
+                "%s: expected http://127.0.0.1:PORT or http://[::1]:PORT, as there are no "
+                "tokens yet",
+                url);
+}
+
+/* The address of a URL that has no name in it. */
+static int parse_url(const char *url, struct sockaddr_storage *out, socklen_t *length,
+                     struct error *error)
+{
+    char host[32];
+    uint64_t port;
+    const char *start = url + strlen("http://");
+    const char *colon = strrchr(url, ':');
+    memset(out, 0, sizeof *out);
+    if (strncmp(url, "http://", strlen("http://")) != 0 || colon < start ||
+        (size_t)(colon - start) >= sizeof host || !u64_parse(colon + 1, strlen(colon + 1), &port) ||
+        port < 1 || port > 65535)
+        return refuse_url(url, error);
+    memcpy(host, start, (size_t)(colon - start));
+    host[colon - start] = '\0';
+    if (strcmp(host, "[::1]") == 0) {
+        *(struct sockaddr_in6 *)out = (struct sockaddr_in6){
+            .sin6_family = AF_INET6,
+            .sin6_port = htons((uint16_t)port),
+            .sin6_addr = IN6ADDR_LOOPBACK_INIT,
+        };
+        *length = sizeof(struct sockaddr_in6);
+        return 0;
+    }
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    if (inet_pton(AF_INET, host, &address.sin_addr) != 1 ||
+        ntohl(address.sin_addr.s_addr) >> 24 != 127)
+        return refuse_url(url, error);
+    memcpy(out, &address, sizeof address);
+    *length = sizeof address;
+    return 0;
+}
+
+int http_check_url(const char *url, struct error *error)
+{
+    struct sockaddr_storage address;
+    socklen_t length;
+    return parse_url(url, &address, &length, error);
+}
+
+static int open_socket(struct http *http, const char *url, struct error *error)
+{
+    struct sockaddr_storage address;
+    socklen_t length;
+    int on = 1;
+    if (parse_url(url, &address, &length, error) != 0)
+        return -1;
+    http->listen_fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (http->listen_fd < 0 ||
+        setsockopt(http->listen_fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
+        bind(http->listen_fd, (struct sockaddr *)&address, length) != 0 ||
+        listen(http->listen_fd, BACKLOG) != 0)
+        return fail_errno(error, "listen on %s", url);
+    return 0;
+}
+
+static int start_daemon(struct http *http, const char *url, struct error *error)
+{
+    http->daemon = MHD_start_daemon(
+        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, take_request, http,
+        MHD_OPTION_LISTEN_SOCKET, http->listen_fd, MHD_OPTION_STRICT_FOR_CLIENT, 1,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)(CONNECTIONS_MAX + SPARE),
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY_A_CONNECTION,
+        MHD_OPTION_URI_LOG_CALLBACK, take_target, http, MHD_OPTION_NOTIFY_COMPLETED, end_request,
+        http, MHD_OPTION_NOTIFY_CONNECTION, note_connection, http, MHD_OPTION_END);
+    if (http->daemon == NULL)
+        return fail(error, "listen on %s: libmicrohttpd does not start", url);
+    http->listen_fd = -1;
+    const union MHD_DaemonInfo *info = MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+    return loop_watch(http->loop, info->epoll_fd, EPOLLIN, ignore_ready, http, error);
+}
+
+int http_listen(struct http **out, const char *url, struct server *server, struct error *error)
+{
+    struct http *http = calloc(1, sizeof *http);
+    if (http == NULL)
+        return fail_errno(error, "listen on %s", url);
+    http->server = server;
+    http->listen_fd = -1;
+    TAILQ_INIT(&http->slow);
+    TAILQ_INIT(&http->waiting);
+    if (loop_create(&http->loop, error) != 0 || open_socket(http, url, error) != 0 ||
+        start_daemon(http, url, error) != 0)
+        goto close_http;
+    if (pthread_create(&http->thread, NULL, serve, http) != 0) {
+        fail_errno(error, "start a thread for %s", url);
+        goto close_http;
+    }
+    http->running = true;
+    *out = http;
+    return 0;
+
+close_http:
+    http_close(http);
+    return -1;
+}
+
+void http_close(struct http *http)
+{
+    if (http == NULL)
+        return;
+    if (http->running) {
+        struct post stop = {.kind = POST_STOP};
+        loop_post(http->loop, &stop);
+        pthread_join(http->thread, NULL);
+    }
+    if (http->daemon != NULL)
+        MHD_stop_daemon(http->daemon);
+    if (http->listen_fd >= 0)
+        close(http->listen_fd);
+    loop_free(http->loop);
+    free(http);
+}
