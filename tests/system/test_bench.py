@@ -1,0 +1,46 @@
+"""assent-bench works, and what it counts is possible. How fast anything is, is no test."""
+
+import json
+import subprocess
+
+import harness
+
+MODES = ["raw", "raw-pipelined", "own", "own-pipelined", "exec", "decide"]
+
+
+def bench(*arguments):
+    return subprocess.run([harness.program("bench/assent-bench"), *map(str, arguments)],
+                          capture_output=True, text=True, timeout=120)
+
+
+def test_a_short_run_counts_what_each_mode_does(tmp_path):
+    picture = tmp_path / "bench.svg"
+    done = bench("--self-contained", "--json", "--mode", ",".join(MODES), "--clients", "1,4",
+                 "--seconds", 0.2, "--slice", 0.1, "--plot", picture)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)["modes"]
+    assert [(f["mode"], f["clients"]) for f in figures] == [(m, n) for n in (1, 4) for m in MODES]
+    for mode in figures:
+        assert mode["transactions"] > 0 and mode["tx_per_s"] > 0
+        assert 0 < mode["p50_ms"] <= mode["p95_ms"] <= mode["p99_ms"] <= mode["max_ms"]
+        if mode["mode"] == "raw":
+            assert mode["ratio_to_raw"] == 1
+        if mode["mode"].startswith("raw"):
+            assert mode["client_messages"] == mode["syncs"] == mode["log_bytes"] == 0
+        else:
+            # A decision has its record, and begin and commit were asked for.
+            assert mode["log_bytes"] > 50 and mode["syncs"] > 0
+            assert mode["client_messages"] == {"exec": 4, "decide": 2 / 16}.get(mode["mode"], 2)
+    assert picture.read_text().endswith("</svg>\n")
+
+
+def test_what_it_does_not_know_is_said():
+    refused = bench("--self-contained", "--mode", "magic")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith('error: --mode: there is no mode "magic"')
+
+
+def test_it_wants_a_place_to_run():
+    refused = bench("--mode", "raw")
+    assert refused.returncode == 2
+    assert "--self-contained" in refused.stderr
