@@ -8,7 +8,8 @@
  *            (openat counts when it may create a file)
  *   n        from 1: the call that fails; "n+" every call from the n-th on
  *   how      EIO ENOSPC EROFS ...; SHORT (pwrite writes half);
- *            KILL (the process dies by SIGKILL before the call) or DONE (just after it)
+ *            KILL (the process dies by SIGKILL before the call) or DONE (just after it);
+ *            SLOW (it takes five seconds)
  *
  * EIO on a sync is told without syncing, as the kernel would.
  */
@@ -84,6 +85,10 @@ static enum fate fate_of(const char *call)
         die();
     if (strcmp(plan.how, "DONE") == 0)
         return DIE_AFTER;
+    if (strcmp(plan.how, "SLOW") == 0) {
+        sleep(5);
+        return PASS;
+    }
     if (strcmp(plan.how, "SHORT") == 0)
         return SHORT;
     for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++) {

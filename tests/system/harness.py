@@ -351,20 +351,25 @@ class Client:
             data += piece
         return data
 
+    def send_message(self, message):
+        self.socket.sendall(struct.pack(">BQ", 1, len(message)) + message)
+
+    def receive_message(self):
+        _, length = struct.unpack(">BQ", self.receive(9))
+        return self.receive(length)
+
     def send(self, body):
         """Send bytes as a request and do not wait for the reply."""
         if self.socket is None:
             self.open()
         self.number += 1
-        message = struct.pack(">I", 0x80000000 | self.number) + body
-        self.socket.sendall(struct.pack(">BQ", 1, len(message)) + message)
+        self.send_message(struct.pack(">I", 0x80000000 | self.number) + body)
 
     def call_bytes(self, body):
         try:
             self.send(body)
             while True:
-                _, length = struct.unpack(">BQ", self.receive(9))
-                message = self.receive(length)
+                message = self.receive_message()
                 if struct.unpack(">I", message[:4])[0] == 0x80000000 | self.number:
                     return json.loads(message[4:])
         except (OSError, AssertionError):

@@ -1,0 +1,180 @@
+"""The bank of the campaign: as many databases as one likes, and a history of all that it did."""
+
+import contextlib
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+import psycopg2
+
+SYSTEM = pathlib.Path(__file__).resolve().parents[1] / "system"
+sys.path.insert(0, str(SYSTEM))
+
+import harness  # noqa: E402
+from harness import wait_until  # noqa: E402
+from check_history import check  # noqa: E402
+from history import History  # noqa: E402
+from teller import Place, Tellers  # noqa: E402
+
+SETTLED_WITHIN_S = 30
+
+
+class Bank(harness.Bank):
+    """Databases spread over the servers, their agents, the coordinator, and the history."""
+
+    def __init__(self, servers, folder, number, rms=("accounts", "ledger")):
+        self.folder = folder
+        self.databases_of = [harness.Database(rm, servers[i % len(servers)], number, folder)
+                             for i, rm in enumerate(rms)]
+        self.accounts, self.ledger = self.databases_of[:2]
+        self.socket = folder / "bank.sock"
+        self.url = f"ipc://{self.socket}"
+        self.data_dir = folder / "tm"
+        self.conf = self.write_conf("assentd.ini", self.socket, self.data_dir)
+        self.tm = self.coordinator(self.conf, "assentd.log")
+        self.ctl = harness.Assentctl(self.url)
+        self.history = History(folder / "history.jsonl")
+        self.history.note("opened", sum=len(rms) * harness.ACCOUNTS * harness.BALANCE)
+
+    @property
+    def databases(self):
+        return self.databases_of
+
+    @property
+    def processes(self):
+        return (self.tm, *(database.agent for database in self.databases))
+
+    def places(self):
+        return [Place(database.rm, database.socket, database.server.conninfo(database.name, "shop"))
+                for database in self.databases]
+
+    def ask(self, op, **fields):
+        """One request of ours, in time or not at all."""
+        client = harness.Client(self.socket, 5)
+        try:
+            return client.call(op, **fields)
+        except (OSError, AssertionError):
+            return {"ok": False}
+        finally:
+            client.close()
+
+    def ready(self):
+        answer = self.ask("status")
+        return (answer["ok"] and answer["state"] == "ready"
+                and all(rm["state"] == "up" for rm in answer["rms"]))
+
+    def wait_ready(self, seconds=20):
+        try:
+            wait_until(self.ready, seconds, "the coordinator is ready and all agents are up")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self.ask('status')} {self.ask('agents')}") from None
+
+    def revive(self):
+        """Start whatever does not run."""
+        for process in self.processes:
+            if not process.running():
+                process.start()
+
+    def settle(self):
+        """All daemons run and the fault is over: wait until nothing is in doubt any more."""
+        deadline = time.monotonic() + SETTLED_WITHIN_S
+        self.wait_ready(SETTLED_WITHIN_S)
+        wait_until(self.nothing_prepared, deadline - time.monotonic(), "nothing is prepared")
+        wait_until(lambda: self.ask("list").get("transactions") == [],
+                   max(1, deadline - time.monotonic()), "every transaction has ended")
+
+    def nothing_prepared(self):
+        try:
+            return not any(database.prepared() for database in self.databases)
+        except psycopg2.Error:
+            return False  # the server is on its way up
+
+    def audit(self):
+        """A consistent reading: once all tables are locked, nothing is between two databases.
+        None when somebody was in the way for too long."""
+        with contextlib.ExitStack() as stack:
+            total = 0
+            try:
+                for database in self.databases:
+                    connection = stack.enter_context(contextlib.closing(database.server.connect(
+                        database.name, autocommit=False)))
+                    cursor = connection.cursor()
+                    cursor.execute("set local lock_timeout = '2s'")
+                    cursor.execute("lock table account in share mode")
+                    cursor.execute("select sum(balance) from account")
+                    total += int(cursor.fetchone()[0])
+            except psycopg2.Error:
+                return None
+        self.history.note("audited", sum=total)
+        return total
+
+    def close_books(self):
+        """After settle(): put down what there is, and check the whole history."""
+        begun = self.history.begun()
+        self.history.note(
+            "closed", sum=int(self.total()),
+            prepared=[gid for database in self.databases for gid in database.prepared()],
+            transfers={database.rm: dict(database.sql("select gtrid, amount from transfer"))
+                       for database in self.databases},
+            outcomes=self.outcomes(begun))
+        words, broken = check(self.history.path)
+        assert not broken, f"{self.keep_evidence()}: {words}:\n" + "\n".join(broken[:20])
+        return words
+
+    def outcomes(self, gtrids):
+        client = harness.Client(self.socket, 10)
+        outcomes = {}
+        for at in range(0, len(gtrids), 64):
+            some = gtrids[at:at + 64]
+            batch = client.call_bytes(harness.json.dumps(
+                {"batch": [{"op": "outcome", "gtrid": gtrid} for gtrid in some]}).encode())
+            outcomes.update(zip(some, (reply.get("outcome", reply.get("error"))
+                                       for reply in batch["batch"])))
+        client.close()
+        return outcomes
+
+    def keep_evidence(self):
+        """Copy history and logs to where the end of the run does not remove them."""
+        kept = pathlib.Path("/tmp") / f"assent-evidence-{os.getpid()}-{self.folder.name}"
+        subprocess.run(["cp", "-r", self.folder, kept], check=False)
+        return kept
+
+
+@contextlib.contextmanager
+def load(bank, seed, count=3):
+    """Tellers at work meanwhile; then everything is settled and checked."""
+    tellers = Tellers(bank, count, seed)
+    tellers.resume()
+    try:
+        yield tellers
+        tellers.pause()
+    finally:
+        tellers.go_home()
+    bank.settle()
+    tellers.words = bank.close_books()
+
+
+def shim(name, folder):
+    """A library of tests/shim, for LD_PRELOAD."""
+    library = folder / f"{name}.so"
+    if not library.exists():
+        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-D_GNU_SOURCE", f"-I{harness.SOURCE}",
+                        "-o", library, harness.SOURCE / "tests/shim" / f"{name}.c", "-ldl"],
+                       check=True)
+    return library
+
+
+def arm(process, **environment):
+    """From the next start on the process has these in its environment; none: as it was."""
+    plain = getattr(process, "plain", process.arguments)
+    process.plain = plain
+    settings = [f"{name}={value}" for name, value in environment.items()]
+    process.arguments = ["env", *settings, *plain] if settings else plain
+
+
+def restart(process):
+    if process.running():
+        process.kill()
+    process.start()
