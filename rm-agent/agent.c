@@ -19,9 +19,11 @@
 #include <systemd/sd-daemon.h>
 
 #include "common/logger.h"
+#include "common/point.h"
 #include "rm-agent/control.h"
 #include "rm-agent/finish.h"
 #include "rm-agent/indoubt.h"
+#include "rm-agent/preflight.h"
 #include "rm-agent/sessions.h"
 #include "rm-agent/tms.h"
 
@@ -83,6 +85,10 @@ static void say(const struct result *result)
 
 static void tell(struct agent *agent, const struct result *result)
 {
+    POINT_IF(result->type == RESULT_READY, "agent.tell-ready");
+    POINT_IF(result->type == RESULT_READ_ONLY, "agent.tell-read-only");
+    POINT_IF(result->type == RESULT_NO, "agent.tell-no");
+    POINT_IF(result->type == RESULT_DONE, "agent.tell-done");
     say(result);
     tms_post(agent, result->branch.gtrid.tm, result);
     if (result->type == RESULT_DONE || result->type == RESULT_READ_ONLY)
@@ -145,6 +151,12 @@ static void take_order(struct agent *agent, const struct tm_link *tm, const stru
         [ORDER_ROLLBACK] = PE_ROLLBACK, [ORDER_COMMIT_ONE_PHASE] = PE_COMMIT_ONE_PHASE,
         [ORDER_SETTLE] = PE_SETTLE,
     };
+    POINT_IF(order->type == ORDER_PREPARE, "agent.take-prepare");
+    POINT_IF(order->type == ORDER_COMMIT, "agent.take-commit");
+    POINT_IF(order->type == ORDER_ROLLBACK, "agent.take-rollback");
+    POINT_IF(order->type == ORDER_COMMIT_ONE_PHASE, "agent.take-one-phase");
+    POINT_IF(order->type == ORDER_SETTLE, "agent.take-settle");
+    POINT_IF(order->type == ORDER_RECOVER, "agent.take-recover");
     if (order->type == ORDER_RECOVER) {
         indoubt_scan(agent, tm->name, order->number);
         return;
@@ -176,21 +188,28 @@ static int check_orders(const struct agent *agent, const struct tm_link *tm,
     return 0;
 }
 
+static uint32_t at_most(uint32_t wait_ms)
+{
+    return wait_ms < WAIT_MS_MOST ? wait_ms : WAIT_MS_MOST;
+}
+
 static void take_orders(struct agent *agent, struct net_request *request, const cJSON *object)
 {
     struct failure failure = {0};
     struct order *orders = calloc(ORDERS_MAX, sizeof *orders);
-    uint32_t count = 0;
+    uint32_t count = 0, wait_ms = 0;
     if (orders == NULL)
         abort();
     struct tm_link *tm = tms_sender(agent, object, &failure);
     if (tm == NULL || wire_read_orders(object, orders, &count, &failure) != 0 ||
+        field_ms(object, "wait_ms", &wait_ms, &failure) != 0 ||
         check_orders(agent, tm, orders, count, &failure) != 0) {
         reply_failure(request, &failure);
     } else {
         for (uint32_t i = 0; i < count; i++)
             take_order(agent, tm, &orders[i]);
-        tms_answer(agent, tm, request);
+        POINT("agent.orders-taken");
+        tms_keep_orders(agent, tm, request, at_most(wait_ms));
     }
     free(orders);
 }
@@ -203,7 +222,7 @@ static void take_poll(struct agent *agent, struct net_request *request, const cJ
     if (tm == NULL || field_ms(object, "wait_ms", &wait_ms, &failure) != 0)
         reply_failure(request, &failure);
     else
-        tms_park(agent, tm, request, wait_ms < WAIT_MS_MOST ? wait_ms : WAIT_MS_MOST);
+        tms_keep_poll(agent, tm, request, at_most(wait_ms));
 }
 
 static void answer_status(struct agent *agent, struct net_request *request)
@@ -262,6 +281,7 @@ static void take_request(struct agent *agent, struct inbound *inbound)
     } else if (strcmp(op, "exec") == 0) {
         cJSON *object = inbound->object;
         inbound->object = NULL;
+        POINT("agent.take-exec");
         sessions_exec(agent, inbound->request, object);
         return;
     } else if (strcmp(op, "prepared") == 0) {
@@ -304,6 +324,7 @@ static void receive(void *arg, struct net_request *request, const struct net_pee
     inbound->peer = *peer;
     inbound->object = object;
     loop_post(agent->loop, &inbound->post);
+    POINT("agent.request-posted");
 }
 
 static void receive_busy(void *arg, struct net_request *request, const struct net_peer *peer,
@@ -331,6 +352,8 @@ void agent_serve(struct agent *agent)
                agent->incarnation);
     if (agent->options->roles[0].name[0] == '\0')
         log_warning("no section [exec ROLE]: applications' SQL runs as the agent's own role");
+    preflight(agent);
+    POINT("agent.serving");
     sd_notify(0, "READY=1");
 }
 
@@ -365,6 +388,7 @@ static void tick(struct agent *agent, uint64_t now_ms)
     while (participant_due(agent->participant, now_ms, &event))
         agent_event(agent, event);
     if (now_ms >= agent->health_ms && control_ready(agent)) {
+        control_tick(agent);
         indoubt_refresh_health(agent);
         agent->health_ms = now_ms + HEALTH_MS;
     }
@@ -399,6 +423,7 @@ static void turn_until_over(struct agent *agent)
         uint64_t now_ms = loop_now_ms();
         if (loop_signal(agent->loop) != 0 && !agent->draining) {
             log_notice("stopping");
+            POINT("agent.stopping");
             sd_notify(0, "STOPPING=1");
             agent->draining = true;
             drain_until_ms = now_ms + DRAIN_MS;
@@ -423,11 +448,13 @@ static int start(struct agent *agent, struct error *error)
         .busy = receive_busy,
         .arg = agent,
     };
+    POINT("agent.start");
     signal(SIGPIPE, SIG_IGN);
     signal(SIGHUP, SIG_IGN);
     if (loop_create(&agent->loop, error) != 0 || loop_signals(agent->loop, signals, error) != 0 ||
         pg_set_create(&agent->set, agent->loop, error) != 0 || tms_create(agent, error) != 0 ||
-        sessions_create(agent, error) != 0 || finish_create(agent, error) != 0)
+        sessions_create(agent, error) != 0 || finish_create(agent, error) != 0 ||
+        indoubt_create(agent, error) != 0)
         return -1;
     return net_listen(&agent->server, &server, error) != 0 ? -1 : control_open(agent, error);
 }

@@ -28,7 +28,7 @@ enum {
 };
 
 /* SQL: a backend_start as the agent compares it. */
-#define START_US(column) "(extract(epoch FROM " column ") * 1000000)::bigint"
+#define BACKEND_START_US "(extract(epoch FROM backend_start) * 1000000)::bigint"
 
 struct exec_role {
     char name[ROLE_BYTES]; /* of the section [exec NAME] */
@@ -54,12 +54,14 @@ struct identity {
     char database[64];
     char server_version[32];
     char login[ROLE_NAME_BYTES];
+    bool superuser;
 };
 
 struct control;
 struct tms;
 struct sessions;
 struct pool;
+struct looks;
 
 struct agent {
     const struct agent_options *options;
@@ -70,11 +72,13 @@ struct agent {
     struct tms *tms;
     struct sessions *sessions;
     struct pool *pool;
+    struct looks *looks;
     struct participant *participant; /* NULL until the incarnation is known */
     uint64_t incarnation;            /* of this start, durable in the database; 0: not yet */
     struct identity identity;
     struct agent_health health;
     uint64_t health_ms; /* when to ask for it again */
+    bool slots_warned;
     bool draining;
     bool over; /* the loop is to end */
     int exit_status;

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "common/logger.h"
+#include "common/point.h"
 #include "rm-agent/sessions.h"
 #include "rm-agent/tms.h"
 
@@ -39,41 +40,55 @@ struct control {
     bool asking;
     struct backend previous; /* our last connection; pid 0: none */
     struct question *first, **last;
-    bool complained; /* once for each time the database cannot be reached */
+    struct ending *stuck; /* backends that we were not allowed to end, so far */
+    bool complained;      /* once for each time the database cannot be reached */
 };
 
 /* ---- questions ---- */
 
 static void answered(void *arg, const struct pg_reply *replies, int count);
 
+/* All that wait travel together, in their order, each a transaction of its own. */
 static void ask_next(struct control *control)
 {
-    const struct question *question = control->first;
-    if (question == NULL || control->asking || !control->ready || !pg_idle(control->pg))
+    struct pg_statement statements[PG_STATEMENTS_MAX];
+    int count = 0;
+    if (control->asking || !control->ready || !pg_idle(control->pg))
         return;
-    struct pg_statement statement = {question->sql, question->count, question->values};
+    for (const struct question *question = control->first;
+         question != NULL && count < PG_STATEMENTS_MAX; question = question->next)
+        statements[count++] =
+            (struct pg_statement){question->sql, question->count, question->values, .keep = true};
+    if (count == 0)
+        return;
+    POINT("agent.before-question");
     control->asking = true;
-    pg_run(control->pg, &statement, 1, answered, control);
+    pg_run(control->pg, statements, count, answered, control);
+}
+
+static void take_answer(struct control *control, const struct pg_reply *reply)
+{
+    struct question *question = control->first;
+    control->first = question->next;
+    if (control->first == NULL)
+        control->last = &control->first;
+    if (reply->sqlstate[0] != '\0') {
+        log_warning("control connection: %s: %s", reply->sqlstate, reply->message);
+        agent_note(control->agent, reply->message);
+    }
+    if (question->done != NULL)
+        question->done(question->arg, reply);
+    free(question);
 }
 
 static void answered(void *arg, const struct pg_reply *replies, int count)
 {
     struct control *control = arg;
-    (void)count;
+    POINT("agent.question-answered");
+    /* What was not answered is asked again when we are connected again. */
+    for (int i = 0; i < count && replies[i].alive; i++)
+        take_answer(control, &replies[i]);
     control->asking = false;
-    if (!replies->alive)
-        return; /* it is asked again when we are connected again */
-    struct question *question = control->first;
-    control->first = question->next;
-    if (control->first == NULL)
-        control->last = &control->first;
-    if (replies->sqlstate[0] != '\0') {
-        log_warning("control connection: %s: %s", replies->sqlstate, replies->message);
-        agent_note(control->agent, replies->message);
-    }
-    if (question->done != NULL)
-        question->done(question->arg, replies);
-    free(question);
     ask_next(control);
 }
 
@@ -113,6 +128,7 @@ void control_ask(struct agent *agent, control_done_fn *done, void *arg, const ch
 /* ---- backends ---- */
 
 struct ending {
+    struct ending *next; /* stuck */
     struct agent *agent;
     struct backend backend;
     control_gone_fn *gone;
@@ -124,8 +140,13 @@ static void end_once_more(struct ending *ending);
 static void ended(void *arg, const struct pg_reply *reply)
 {
     struct ending *ending = arg;
+    /* Never guess that it has gone. */
+    if (reply->sqlstate[0] != '\0') {
+        ending->next = ending->agent->control->stuck;
+        ending->agent->control->stuck = ending;
+        return;
+    }
     if (strcmp(pg_value(reply, 0, 0), "0") != 0) {
-        /* It has not gone yet, or we may not end it: never guess that it has. */
         end_once_more(ending);
         return;
     }
@@ -142,7 +163,7 @@ static void end_once_more(struct ending *ending)
     snprintf(start, sizeof start, "%" PRId64, ending->backend.start_us);
     control_ask(ending->agent, ended, ending,
                 "SELECT count(pg_terminate_backend(pid, 100)) FROM pg_stat_activity"
-                " WHERE pid = $1::int AND " START_US("backend_start") " = $2::bigint",
+                " WHERE pid = $1::int AND " BACKEND_START_US " = $2::bigint",
                 2, pid, start);
 }
 
@@ -156,8 +177,17 @@ void control_end_backend(struct agent *agent, struct backend backend, control_go
     struct ending *ending = malloc(sizeof *ending);
     if (ending == NULL)
         abort();
-    *ending = (struct ending){agent, backend, gone, arg};
+    *ending = (struct ending){NULL, agent, backend, gone, arg};
     end_once_more(ending);
+}
+
+void control_tick(struct agent *agent)
+{
+    while (agent->control->stuck != NULL) {
+        struct ending *ending = agent->control->stuck;
+        agent->control->stuck = ending->next;
+        end_once_more(ending);
+    }
 }
 
 struct entry {
@@ -184,9 +214,8 @@ void control_enter(struct agent *agent, struct backend backend, control_entered_
     control_ask(agent, entered, entry,
                 "WITH entered AS (INSERT INTO assent.session (pid, backend_start)"
                 " SELECT pid, backend_start FROM pg_stat_activity"
-                " WHERE pid = $1::int AND " START_US(
-                    "backend_start") " = $2::bigint RETURNING 1)"
-                                     " SELECT EXISTS (SELECT FROM entered)",
+                " WHERE pid = $1::int AND " BACKEND_START_US " = $2::bigint RETURNING 1)"
+                " SELECT EXISTS (SELECT FROM entered)",
                 2, pid, start);
 }
 
@@ -197,10 +226,11 @@ void control_leave(struct agent *agent, struct backend backend)
     char pid[NUMBER_BYTES], start[NUMBER_BYTES];
     snprintf(pid, sizeof pid, "%d", backend.pid);
     snprintf(start, sizeof start, "%" PRId64, backend.start_us);
-    control_ask(agent, NULL, NULL,
-                "DELETE FROM assent.session WHERE gid IS NULL AND pid = $1::int AND " START_US(
-                    "backend_start") " = $2::bigint",
-                2, pid, start);
+    control_ask(
+        agent, NULL, NULL,
+        "DELETE FROM assent.session WHERE gid IS NULL AND pid = $1::int AND " BACKEND_START_US
+        " = $2::bigint",
+        2, pid, start);
 }
 
 /* ---- the greeting: what happens at each connection before anything is asked ---- */
@@ -209,7 +239,11 @@ static void greet(struct control *control, pg_done_fn *done, const char *sql, co
                   const char *b)
 {
     const char *const values[] = {a, b};
-    struct pg_statement statement = {sql, a == NULL ? 0 : b == NULL ? 1 : 2, values};
+    struct pg_statement statement = {.sql = sql,
+                                     .count = a == NULL   ? 0
+                                              : b == NULL ? 1
+                                                          : 2,
+                                     .values = values};
     pg_run(control->pg, &statement, 1, done, control);
 }
 
@@ -235,6 +269,7 @@ static void greeted(struct control *control)
 {
     struct agent *agent = control->agent;
     struct backend previous = control->previous;
+    POINT("agent.before-greeted");
     control->ready = true;
     control->complained = false;
     control->previous = pg_backend(control->pg);
@@ -305,6 +340,7 @@ static void evicted(void *arg, const struct pg_reply *replies, int count)
         evict(control);
         return;
     }
+    POINT("agent.predecessor-evicted");
     if (control->agent->participant == NULL)
         greet(control, cleaned,
               "DELETE FROM assent.session s WHERE gid IS NULL AND NOT EXISTS (SELECT"
@@ -331,7 +367,7 @@ static void evict(struct control *control)
     snprintf(start, sizeof start, "%" PRId64, control->previous.start_us);
     greet(control, evicted,
           "SELECT count(pg_terminate_backend(pid, 100)) FROM pg_stat_activity"
-          " WHERE pid = $1::int AND " START_US("backend_start") " = $2::bigint",
+          " WHERE pid = $1::int AND " BACKEND_START_US " = $2::bigint",
           pid, start);
 }
 
@@ -342,6 +378,7 @@ static void took_incarnation(void *arg, const struct pg_reply *replies, int coun
     (void)count;
     if (refused(control, replies, "raise the agent's incarnation", ""))
         return;
+    POINT("agent.incarnation-raised");
     uint64_t stored = strtoull(pg_value(replies, 0, 0), NULL, 10);
     if (agent->participant == NULL) {
         if (pg_rows(replies) != 1) {
@@ -366,6 +403,7 @@ static void took_own_entry(void *arg, const struct pg_reply *replies, int count)
     (void)count;
     if (refused(control, replies, "enter my connection in assent.session", ""))
         return;
+    POINT("agent.before-incarnation-raised");
     if (control->agent->participant == NULL)
         greet(control, took_incarnation,
               "UPDATE assent.agent SET incarnation = incarnation + 1, rm = $1"
@@ -384,8 +422,11 @@ static void took_version(void *arg, const struct pg_reply *replies, int count)
         return;
     int version = atoi(pg_value(replies, 0, 0));
     if (version != SCHEMA_VERSION) {
-        agent_stop(control->agent, "schema assent is of version %d, I need %d", version,
-                   SCHEMA_VERSION);
+        agent_stop(control->agent, "schema assent is of version %d, I need %d%s", version,
+                   SCHEMA_VERSION,
+                   version < SCHEMA_VERSION ? "; hint: a DBA upgrades it by: assent-agent -c FILE "
+                                              "--install-schema --conninfo ADMIN"
+                                            : "");
         return;
     }
     greet(control, took_own_entry,
@@ -436,6 +477,7 @@ static void took_identity(void *arg, const struct pg_reply *replies, int count)
               strlen(pg_value(replies, 0, 3)));
     text_copy(found.login, sizeof found.login, pg_value(replies, 0, 4),
               strlen(pg_value(replies, 0, 4)));
+    found.superuser = strcmp(pg_value(replies, 0, 6), "on") == 0;
     pg_server_version(control->pg, found.server_version, sizeof found.server_version);
     if (!same_database(agent, &found))
         return;
@@ -449,10 +491,12 @@ static void took_identity(void *arg, const struct pg_reply *replies, int count)
 static void up(void *arg)
 {
     struct control *control = arg;
+    POINT("agent.control-connected");
     greet(control, took_identity,
           "SELECT pg_is_in_recovery(), (SELECT system_identifier FROM pg_control_system()),"
           " CASE WHEN pg_is_in_recovery() THEN '' ELSE pg_walfile_name(pg_current_wal_lsn()) END,"
-          " current_database(), session_user, current_setting('max_prepared_transactions')",
+          " current_database(), session_user, current_setting('max_prepared_transactions'),"
+          " current_setting('is_superuser')",
           NULL, NULL);
 }
 
@@ -479,7 +523,8 @@ int control_open(struct agent *agent, struct error *error)
         .settings = "-c synchronous_commit=on -c lock_timeout=10s -c statement_timeout=0"
                     " -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0"
                     " -c search_path=pg_catalog -c default_transaction_isolation=read\\ committed"
-                    " -c default_transaction_read_only=off -c datestyle=ISO",
+                    " -c default_transaction_read_only=off -c datestyle=ISO"
+                    " -c plan_cache_mode=force_generic_plan",
         .retry = true,
         .up = up,
         .down = down,

@@ -9,7 +9,7 @@
 
 #include "rm-agent/agent.h"
 
-enum { SCHEMA_VERSION = 1 };
+enum { SCHEMA_VERSION = 2 };
 
 /* reply->sqlstate is "" unless PostgreSQL refused the statement. */
 typedef void control_done_fn(void *arg, const struct pg_reply *reply);
@@ -24,6 +24,8 @@ void control_ask(struct agent *agent, control_done_fn *done, void *arg, const ch
 /* Terminate a backend and call back once it is gone; a pid of 0 is gone already. */
 void control_end_backend(struct agent *agent, struct backend backend, control_gone_fn *gone,
                          void *arg);
+/* Now and then: try again what PostgreSQL refused, a missing GRANT may be there by now. */
+void control_tick(struct agent *agent);
 /* Enter a connection in assent.session before its first use; done is given false when the
  * control connection cannot see that backend: another server, or no right to. */
 typedef void control_entered_fn(void *arg, bool entered);

@@ -2,8 +2,10 @@
  * rm-agent/finish.c - the pool: COMMIT PREPARED and ROLLBACK PREPARED.
  *
  * Only the owner of a prepared transaction may finish it, so a member of the owner becomes it
- * for one command: SET ROLE, the command and RESET ROLE travel together, and every answer is
- * read. If SET ROLE fails the command runs as the login role and is refused: no harm done.
+ * for one command: becoming it, the command and RESET ROLE travel together, and every answer is
+ * read. We become the owner only if the gid is still the very transaction that is meant: it can
+ * have been finished by hand, and its name used again. Else the command runs as the login role
+ * and is refused: no harm done. A login role that would not be refused looks before it acts.
  *
  * The connections are apart from those that may wait for a row lock, and opened as they are
  * needed: several commits at once share one flush of the server's.
@@ -16,10 +18,13 @@
 #include <string.h>
 
 #include "common/logger.h"
+#include "common/point.h"
 #include "rm-agent/control.h"
 #include "rm-agent/positions.h"
 #include "rm-agent/sessions.h"
 #include "rm-agent/verdict.h"
+
+enum { NUMBER_BYTES = 24 };
 
 struct finish {
     struct finish *next;
@@ -27,8 +32,10 @@ struct finish {
     struct branch_id branch;
     char gid[GID_BYTES];
     enum command command;
+    uint64_t xid;  /* the transaction that is meant */
     uint64_t beat; /* on disk once the command is */
     char owner[ROLE_NAME_BYTES];
+    bool found; /* the gid is that transaction */
     char message[REASON_BYTES];
 };
 
@@ -70,6 +77,7 @@ static void finish_end(struct finish *finish, enum participant_event_type type,
                     sqlstate, message);
         agent_note(agent, message);
     }
+    POINT("agent.finish-over");
     agent->pool->busy--;
     agent_event(agent, event);
     free(finish);
@@ -82,13 +90,40 @@ static void answer_was_lost(void *arg)
     finish_end(arg, PE_UNKNOWN, "", "");
 }
 
-static void done(void *arg, const struct pg_reply *replies, int count)
+/* Makes its owner the role of the next command, if the gid is the transaction that is meant. */
+static const char become_owner[] =
+    "SELECT p.owner, set_config('role', coalesce(p.owner, 'none'), false)"
+    " FROM pg_catalog.pg_prepared_xacts p"
+    " WHERE p.gid = $1 AND p.database = current_database() AND p.transaction = $2::xid";
+
+static void became(struct finish *finish, const struct pg_reply *reply)
 {
-    struct worker *worker = arg;
+    const char *owner = pg_value(reply, 0, 0);
+    finish->found = pg_rows(reply) == 1;
+    if (finish->found)
+        text_copy(finish->owner, sizeof finish->owner, owner, strlen(owner));
+}
+
+/* Why it was not allowed, in the words of whoever has to put it right. */
+static const char *explain(struct finish *finish, const char *message)
+{
+    if (finish->found && finish->owner[0] == '\0')
+        return "the owner of the prepared transaction was dropped; only a superuser can finish it";
+    if (finish->owner[0] == '\0')
+        return message;
+    snprintf(finish->message, sizeof finish->message,
+             "the agent may not finish it: GRANT \"%s\" TO \"%s\"", finish->owner,
+             finish->agent->identity.login);
+    return finish->message;
+}
+
+static void finished(struct worker *worker, const struct pg_reply *role,
+                     const struct pg_reply *reply, const struct pg_reply *reset)
+{
     struct agent *agent = worker->agent;
     struct finish *finish = worker->finish;
-    const struct pg_reply *reply = &replies[count == 1 ? 0 : 1];
-    const struct pg_reply *reset = &replies[count - 1];
+    POINT_IF(finish->command == COMMAND_COMMIT_PREPARED, "agent.commit-prepared-done");
+    POINT_IF(finish->command == COMMAND_ROLLBACK_PREPARED, "agent.rollback-prepared-done");
     enum participant_event_type type =
         verdict(finish->command, reply->tag, reply->sqlstate, reply->alive);
     worker->finish = NULL;
@@ -99,38 +134,90 @@ static void done(void *arg, const struct pg_reply *replies, int count)
         return;
     }
     const char *message = reply->message;
-    if (strcmp(reply->sqlstate, "42501") == 0 && finish->owner[0] != '\0') {
-        snprintf(finish->message, sizeof finish->message,
-                 "the agent may not finish it: GRANT \"%s\" TO \"%s\"", finish->owner,
-                 agent->identity.login);
-        message = finish->message;
-    }
+    if (type == PE_RETRY && !finish->found && (role == NULL || role->sqlstate[0] == '\0'))
+        type = PE_GONE; /* what is there is not what was meant */
+    else if (strcmp(reply->sqlstate, "42501") == 0)
+        message = explain(finish, message);
     /* Whoever it is now, it is not for the next command. */
-    if (count > 1 && reset->alive && reset->sqlstate[0] != '\0')
+    if (reset->alive && reset->sqlstate[0] != '\0')
         pg_drop(worker->pg, reset->message);
     finish_end(finish, type, reply->sqlstate, message);
     feed(agent);
 }
 
-static void run(struct worker *worker, struct finish *finish)
+static void done_together(void *arg, const struct pg_reply *replies, int count)
 {
-    char gid[QUOTED_BYTES], owner[2 * ROLE_NAME_BYTES + 4];
-    char command[QUOTED_BYTES + 32], role[sizeof owner + 16];
+    struct worker *worker = arg;
+    (void)count;
+    became(worker->finish, &replies[0]);
+    finished(worker, &replies[0], &replies[1], &replies[2]);
+}
+
+static void done_alone(void *arg, const struct pg_reply *replies, int count)
+{
+    (void)count;
+    finished(arg, NULL, &replies[0], &replies[1]);
+}
+
+static void write_command(const struct worker *worker, const struct finish *finish,
+                          char out[QUOTED_BYTES + 32])
+{
+    char gid[QUOTED_BYTES];
     pg_literal(worker->pg, finish->gid, gid, sizeof gid);
-    pg_identifier(worker->pg, finish->owner, owner, sizeof owner);
-    snprintf(command, sizeof command, "%s %s",
+    snprintf(out, QUOTED_BYTES + 32, "%s %s",
              finish->command == COMMAND_COMMIT_PREPARED ? "COMMIT PREPARED" : "ROLLBACK PREPARED",
              gid);
-    snprintf(role, sizeof role, "SET ROLE %s", owner);
+}
+
+static void looked_first(void *arg, const struct pg_reply *replies, int count)
+{
+    struct worker *worker = arg;
+    struct agent *agent = worker->agent;
+    struct finish *finish = worker->finish;
+    char command[QUOTED_BYTES + 32];
+    (void)count;
+    became(finish, replies);
+    if (finish->found) {
+        write_command(worker, finish, command);
+        const struct pg_statement statements[] = {{.sql = command}, {.sql = "RESET ROLE"}};
+        pg_run(worker->pg, statements, 2, done_alone, worker);
+        return;
+    }
+    worker->finish = NULL;
+    bool refused = !replies->alive || replies->sqlstate[0] != '\0';
+    finish_end(finish, refused ? PE_RETRY : PE_GONE, replies->sqlstate,
+               refused ? replies->message : "");
+    feed(agent);
+}
+
+/* Would PostgreSQL let the login role finish what is not meant? */
+static bool would_not_be_refused(const struct finish *finish)
+{
+    const struct identity *identity = &finish->agent->identity;
+    return identity->superuser || finish->owner[0] == '\0' ||
+           strcmp(finish->owner, identity->login) == 0;
+}
+
+static void run(struct worker *worker, struct finish *finish)
+{
+    char command[QUOTED_BYTES + 32], xid[NUMBER_BYTES];
+    snprintf(xid, sizeof xid, "%" PRIu32, (uint32_t)finish->xid);
+    write_command(worker, finish, command);
+    const char *const meant[] = {finish->gid, xid};
     const struct pg_statement statements[] = {
-        {.sql = role}, {.sql = command}, {.sql = "RESET ROLE"}};
-    bool as_owner =
-        finish->owner[0] != '\0' && strcmp(finish->owner, worker->agent->identity.login) != 0;
+        {.sql = become_owner, .count = 2, .values = meant, .keep = true},
+        {.sql = command},
+        {.sql = "RESET ROLE"},
+    };
     worker->finish = finish;
-    if (as_owner)
-        pg_run(worker->pg, statements, 3, done, worker);
+    POINT_IF(finish->command == COMMAND_COMMIT_PREPARED, "agent.before-commit-prepared");
+    POINT_IF(finish->command == COMMAND_ROLLBACK_PREPARED, "agent.before-rollback-prepared");
+    if (would_not_be_refused(finish))
+        pg_run(worker->pg, statements, 1, looked_first, worker);
     else
-        pg_run(worker->pg, &statements[1], 1, done, worker);
+        pg_run(worker->pg, statements, 3, done_together, worker);
+    POINT_IF(finish->command == COMMAND_COMMIT_PREPARED, "agent.commit-prepared-sent");
+    POINT_IF(finish->command == COMMAND_ROLLBACK_PREPARED, "agent.rollback-prepared-sent");
 }
 
 /* ---- workers ---- */
@@ -144,6 +231,7 @@ static void worker_entered(void *arg, bool entered)
         pg_drop(worker->pg, "the control connection does not see this connection's backend");
         return;
     }
+    POINT("agent.worker-entered");
     worker->backend = pg_backend(worker->pg);
     feed(worker->agent);
 }
@@ -151,6 +239,7 @@ static void worker_entered(void *arg, bool entered)
 static void worker_up(void *arg)
 {
     struct worker *worker = arg;
+    POINT("agent.worker-connected");
     worker->entering++;
     control_enter(worker->agent, pg_backend(worker->pg), worker_entered, worker);
 }
@@ -211,7 +300,7 @@ static void feed(struct agent *agent)
         add_worker(agent);
 }
 
-/* ---- from the order to the queue: position, owner, worker ---- */
+/* ---- from the order to the queue: position, worker ---- */
 
 static void queue(struct finish *finish)
 {
@@ -221,23 +310,6 @@ static void queue(struct finish *finish)
     feed(finish->agent);
 }
 
-static void took_owner(void *arg, const struct pg_reply *reply)
-{
-    struct finish *finish = arg;
-    if (reply->sqlstate[0] != '\0') {
-        finish_end(finish, PE_RETRY, reply->sqlstate, reply->message);
-        return;
-    }
-    if (pg_rows(reply) == 0) {
-        finish_end(finish, PE_GONE, "42704", "");
-        return;
-    }
-    /* NULL: it was dropped. A superuser can still finish it, anybody else is refused. */
-    const char *owner = pg_value(reply, 0, 0);
-    text_copy(finish->owner, sizeof finish->owner, owner, strlen(owner));
-    queue(finish);
-}
-
 static void raised(void *arg, uint64_t beat)
 {
     struct finish *finish = arg;
@@ -245,14 +317,10 @@ static void raised(void *arg, uint64_t beat)
         finish_end(finish, PE_RETRY, "", finish->agent->health.last_error);
         return;
     }
+    POINT("agent.finish-position-raised");
     finish->beat = beat;
-    if (sessions_owner(finish->agent, finish->gid, finish->owner))
-        queue(finish);
-    else
-        control_ask(finish->agent, took_owner, finish,
-                    "SELECT owner FROM pg_prepared_xacts"
-                    " WHERE gid = $1 AND database = current_database()",
-                    1, finish->gid);
+    sessions_owner(finish->agent, finish->gid, finish->owner);
+    queue(finish);
 }
 
 void finish_branch(struct agent *agent, const struct participant_action *action)
@@ -262,6 +330,7 @@ void finish_branch(struct agent *agent, const struct participant_action *action)
         abort();
     finish->agent = agent;
     finish->branch = action->branch;
+    finish->xid = action->xid;
     gid_format(&action->branch, finish->gid);
     finish->command =
         action->type == PA_COMMIT ? COMMAND_COMMIT_PREPARED : COMMAND_ROLLBACK_PREPARED;

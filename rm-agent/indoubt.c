@@ -13,12 +13,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/point.h"
 #include "rm-agent/control.h"
 #include "rm-agent/positions.h"
+#include "rm-agent/preflight.h"
 #include "rm-agent/sessions.h"
 #include "rm-agent/verdict.h"
 
-enum { NUMBER_BYTES = 24 };
+enum { NUMBER_BYTES = 24, LOOKS_A_QUERY = 64 };
 
 uint64_t xid_widen(uint32_t xid, uint64_t near)
 {
@@ -34,11 +36,13 @@ static uint64_t xid_of(const struct pg_reply *reply, int row, int xid_column, in
                      strtoull(pg_value(reply, row, near_column), NULL, 10));
 }
 
-/* ---- looking for one branch ---- */
+/* ---- looking for branches ---- */
 
 struct look {
+    struct look *next;
     struct agent *agent;
     struct branch_id branch;
+    char gid[GID_BYTES];
     uint64_t xid; /* whose status is asked if the gid is not there */
     bool flush;
     bool late;
@@ -47,6 +51,29 @@ struct look {
     char message[REASON_BYTES];
 };
 
+/* Looks that share one query, and the beat behind it. */
+struct batch {
+    struct agent *agent;
+    struct look *looks;
+    bool flush; /* the beat is on its way, and ends the batch */
+};
+
+/* Whoever wants to look while a query is under way shares the next one. */
+struct looks {
+    struct look *first, **last;
+    bool looking;
+};
+
+int indoubt_create(struct agent *agent, struct error *error)
+{
+    struct looks *looks = calloc(1, sizeof *looks);
+    if (looks == NULL)
+        return fail_errno(error, "make room for looks");
+    looks->last = &looks->first;
+    agent->looks = looks;
+    return 0;
+}
+
 static struct look *look_begin(struct agent *agent, const struct participant_action *action)
 {
     struct look *look = calloc(1, sizeof *look);
@@ -54,6 +81,7 @@ static struct look *look_begin(struct agent *agent, const struct participant_act
         abort();
     look->agent = agent;
     look->branch = action->branch;
+    gid_format(&action->branch, look->gid);
     look->xid = action->xid;
     look->flush = action->flush;
     look->late = action->late;
@@ -79,6 +107,7 @@ static void look_failed(struct look *look, const char *message)
 static void flushed(void *arg, uint64_t beat)
 {
     struct look *look = arg;
+    POINT("agent.look-flushed");
     if (beat == 0) {
         look_failed(look, look->agent->health.last_error);
         return;
@@ -100,17 +129,18 @@ static void look_answer(struct look *look)
 static void took_status(void *arg, const struct pg_reply *reply)
 {
     struct look *look = arg;
+    POINT("agent.took-status");
     look->event.status = xid_status_of(pg_value(reply, 0, 0), reply->sqlstate);
     look_answer(look);
 }
 
-static void seen(struct look *look, const struct pg_reply *reply)
+static void seen(struct look *look, const struct pg_reply *reply, int row)
 {
-    const char *owner = pg_value(reply, 0, 2);
-    bool used_exec = strcmp(pg_value(reply, 0, 5), "t") == 0;
+    const char *owner = pg_value(reply, row, 2);
+    bool used_exec = strcmp(pg_value(reply, row, 5), "t") == 0;
     look->event.type = PE_SEEN;
-    look->event.xid = xid_of(reply, 0, 0, 1);
-    look->event.actable = strcmp(pg_value(reply, 0, 4), "t") == 0;
+    look->event.xid = xid_of(reply, row, 0, 1);
+    look->event.actable = strcmp(pg_value(reply, row, 4), "t") == 0;
     if (look->late && used_exec) {
         look->event.type = PE_ABSENT;
         snprintf(look->message, sizeof look->message,
@@ -126,47 +156,151 @@ static void seen(struct look *look, const struct pg_reply *reply)
         snprintf(look->message, sizeof look->message,
                  "the agent could not finish it: GRANT \"%s\" TO \"%s\"", owner,
                  look->agent->identity.login);
+    } else if (owner[0] != '\0') {
+        sessions_remember_owner(look->agent, &look->branch, owner);
+    }
+}
+
+/* True: the answer is complete but for the beat that it may have to wait for. */
+static bool judge(struct look *look, const struct pg_reply *reply, int row)
+{
+    if (pg_value(reply, row, 0)[0] != '\0') {
+        seen(look, reply, row);
+        return true;
+    }
+    look->event.type = PE_ABSENT;
+    if (look->late && strcmp(pg_value(reply, row, 5), "t") == 0)
+        snprintf(look->message, sizeof look->message,
+                 "branch_lost: its session ended with an earlier start of the agent");
+    if (look->xid == 0)
+        return true;
+    char xid[NUMBER_BYTES];
+    snprintf(xid, sizeof xid, "%" PRIu64, look->xid);
+    control_ask(look->agent, took_status, look, "SELECT pg_xact_status($1::xid8)", 1, xid);
+    return false;
+}
+
+static void look_next(struct agent *agent);
+
+/* The query and the beat are both answered, the beat last: what was seen was on the disk's way
+ * before it. */
+static void batch_flushed(void *arg, uint64_t beat)
+{
+    struct batch batch = *(struct batch *)arg;
+    free(arg);
+    while (batch.looks != NULL) {
+        struct look *look = batch.looks;
+        batch.looks = look->next;
+        flushed(look, beat);
     }
 }
 
 static void looked(void *arg, const struct pg_reply *reply)
 {
-    struct look *look = arg;
-    if (reply->sqlstate[0] != '\0' || strcmp(pg_value(reply, 0, 3), "t") == 0) {
-        look_failed(look, reply->sqlstate[0] != '\0' ? reply->message : "the server is a standby");
-        return;
+    struct batch *batch = arg;
+    struct agent *agent = batch->agent;
+    struct look *look = batch->looks;
+    bool standby = strcmp(pg_value(reply, 0, 3), "t") == 0;
+    bool failed = reply->sqlstate[0] != '\0' || standby;
+    struct look *ready = NULL, **last = batch->flush ? &batch->looks : &ready;
+    POINT("agent.looked");
+    agent->looks->looking = false;
+    for (int row = 0; look != NULL; row++) {
+        struct look *next = look->next;
+        look->next = NULL;
+        if (failed) {
+            look_failed(look, standby ? "the server is a standby" : reply->message);
+        } else if (judge(look, reply, row)) {
+            *last = look;
+            last = &look->next;
+        }
+        look = next;
     }
-    if (pg_value(reply, 0, 0)[0] != '\0') {
-        seen(look, reply);
-        look_answer(look);
-        return;
+    *last = NULL;
+    if (!batch->flush)
+        free(batch);
+    while (ready != NULL) {
+        look = ready;
+        ready = look->next;
+        look_end(look);
     }
-    look->event.type = PE_ABSENT;
-    if (look->late && strcmp(pg_value(reply, 0, 5), "t") == 0)
-        snprintf(look->message, sizeof look->message,
-                 "branch_lost: its session ended with an earlier start of the agent");
-    if (look->xid == 0) {
-        look_answer(look);
-        return;
-    }
-    char xid[NUMBER_BYTES];
-    snprintf(xid, sizeof xid, "%" PRIu64, look->xid);
-    control_ask(look->agent, took_status, look, "SELECT pg_xact_status($1::xid8)", 1, xid);
+    look_next(agent);
 }
 
-void indoubt_look(struct agent *agent, const struct participant_action *action)
+/* As the array's text: gids have no character that would need quoting. */
+static char *gids_of(const struct look *look)
 {
-    char gid[GID_BYTES];
-    gid_format(&action->branch, gid);
-    control_ask(agent, looked, look_begin(agent, action),
+    char *text = malloc(LOOKS_A_QUERY * (GID_BYTES + 1) + 3), *at = text;
+    if (text == NULL)
+        abort();
+    *at++ = '{';
+    for (; look != NULL; look = look->next)
+        at += sprintf(at, "%s%s", look->gid, look->next == NULL ? "" : ",");
+    strcpy(at, "}");
+    return text;
+}
+
+/* Looks for one coordinator that are alike in what follows them. */
+static struct batch *gather(struct agent *agent)
+{
+    struct looks *looks = agent->looks;
+    struct batch *batch = calloc(1, sizeof *batch);
+    struct look **at = &looks->first, **last = &batch->looks;
+    if (batch == NULL)
+        abort();
+    const struct look *first = looks->first;
+    int count = 0;
+    batch->agent = agent;
+    while (*at != NULL && count < LOOKS_A_QUERY) {
+        struct look *look = *at;
+        if (look->flush != first->flush ||
+            strcmp(look->branch.gtrid.tm, first->branch.gtrid.tm) != 0) {
+            at = &look->next;
+            continue;
+        }
+        *at = look->next;
+        look->next = NULL;
+        *last = look;
+        last = &look->next;
+        count++;
+    }
+    looks->last = &looks->first;
+    while (*looks->last != NULL)
+        looks->last = &(*looks->last)->next;
+    return batch;
+}
+
+static void look_next(struct agent *agent)
+{
+    if (agent->looks->looking || agent->looks->first == NULL)
+        return;
+    struct batch *batch = gather(agent);
+    struct tm_link *tm = tms_find(agent, batch->looks->branch.gtrid.tm);
+    char *gids = gids_of(batch->looks);
+    batch->flush = batch->looks->flush && tm != NULL;
+    agent->looks->looking = true;
+    POINT("agent.before-look");
+    control_ask(agent, looked, batch,
                 "SELECT p.transaction, pg_snapshot_xmax(pg_current_snapshot()), p.owner,"
                 " pg_is_in_recovery(),"
                 " (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)"
                 " OR coalesce(pg_has_role(p.owner, 'MEMBER'), false),"
-                " EXISTS (SELECT FROM assent.session s WHERE s.gid = $1)"
-                " FROM (SELECT) one LEFT JOIN pg_prepared_xacts p"
-                " ON p.gid = $1 AND p.database = current_database()",
-                1, gid);
+                " EXISTS (SELECT FROM assent.session s WHERE s.gid = asked.gid)"
+                " FROM unnest($1::text[]) WITH ORDINALITY asked (gid, place)"
+                " LEFT JOIN pg_prepared_xacts p"
+                " ON p.gid = asked.gid AND p.database = current_database() ORDER BY place",
+                1, gids);
+    free(gids);
+    if (batch->flush)
+        positions_raise(agent, tm, 0, true, batch_flushed, batch);
+}
+
+void indoubt_look(struct agent *agent, const struct participant_action *action)
+{
+    struct look *look = look_begin(agent, action);
+    *agent->looks->last = look;
+    agent->looks->last = &look->next;
+    look_next(agent);
 }
 
 static void looked_for_marker(void *arg, const struct pg_reply *reply)
@@ -176,6 +310,7 @@ static void looked_for_marker(void *arg, const struct pg_reply *reply)
         look_failed(look, reply->message);
         return;
     }
+    POINT("agent.marker-looked-for");
     look->event.type = strcmp(pg_value(reply, 0, 0), "t") == 0 ? PE_FINISHED : PE_ABSENT;
     look->flush = true;
     look_answer(look);
@@ -185,6 +320,7 @@ void indoubt_look_marker(struct agent *agent, const struct participant_action *a
 {
     char gtrid[GTRID_BYTES];
     gtrid_format(&action->branch.gtrid, gtrid);
+    POINT("agent.before-marker-looked-for");
     control_ask(agent, looked_for_marker, look_begin(agent, action),
                 "SELECT EXISTS (SELECT FROM assent.marker WHERE gtrid = $1)", 1, gtrid);
 }
@@ -227,6 +363,7 @@ static void scanned(void *arg, const struct pg_reply *reply)
          at = participant_next(agent->participant, at + 1, &branch, &state))
         if (state == BRANCH_OPEN && strcmp(branch.gtrid.tm, scan.tm) == 0)
             post(&scan, RESULT_SESSION, &branch, 0);
+    POINT("agent.scanned");
     post(&scan, RESULT_SCANNED, NULL, 0);
 }
 
@@ -238,6 +375,7 @@ void indoubt_scan(struct agent *agent, const char *tm, uint64_t number)
     scan->agent = agent;
     scan->number = number;
     text_copy(scan->tm, sizeof scan->tm, tm, strlen(tm));
+    POINT("agent.before-scan");
     control_ask(agent, scanned, scan,
                 "SELECT gid, transaction, pg_snapshot_xmax(pg_current_snapshot())"
                 " FROM pg_prepared_xacts WHERE database = current_database()",
@@ -311,6 +449,7 @@ static void took_health(void *arg, const struct pg_reply *reply)
     agent->health.prepared = (uint32_t)strtoul(pg_value(reply, 0, 0), NULL, 10);
     agent->health.oldest_s = (uint32_t)strtoul(pg_value(reply, 0, 1), NULL, 10);
     agent->health.sessions = sessions_open(agent);
+    preflight_slots(agent);
 }
 
 void indoubt_refresh_health(struct agent *agent)

@@ -6,6 +6,8 @@
 
 #include "rm-agent/agent.h"
 
+int indoubt_create(struct agent *agent, struct error *error);
+
 /* PA_LOOK and PA_LOOK_MARKER: the answer is an event of the branch. */
 void indoubt_look(struct agent *agent, const struct participant_action *action);
 void indoubt_look_marker(struct agent *agent, const struct participant_action *action);

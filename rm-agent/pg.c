@@ -16,6 +16,7 @@
 #include "common/ticket.h"
 
 enum { CONNECT_MS = 10 * 1000, RETRY_LEAST_MS = 100, RETRY_MOST_MS = 5 * 1000 };
+enum { KEPT_MAX = 32, NOT_PARSED = -1 };
 
 enum state {
     PG_CLOSED,     /* waits for retry_ms, or for ever */
@@ -28,8 +29,9 @@ struct job {
     bool active;
     bool pipelined;
     int count;
-    int answered; /* statements whose Sync has come */
-    struct pg_reply replies[PG_STATEMENTS_MAX];
+    int answered;                  /* statements whose Sync has come */
+    int parsed[PG_STATEMENTS_MAX]; /* which of those kept it parses first, or NOT_PARSED */
+    struct pg_reply *replies;      /* count of them */
     pg_row_fn *row;
     pg_done_fn *done;
     void *arg;
@@ -49,6 +51,7 @@ struct pg {
     uint64_t retry_ms;
     uint32_t backoff_ms;
     struct backend backend;
+    const char *kept[KEPT_MAX]; /* parsed in this backend, as "0", "1", ...; NULL: free */
     struct job job;
     int depth;   /* callbacks under way */
     bool doomed; /* to be freed when they are over */
@@ -104,23 +107,20 @@ static void hang_up(struct pg *pg)
     pg->state = PG_CLOSED;
 }
 
-static void clear_replies(struct job *job)
+static void free_replies(struct job *job)
 {
     for (int i = 0; i < job->count; i++)
         PQclear(job->replies[i].result);
+    free(job->replies);
 }
 
 /* The job is over: its callback may already run the next one. */
 static void answer(struct pg *pg)
 {
-    struct job *over = malloc(sizeof *over);
-    if (over == NULL)
-        abort();
-    *over = pg->job;
+    struct job over = pg->job;
     pg->job.active = false;
-    over->done(over->arg, over->replies, over->count);
-    clear_replies(over);
-    free(over);
+    over.done(over.arg, over.replies, over.count);
+    free_replies(&over);
 }
 
 static void first_line(char *out, size_t room, const char *text)
@@ -189,14 +189,21 @@ static char *join_settings(const char *conninfo, const char *settings)
 
 static void connect_begin(struct pg *pg)
 {
-    /* A later keyword overrides the conninfo's. */
-    const char *const keywords[] = {
-        "dbname",          "client_encoding",     "options",          "fallback_application_name",
-        "keepalives_idle", "keepalives_interval", "keepalives_count", NULL};
-    const char *const values[] = {pg->conninfo, "UTF8", pg->settings, "assent-agent",
-                                  "10",         "5",    "3",          NULL};
+    /* A later keyword overrides the conninfo's. Of several hosts we want the one that writes. */
+    const char *const keywords[] = {"target_session_attrs",
+                                    "dbname",
+                                    "client_encoding",
+                                    "options",
+                                    "fallback_application_name",
+                                    "keepalives_idle",
+                                    "keepalives_interval",
+                                    "keepalives_count",
+                                    NULL};
+    const char *const values[] = {"primary", pg->conninfo, "UTF8", pg->settings, "assent-agent",
+                                  "10",      "5",          "3",    NULL};
     pg->conn = PQconnectStartParams(keywords, values, 1);
     pg->state = PG_CONNECTING;
+    memset(pg->kept, 0, sizeof pg->kept);
     pg->connect_by_ms = loop_now_ms() + CONNECT_MS;
     if (pg->conn == NULL)
         abort();
@@ -283,8 +290,34 @@ static void flush_out(struct pg *pg)
     watch(pg, left == 1 ? EPOLLIN | EPOLLOUT : EPOLLIN);
 }
 
-static bool send_statement(struct pg *pg, const struct pg_statement *statement)
+/* Where a statement is kept, or could be. */
+static int keeping_place(const struct pg *pg, const char *sql)
 {
+    int place = 0;
+    while (place < KEPT_MAX && pg->kept[place] != sql && pg->kept[place] != NULL)
+        place++;
+    return place;
+}
+
+static bool send_kept(struct pg *pg, const struct pg_statement *statement, int at, int place)
+{
+    char name[16];
+    snprintf(name, sizeof name, "%d", place);
+    if (pg->kept[place] == NULL) {
+        if (PQsendPrepare(pg->conn, name, statement->sql, statement->count, NULL) != 1)
+            return false;
+        pg->kept[place] = statement->sql;
+        pg->job.parsed[at] = place;
+    }
+    return PQsendQueryPrepared(pg->conn, name, statement->count, statement->values, NULL, NULL,
+                               0) == 1;
+}
+
+static bool send_statement(struct pg *pg, const struct pg_statement *statement, int at)
+{
+    int place = statement->keep ? keeping_place(pg, statement->sql) : KEPT_MAX;
+    if (place < KEPT_MAX)
+        return send_kept(pg, statement, at, place);
     return PQsendQueryParams(pg->conn, statement->sql, statement->count, NULL, statement->values,
                              NULL, NULL, 0) == 1;
 }
@@ -292,14 +325,14 @@ static bool send_statement(struct pg *pg, const struct pg_statement *statement)
 static bool send_all(struct pg *pg, const struct pg_statement *statements)
 {
     if (!pg->job.pipelined) {
-        if (!send_statement(pg, statements))
+        if (!send_statement(pg, statements, 0))
             return false;
         return pg->job.row == NULL || PQsetSingleRowMode(pg->conn) == 1;
     }
     if (PQenterPipelineMode(pg->conn) != 1)
         return false;
     for (int i = 0; i < pg->job.count; i++)
-        if (!send_statement(pg, &statements[i]) || PQpipelineSync(pg->conn) != 1)
+        if (!send_statement(pg, &statements[i], i) || PQpipelineSync(pg->conn) != 1)
             return false;
     return true;
 }
@@ -310,13 +343,18 @@ static void start_job(struct pg *pg, const struct pg_statement *statements, int 
     assert(count >= 1 && count <= PG_STATEMENTS_MAX && !pg->job.active);
     memset(&pg->job, 0, sizeof pg->job);
     pg->job.active = true;
-    pg->job.pipelined = count > 1;
+    pg->job.pipelined = count > 1 || statements->keep;
     pg->job.count = count;
     pg->job.row = row;
     pg->job.done = done;
     pg->job.arg = arg;
-    for (int i = 0; i < count; i++)
+    pg->job.replies = calloc((size_t)count, sizeof *pg->job.replies);
+    if (pg->job.replies == NULL)
+        abort();
+    for (int i = 0; i < count; i++) {
         pg->job.replies[i].alive = true;
+        pg->job.parsed[i] = NOT_PARSED;
+    }
     if (send_all(pg, statements)) {
         flush_out(pg);
         return;
@@ -361,12 +399,30 @@ static void keep_row(struct job *job, struct pg_reply *reply, PGresult *result)
     PQclear(result);
 }
 
+/* Is this the answer to its parsing? Then the statement's own follows; if it is an error, none. */
+static bool was_parsed(struct pg *pg, ExecStatusType status)
+{
+    int *place = &pg->job.parsed[pg->job.answered];
+    bool parsed = *place != NOT_PARSED && status == PGRES_COMMAND_OK;
+    if (*place != NOT_PARSED && !parsed)
+        pg->kept[*place] = NULL;
+    *place = NOT_PARSED;
+    return parsed;
+}
+
 /* Takes the result over. False: the connection is of no more use. */
 static bool take_result(struct pg *pg, PGresult *result)
 {
     struct job *job = &pg->job;
     struct pg_reply *reply = &job->replies[job->answered];
+    if (was_parsed(pg, PQresultStatus(result))) {
+        PQclear(result);
+        return true;
+    }
     switch (PQresultStatus(result)) {
+    case PGRES_PIPELINE_ABORTED: /* its parsing failed, and has said why */
+        PQclear(result);
+        return true;
     case PGRES_SINGLE_TUPLE:
         keep_row(job, reply, result);
         return true;
@@ -530,7 +586,7 @@ void pg_close(struct pg *pg)
         return;
     hang_up(pg);
     if (pg->job.active)
-        clear_replies(&pg->job);
+        free_replies(&pg->job);
     pg->job.active = false;
     pg->options.retry = false;
     *pg->link = pg->next;

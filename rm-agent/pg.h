@@ -13,7 +13,7 @@
 #include "common/loop.h"
 #include "core/message.h"
 
-enum { PG_STATEMENTS_MAX = 4 };
+enum { PG_STATEMENTS_MAX = 16 };
 
 struct pg_set; /* all connections of one loop */
 struct pg;
@@ -28,6 +28,7 @@ struct pg_statement {
     const char *sql;
     int count; /* of values, which are texts or NULL; they need only live during the call */
     const char *const *values;
+    bool keep; /* sql is a literal: parsed once for each connection, known by its address */
 };
 
 /* The answer to one statement. Texts are "" when there are none. */

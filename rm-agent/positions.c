@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/point.h"
 #include "rm-agent/control.h"
 
 enum { NUMBER_BYTES = 24, SEQUENCE_BYTES = TM_NAME_BYTES + 32 };
@@ -40,6 +41,7 @@ static void raised(void *arg, const struct pg_reply *reply)
     struct batch batch = *(struct batch *)arg;
     free(arg);
     bool refused = reply->sqlstate[0] != '\0';
+    POINT("agent.setval-done");
     if (!refused && batch.durable && batch.tm->flushed_beat < batch.beat)
         batch.tm->flushed_beat = batch.beat;
     batch.tm->raising = false;
@@ -72,6 +74,7 @@ static void raise_next(struct agent *agent, struct tm_link *tm)
     tm->waiting = NULL;
     tm->raising = true;
 
+    POINT("agent.before-setval");
     char beat[NUMBER_BYTES], position[NUMBER_BYTES];
     char beats[SEQUENCE_BYTES], positions[SEQUENCE_BYTES];
     snprintf(beat, sizeof beat, "%" PRIu64, batch->beat);

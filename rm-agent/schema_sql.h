@@ -10,7 +10,7 @@ struct schema_file {
     const char *text;
 };
 
-/* In the order of their names; ends with a NULL name. */
+/* In the order in which they are run; ends with a NULL name. */
 extern const struct schema_file schema_files[];
 
 #endif

@@ -18,14 +18,14 @@
 #include <string.h>
 
 #include "common/logger.h"
-#include "common/ticket.h"
+#include "common/point.h"
 #include "rm-agent/control.h"
+#include "rm-agent/exec.h"
 #include "rm-agent/positions.h"
 #include "rm-agent/result.h"
-#include "rm-agent/statement.h"
 #include "rm-agent/verdict.h"
 
-enum { PARAMETERS_MAX = 1000, NUMBER_BYTES = 24 };
+enum { NUMBER_BYTES = 24 };
 
 enum session_state {
     SESSION_CONNECTING, /* waits for its line */
@@ -40,14 +40,6 @@ enum session_state {
 /* How it is to end, once the statement that runs is done. */
 enum wish { WISH_NONE, WISH_PREPARE, WISH_COMMIT, WISH_ROLLBACK };
 
-struct exec {
-    struct net_request *request;
-    cJSON *object;
-    const char *sql;
-    const cJSON *params; /* or NULL */
-    bool has_n;
-};
-
 struct session {
     struct agent *agent;
     struct branch_id branch;
@@ -59,6 +51,7 @@ struct session {
     enum isolation isolation;
     uint32_t allowed_ms; /* from its opening */
     bool opened;         /* the participant knows of it */
+    bool own;            /* no session: the application prepared it itself */
     struct line *line;
     char xid[NUMBER_BYTES]; /* of the transaction that began */
     char owner[ROLE_NAME_BYTES];
@@ -93,7 +86,10 @@ struct sessions {
     struct session *by_gid;
     struct line *lines;
     uint32_t line_count;
-    uint32_t open; /* sessions that are not over */
+    uint32_t open;     /* sessions that are not over */
+    uint32_t deleting; /* questions under way that take gids out of assent.session */
+    char *to_delete;   /* those that wait for it */
+    size_t to_delete_length, to_delete_room;
 };
 
 static void go_on(struct session *session);
@@ -133,14 +129,6 @@ static void release(struct session *session)
         return;
     free(session->last_reply);
     free(session);
-}
-
-static void exec_free(struct exec *exec)
-{
-    if (exec == NULL)
-        return;
-    cJSON_Delete(exec->object);
-    free(exec);
 }
 
 static void exec_refuse(struct session *session, enum error_code code, const char *message)
@@ -225,19 +213,23 @@ static void line_give_back(struct line *line)
 
 static void enter_gid(struct session *session);
 
+static const char cannot_see[] =
+    "the agent cannot see the session's backend; is its role a member of the session's role?";
+
 static void line_entered(void *arg, bool entered)
 {
     struct line *line = arg;
+    POINT("agent.session-entered");
     line->entering = false;
     if (line->closed) {
         line_free(line);
         return;
     }
     if (!entered) {
-        log_warning("the control connection does not see the backend of a session: is \"%s\" a "
-                    "member of its role, and the conninfo of the same server?",
+        log_warning("role \"%s\" does not see the backend of a session: it must be a member of the "
+                    "session's role, and both conninfos name the same server",
                     line->agent->identity.login);
-        pg_drop(line->pg, "its backend cannot be seen");
+        pg_drop(line->pg, cannot_see);
         return;
     }
     line->backend = pg_backend(line->pg);
@@ -250,6 +242,7 @@ static void line_entered(void *arg, bool entered)
 static void line_up(void *arg)
 {
     struct line *line = arg;
+    POINT("agent.session-connected");
     line->entering = true;
     control_enter(line->agent, pg_backend(line->pg), line_entered, line);
 }
@@ -353,6 +346,7 @@ static void begun(void *arg, const struct pg_reply *replies, int count)
     struct line *line = arg;
     struct session *session = line->session;
     const struct pg_reply *last = &replies[count - 1];
+    POINT("agent.begun");
     const struct pg_reply *wrong = replies[0].sqlstate[0] != '\0' ? &replies[0] : last;
     if (!last->alive)
         return; /* down() follows */
@@ -380,6 +374,7 @@ static void begin(struct session *session)
         {.sql = session->read_only ? "SELECT 1" : "SELECT pg_catalog.pg_current_xact_id()"},
     };
     session->state = SESSION_BEGINNING;
+    POINT("agent.before-begin");
     pg_run(session->line->pg, statements, 2, begun, session->line);
 }
 
@@ -392,9 +387,48 @@ static void never_opened(struct session *session, enum error_code code, const ch
     session_drop(session, code, message);
 }
 
+static void delete_next(struct agent *agent);
+
+static void deleted(void *arg, const struct pg_reply *reply)
+{
+    struct agent *agent = arg;
+    (void)reply;
+    agent->sessions->deleting--;
+    delete_next(agent);
+}
+
+static void delete_waiting(struct agent *agent)
+{
+    struct sessions *sessions = agent->sessions;
+    sessions->deleting++;
+    sessions->to_delete[sessions->to_delete_length - 1] = '}';
+    control_ask(agent, deleted, agent, "DELETE FROM assent.session WHERE gid = ANY ($1::text[])", 1,
+                sessions->to_delete);
+    sessions->to_delete_length = 0;
+}
+
+static void delete_next(struct agent *agent)
+{
+    if (agent->sessions->deleting == 0 && agent->sessions->to_delete_length > 0)
+        delete_waiting(agent);
+}
+
+/* What is to go while others go, goes together after them. */
 static void delete_gid(struct agent *agent, const char *gid)
 {
-    control_ask(agent, NULL, NULL, "DELETE FROM assent.session WHERE gid = $1", 1, gid);
+    struct sessions *sessions = agent->sessions;
+    size_t at = sessions->to_delete_length;
+    size_t needed = at + strlen(gid) + 3;
+    if (needed > sessions->to_delete_room) {
+        sessions->to_delete_room = 2 * needed;
+        sessions->to_delete = realloc(sessions->to_delete, sessions->to_delete_room);
+        if (sessions->to_delete == NULL)
+            abort();
+    }
+    /* An array's text, its last comma to become the brace. gids need no quoting. */
+    at += (size_t)sprintf(sessions->to_delete + at, "%s%s,", at == 0 ? "{" : "", gid);
+    sessions->to_delete_length = at;
+    delete_next(agent);
 }
 
 /* Meanwhile the branch may have been voted on without us, or its coordinator started again. */
@@ -405,11 +439,20 @@ static bool may_open(struct session *session)
            participant_state(session->agent->participant, &session->branch) == BRANCH_NONE;
 }
 
+/* An only branch that is worked here may be left to its database to decide. */
+static void tell_opened(const struct session *session)
+{
+    struct result result = {.type = RESULT_OPENED, .branch = session->branch};
+    tms_post(session->agent, session->branch.gtrid.tm, &result);
+}
+
 static void gid_entered(void *arg, const struct pg_reply *reply)
 {
     struct session *session = arg;
     bool entered = strcmp(pg_value(reply, 0, 0), "t") == 0;
     bool prepared = strcmp(pg_value(reply, 0, 1), "t") == 0;
+    bool used = strcmp(pg_value(reply, 0, 2), "t") == 0;
+    POINT("agent.gid-entered");
     session->asks--;
     if (session->state != SESSION_ENTERING) {
         if (entered)
@@ -417,8 +460,10 @@ static void gid_entered(void *arg, const struct pg_reply *reply)
         release(session);
     } else if (prepared) {
         never_opened(session, ERR_BRANCH_PREPARED, "the branch's gid is prepared already");
-    } else if (!entered) {
+    } else if (!entered && used) {
         never_opened(session, ERR_BRANCH_LOST, "SQL has been run in this branch before");
+    } else if (!entered) {
+        never_opened(session, ERR_RM_UNAVAILABLE, cannot_see);
     } else if (!may_open(session)) {
         delete_gid(session->agent, session->gid);
         never_opened(session, ERR_BRANCH_LOST, "the branch is over");
@@ -428,6 +473,7 @@ static void gid_entered(void *arg, const struct pg_reply *reply)
         agent_event(session->agent, (struct participant_event){.type = PE_OPENED,
                                                                .branch = session->branch,
                                                                .timeout_ms = session->allowed_ms});
+        tell_opened(session);
     }
 }
 
@@ -435,25 +481,28 @@ static void enter_gid(struct session *session)
 {
     char pid[NUMBER_BYTES], start[NUMBER_BYTES];
     struct backend backend = session->line->backend;
+    struct sessions *sessions = session->agent->sessions;
+    /* What is entered now must not be taken out by a wish from before. */
+    if (sessions->to_delete_length > 0 && strstr(sessions->to_delete, session->gid) != NULL)
+        delete_waiting(session->agent);
     snprintf(pid, sizeof pid, "%d", backend.pid);
     snprintf(start, sizeof start, "%" PRId64, backend.start_us);
+    POINT("agent.before-gid-entered");
     session->state = SESSION_ENTERING;
     session->asks++;
-    /* It may run twice: what the first run entered counts. */
-    control_ask(
-        session->agent, gid_entered, session,
-        "WITH prepared AS (SELECT FROM pg_prepared_xacts WHERE gid = $3),"
-        " entered AS (INSERT INTO assent.session (pid, backend_start, gid)"
-        " SELECT pid, backend_start, $3 FROM pg_stat_activity"
-        " WHERE pid = $1::int AND " START_US(
-            "backend_start") " = $2::bigint"
-                             " AND NOT EXISTS (SELECT FROM prepared)"
-                             " ON CONFLICT DO NOTHING RETURNING 1)"
-                             " SELECT EXISTS (SELECT FROM entered) OR EXISTS (SELECT FROM "
-                             "assent.session"
-                             " WHERE gid = $3 AND pid = $1::int AND " START_US(
-                                 "backend_start") " = $2::bigint), EXISTS (SELECT FROM prepared)",
-        3, pid, start, session->gid);
+    /* It may run twice: what the first run entered counts. That the control connection sees this
+     * backend is known since the line was entered. */
+    control_ask(session->agent, gid_entered, session,
+                "WITH prepared AS (SELECT FROM pg_prepared_xacts WHERE gid = $3),"
+                " entered AS (INSERT INTO assent.session (pid, backend_start, gid)"
+                " SELECT $1::int, 'epoch'::timestamptz + $2::bigint * interval '1 microsecond', $3"
+                " WHERE NOT EXISTS (SELECT FROM prepared)"
+                " ON CONFLICT DO NOTHING RETURNING 1)"
+                " SELECT EXISTS (SELECT FROM entered) OR EXISTS (SELECT FROM assent.session"
+                " WHERE gid = $3 AND pid = $1::int AND " BACKEND_START_US
+                " = $2::bigint), EXISTS (SELECT FROM prepared),"
+                " EXISTS (SELECT FROM assent.session WHERE gid = $3)",
+                3, pid, start, session->gid);
 }
 
 static void open_session(struct session *session)
@@ -486,12 +535,20 @@ static void keep_reply(struct session *session, char *text, size_t length)
 {
     free(session->last_reply);
     session->last_reply = NULL;
-    if (session->exec->has_n) {
+    if (session->exec->n > 0) {
         session->last_reply = text;
         session->last_length = length;
     } else {
         free(text);
     }
+}
+
+/* Message, detail and hint in one line, as far as it has room. */
+static void all_words(const struct pg_reply *reply, char out[REASON_BYTES])
+{
+    snprintf(out, REASON_BYTES, "%s%s%s%s%s", reply->message,
+             reply->detail[0] == '\0' ? "" : "; detail: ", reply->detail,
+             reply->hint[0] == '\0' ? "" : "; hint: ", reply->hint);
 }
 
 static void ran(void *arg, const struct pg_reply *replies, int count)
@@ -515,50 +572,25 @@ static void ran(void *arg, const struct pg_reply *replies, int count)
     }
     if (replies->sqlstate[0] != '\0') {
         memcpy(session->failed_sqlstate, replies->sqlstate, sizeof session->failed_sqlstate);
-        memcpy(session->failed_message, replies->message, sizeof session->failed_message);
+        all_words(replies, session->failed_message);
     }
+    POINT("agent.exec-done");
     net_reply(session->exec->request, text, length);
+    POINT("agent.exec-answered");
     keep_reply(session, text, length);
     exec_free(session->exec);
     session->exec = NULL;
     go_on(session);
 }
 
-static const char *parameter(const cJSON *item, char number[32])
-{
-    if (cJSON_IsString(item))
-        return item->valuestring;
-    if (cJSON_IsBool(item))
-        return cJSON_IsTrue(item) ? "true" : "false";
-    if (cJSON_IsNumber(item)) {
-        snprintf(number, 32, "%.17g", item->valuedouble);
-        return number;
-    }
-    return NULL;
-}
-
 static void run(struct session *session)
 {
-    struct exec *exec = session->exec;
-    int count = exec->params == NULL ? 0 : cJSON_GetArraySize(exec->params);
-    const char **values = calloc((size_t)count + 1, sizeof *values);
-    char(*numbers)[32] = calloc((size_t)count + 1, sizeof *numbers);
-    if (values == NULL || numbers == NULL)
-        abort();
-    int i = 0;
-    const cJSON *item;
-    cJSON_ArrayForEach(item, exec->params)
-    {
-        values[i] = parameter(item, numbers[i]);
-        i++;
-    }
-    struct pg_statement statement = {exec->sql, count, values};
     session->state = SESSION_RUNNING;
     session->n++;
     rows_begin(&session->line->rows);
-    pg_run_rows(session->line->pg, &statement, row, ran, session->line);
-    free(values);
-    free(numbers);
+    POINT("agent.before-exec");
+    exec_send(session->exec, session->line->pg, row, ran, session->line);
+    POINT("agent.exec-sent");
 }
 
 /* ---- the end: PREPARE, COMMIT, ROLLBACK ---- */
@@ -590,13 +622,14 @@ static void tell_when_gone(struct agent *agent, const struct branch_id *branch,
 /* Why PostgreSQL said no. A failed transaction is answered ROLLBACK, with no error: then the
  * first error before it is the reason to tell. */
 static void explain(const struct session *session, const struct pg_reply *replies, int last,
-                    struct participant_event *event)
+                    char words[REASON_BYTES], struct participant_event *event)
 {
     const struct pg_reply *first = replies;
     while (first < &replies[last] && first->sqlstate[0] == '\0')
         first++;
+    all_words(first, words);
     event->sqlstate = first->sqlstate;
-    event->message = first->message[0] != '\0' ? first->message : "the transaction had failed";
+    event->message = words[0] != '\0' ? words : "the transaction had failed";
     if (strcmp(first->sqlstate, "25P02") == 0 && session->failed_sqlstate[0] != '\0') {
         event->sqlstate = session->failed_sqlstate;
         event->message = session->failed_message;
@@ -625,7 +658,8 @@ static void ended(struct line *line, enum command command, const struct pg_reply
         return;
     }
     if (event.type == PE_REFUSAL) {
-        explain(session, replies, last, &event);
+        char words[REASON_BYTES];
+        explain(session, replies, last, words, &event);
         text_copy(sqlstate, sizeof sqlstate, event.sqlstate, strlen(event.sqlstate));
         text_copy(message, sizeof message, event.message, strlen(event.message));
     } else {
@@ -644,16 +678,19 @@ static void ended(struct line *line, enum command command, const struct pg_reply
 
 static void prepared(void *arg, const struct pg_reply *replies, int count)
 {
+    POINT("agent.prepare-done");
     ended(arg, COMMAND_PREPARE, replies, count - 1);
 }
 
 static void committed_read_only(void *arg, const struct pg_reply *replies, int count)
 {
+    POINT("agent.read-only-done");
     ended(arg, COMMAND_COMMIT_READ_ONLY, replies, count - 1);
 }
 
 static void committed_one_phase(void *arg, const struct pg_reply *replies, int count)
 {
+    POINT("agent.one-phase-done");
     ended(arg, COMMAND_COMMIT_ONE_PHASE, replies, count - 1);
 }
 
@@ -671,8 +708,11 @@ static void send_prepare(struct session *session, const char *first, bool gated)
     const char *const values[] = {session->xid};
     pg_literal(session->line->pg, session->gid, gid, sizeof gid);
     snprintf(sql, sizeof sql, "PREPARE TRANSACTION %s", gid);
-    const struct pg_statement statements[] = {{first, gated ? 1 : 0, values}, {.sql = sql}};
+    const struct pg_statement statements[] = {
+        {.sql = first, .count = gated ? 1 : 0, .values = values}, {.sql = sql}};
+    POINT("agent.before-prepare");
     pg_run(session->line->pg, statements, 2, prepared, session->line);
+    POINT("agent.prepare-sent");
 }
 
 /* A branch that was opened READ ONLY and still is, with no xid, has nothing to decide.
@@ -697,6 +737,7 @@ static void prepare_read_only(struct session *session)
         .sql = "SELECT pg_catalog.current_setting('transaction_read_only') = 'on'"
                " AND pg_catalog.pg_current_xact_id_if_assigned() IS NULL"
                " AND pg_catalog.current_setting('transaction_isolation') <> 'serializable'"};
+    POINT("agent.before-read-only");
     pg_run(session->line->pg, &judge, 1, judged_read_only, session->line);
 }
 
@@ -707,11 +748,13 @@ static void commit_one_phase(struct session *session)
     const char *const xid[] = {session->xid};
     const char *const marker[] = {gtrid};
     const struct pg_statement statements[] = {
-        {GATE, 1, xid},
-        {"SELECT assent.mark($1)", 1, marker},
+        {.sql = GATE, .count = 1, .values = xid},
+        {.sql = "SELECT assent.mark($1)", .count = 1, .values = marker},
         {.sql = "COMMIT"},
     };
+    POINT("agent.before-one-phase");
     pg_run(session->line->pg, statements, 3, committed_one_phase, session->line);
+    POINT("agent.one-phase-sent");
 }
 
 /* The beat is set; the flush of what we send now makes it durable. */
@@ -740,6 +783,7 @@ static void rolled_back(void *arg, const struct pg_reply *replies, int count)
     struct agent *agent = line->agent;
     struct branch_id branch = line->session->branch;
     (void)count;
+    POINT("agent.rollback-done");
     enum participant_event_type type =
         verdict(COMMAND_ROLLBACK, replies->tag, replies->sqlstate, replies->alive);
     session_over(line->session);
@@ -759,7 +803,9 @@ static void fulfil(struct session *session)
     static const struct pg_statement rollback = {.sql = "ROLLBACK"};
     session->state = SESSION_ENDING;
     if (session->wish == WISH_ROLLBACK) {
+        POINT("agent.before-rollback");
         pg_run(session->line->pg, &rollback, 1, rolled_back, session->line);
+        POINT("agent.rollback-sent");
         return;
     }
     struct tm_link *tm = tms_find(session->agent, session->branch.gtrid.tm);
@@ -824,76 +870,6 @@ void sessions_end(struct agent *agent, const struct branch_id *branch)
 
 /* ---- exec ---- */
 
-static const char *text_of(const cJSON *object, const char *name)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
-    return cJSON_IsString(item) ? item->valuestring : NULL;
-}
-
-static int check_params(const cJSON *params, struct failure *failure)
-{
-    const cJSON *item;
-    if (params == NULL || cJSON_IsNull(params))
-        return 0;
-    if (!cJSON_IsArray(params) || cJSON_GetArraySize(params) > PARAMETERS_MAX)
-        return refuse(failure, ERR_INVALID_REQUEST, "params must be an array of at most %d values",
-                      PARAMETERS_MAX);
-    cJSON_ArrayForEach(item, params)
-    {
-        if (cJSON_IsArray(item) || cJSON_IsObject(item))
-            return refuse(failure, ERR_INVALID_REQUEST,
-                          "params must hold texts, numbers, booleans and nulls");
-    }
-    return 0;
-}
-
-/* Is this caller's ticket for this branch, of this start of the agent? */
-static int check_ticket(struct agent *agent, const cJSON *object, const struct branch_id *branch,
-                        struct ticket *ticket, struct failure *failure)
-{
-    const char *text = text_of(object, "session");
-    struct tm_link *tm = tms_find(agent, branch->gtrid.tm);
-    uint64_t incarnation = 0;
-    if (text == NULL)
-        return refuse(failure, ERR_INVALID_REQUEST, "session is missing or no text");
-    if (strcmp(branch->rm, agent->options->rm) != 0)
-        return refuse(failure, ERR_UNKNOWN_RM, "the branch is not of %s", agent->options->rm);
-    /* A ticket of an earlier start cannot be checked any more, and need not be. */
-    if (!u64_parse(text, strcspn(text, "."), &incarnation))
-        return refuse(failure, ERR_INVALID_SESSION, "the session ticket cannot be read");
-    if (incarnation != agent->incarnation)
-        return refuse(failure, ERR_BRANCH_LOST, "the agent has been started again since");
-    if (tm == NULL)
-        return refuse(failure, ERR_NOT_READY, "coordinator %s has not registered yet",
-                      branch->gtrid.tm);
-    if (!ticket_read(text, branch, tm->secret, ticket))
-        return refuse(failure, ERR_INVALID_SESSION,
-                      "the session ticket does not belong to this branch");
-    if (branch->gtrid.incarnation != tm->incarnation)
-        return refuse(failure, ERR_BRANCH_LOST, "the coordinator has been started again since");
-    return 0;
-}
-
-static int find_role(const struct agent *agent, const char *name, uint32_t *role,
-                     struct failure *failure)
-{
-    const struct agent_options *options = agent->options;
-    if (name[0] == '\0' && options->role_count == 1) {
-        *role = 0;
-        return 0;
-    }
-    for (uint32_t i = 0; i < options->role_count; i++)
-        if (strcmp(options->roles[i].name, name) == 0) {
-            *role = i;
-            return 0;
-        }
-    if (name[0] == '\0')
-        return refuse(failure, ERR_INVALID_REQUEST,
-                      "role is missing: the agent has %u [exec ROLE] sections",
-                      options->role_count);
-    return refuse(failure, ERR_INVALID_REQUEST, "the agent has no section [exec %s]", name);
-}
-
 /* A branch that is not open here: may this statement open it? */
 static int check_new(struct agent *agent, const struct session *session,
                      const struct branch_id *branch, uint64_t n, struct failure *failure)
@@ -924,7 +900,7 @@ static int check_new(struct agent *agent, const struct session *session,
 }
 
 /* One statement after the other. True: the last one was asked for again and is answered. */
-static int check_sequence(struct session *session, bool has_n, uint64_t n, bool *repeated,
+static int check_sequence(struct session *session, uint64_t n, bool *repeated,
                           struct failure *failure)
 {
     *repeated = false;
@@ -932,7 +908,7 @@ static int check_sequence(struct session *session, bool has_n, uint64_t n, bool 
         return session->wish != WISH_NONE
                    ? refuse(failure, ERR_BRANCH_PREPARED, "the branch is being prepared")
                    : refuse(failure, ERR_BUSY, "a statement of this branch is running");
-    if (!has_n || n == session->n + 1)
+    if (n == 0 || n == session->n + 1)
         return 0;
     if (n == session->n && session->last_reply != NULL) {
         *repeated = true;
@@ -942,74 +918,45 @@ static int check_sequence(struct session *session, bool has_n, uint64_t n, bool 
                   session->n + 1);
 }
 
-/* Everything that can be said no to before the branch is touched. */
-static int read_exec(struct agent *agent, const cJSON *object, struct branch_id *branch,
-                     char gid[GID_BYTES], struct exec *exec, uint64_t *n, struct ticket *ticket,
-                     uint32_t *role, struct failure *failure)
-{
-    if (field_text(object, "gid", true, gid, GID_BYTES, failure) != 0 ||
-        field_u64(object, "n", false, n, failure) != 0)
-        return -1;
-    if (!gid_parse(gid, strlen(gid), branch))
-        return refuse(failure, ERR_INVALID_REQUEST, "gid is not one of Assent's");
-    exec->sql = text_of(object, "sql");
-    exec->params = cJSON_GetObjectItemCaseSensitive(object, "params");
-    exec->has_n = *n > 0;
-    if (exec->sql == NULL)
-        return refuse(failure, ERR_INVALID_REQUEST, "sql is missing or no text");
-    const char *refusal = statement_refusal(exec->sql);
-    if (refusal != NULL)
-        return refuse(failure, ERR_INVALID_REQUEST, "sql: %s", refusal);
-    if (check_params(exec->params, failure) != 0 ||
-        check_ticket(agent, object, branch, ticket, failure) != 0)
-        return -1;
-    return find_role(agent, ticket->role, role, failure);
-}
-
 void sessions_exec(struct agent *agent, struct net_request *request, cJSON *object)
 {
     struct failure failure = {0};
-    struct branch_id branch;
-    struct ticket ticket;
-    struct exec exec = {.request = request, .object = object};
-    char gid[GID_BYTES];
-    uint64_t n = 0;
-    uint32_t role = 0;
     bool repeated = false;
-    if (read_exec(agent, object, &branch, gid, &exec, &n, &ticket, &role, &failure) != 0)
+    struct exec *exec = calloc(1, sizeof *exec);
+    if (exec == NULL)
+        abort();
+    exec->request = request;
+    exec->object = object;
+    if (exec_read(agent, exec, &failure) != 0)
         goto refused;
 
-    struct session *session = find(agent, gid);
+    struct session *session = find(agent, exec->gid);
     bool fresh = session == NULL || session->state == SESSION_OVER;
-    if (fresh ? check_new(agent, session, &branch, n, &failure) != 0
-              : check_sequence(session, exec.has_n, n, &repeated, &failure) != 0)
+    if (fresh ? check_new(agent, session, &exec->branch, exec->n, &failure) != 0
+              : check_sequence(session, exec->n, &repeated, &failure) != 0)
         goto refused;
     if (repeated) {
         net_reply(request, session->last_reply, session->last_length);
-        cJSON_Delete(object);
+        exec_free(exec);
         return;
     }
-    struct exec *kept = malloc(sizeof *kept);
-    if (kept == NULL)
-        abort();
-    *kept = exec;
     if (!fresh) {
-        session->exec = kept;
+        session->exec = exec;
         go_on(session);
         return;
     }
-    session = add(agent, gid, &branch);
-    session->role = role;
-    session->read_only = ticket.read_only;
-    session->isolation = ticket.isolation;
-    session->allowed_ms = ticket.allowed_ms;
-    session->exec = kept;
+    session = add(agent, exec->gid, &exec->branch);
+    session->role = exec->role;
+    session->read_only = exec->ticket.read_only;
+    session->isolation = exec->ticket.isolation;
+    session->allowed_ms = exec->ticket.allowed_ms;
+    session->exec = exec;
     open_session(session);
     return;
 
 refused:
     reply_failure(request, &failure);
-    cJSON_Delete(object);
+    exec_free(exec);
 }
 
 /* ---- what is remembered of sessions that are over ---- */
@@ -1023,6 +970,18 @@ bool sessions_owner(struct agent *agent, const char *gid, char out[ROLE_NAME_BYT
     return true;
 }
 
+void sessions_remember_owner(struct agent *agent, const struct branch_id *branch, const char *owner)
+{
+    struct session *session = find_branch(agent, branch);
+    if (session == NULL) {
+        char gid[GID_BYTES];
+        gid_format(branch, gid);
+        session = add(agent, gid, branch);
+        session->own = true;
+    }
+    text_copy(session->owner, sizeof session->owner, owner, strlen(owner));
+}
+
 void sessions_remember_used(struct agent *agent, const char *gid)
 {
     struct branch_id branch;
@@ -1033,7 +992,9 @@ void sessions_remember_used(struct agent *agent, const char *gid)
 static void forget(struct session *session)
 {
     struct agent *agent = session->agent;
-    delete_gid(agent, session->gid);
+    POINT("agent.before-gid-left");
+    if (!session->own)
+        delete_gid(agent, session->gid);
     HASH_DEL(agent->sessions->by_gid, session);
     session->forgotten = true;
     release(session);

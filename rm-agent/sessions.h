@@ -16,7 +16,10 @@ void sessions_prepare(struct agent *agent, const struct branch_id *branch);
 void sessions_commit(struct agent *agent, const struct branch_id *branch, uint64_t lsn);
 void sessions_end(struct agent *agent, const struct branch_id *branch);
 
-/* The owner of what a session has prepared; false if it is not known here. */
+/* The owner of what a session has prepared, or the application on a connection of its own; false
+ * if it is not known here. */
+void sessions_remember_owner(struct agent *agent, const struct branch_id *branch,
+                             const char *owner);
 bool sessions_owner(struct agent *agent, const char *gid, char out[ROLE_NAME_BYTES]);
 
 /* A branch that an earlier start of the agent ran SQL in: never again. */

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "common/logger.h"
+#include "common/point.h"
 #include "core/registry.h"
 #include "rm-agent/control.h"
 #include "rm-agent/positions.h"
@@ -126,14 +127,22 @@ static void fence_older_starts(struct agent *agent, const struct tm_link *tm)
     sessions_forget_older(agent, tm->name, tm->incarnation);
 }
 
-static void turn_away_poll(struct tm_link *tm)
+static void turn_away(const struct tm_link *tm, struct kept_request *kept)
 {
     struct failure failure = {0};
-    if (tm->poll == NULL)
+    if (kept->request == NULL)
         return;
     refuse(&failure, ERR_RM_REFUSED, "another start of coordinator %s has registered", tm->name);
-    reply_failure(tm->poll, &failure);
-    tm->poll = NULL;
+    reply_failure(kept->request, &failure);
+    kept->request = NULL;
+}
+
+static void turn_all_away(struct tm_link *tm)
+{
+    turn_away(tm, &tm->poll);
+    for (uint32_t i = 0; i < tm->orders_kept; i++)
+        turn_away(tm, &tm->orders[i]);
+    tm->orders_kept = 0;
 }
 
 static void registered(void *arg, uint64_t beat)
@@ -148,7 +157,7 @@ static void registered(void *arg, uint64_t beat)
     }
     bool another = memcmp(&tm->instance, &offer->instance, sizeof tm->instance) != 0;
     if (another || !tm->registered) {
-        turn_away_poll(tm);
+        turn_all_away(tm);
         tm->result_count = 0;
     }
     tm->registered = true;
@@ -161,7 +170,9 @@ static void registered(void *arg, uint64_t beat)
         log_info("coordinator %s registered: incarnation %" PRIu64 ", log recovered to %" PRIu64,
                  tm->name, tm->incarnation, offer->recovered_lsn);
     fence_older_starts(agent, tm);
+    POINT("agent.before-registration-answered");
     answer_offer(registering);
+    POINT("agent.registration-answered");
     free(registering);
 }
 
@@ -173,6 +184,7 @@ static void stored(void *arg, const struct pg_reply *reply)
         register_later(registering, reply->message);
         return;
     }
+    POINT("agent.registration-stored");
     /* The answer tells the beat that was found, which another may have set and nobody flushed
      * yet: a beat behind it, set durably, flushes it. */
     if (tm->beat < registering->answer.beat)
@@ -214,6 +226,7 @@ static void judge(void *arg, const struct pg_reply *reply)
     uuid_write(&offer->log, log);
     uuid_write(&offer->instance, instance);
     snprintf(incarnation, sizeof incarnation, "%" PRIu64, offer->incarnation);
+    POINT("agent.before-registration-stored");
     control_ask(agent, stored, registering,
                 "SELECT assent.register($1, $2::uuid, $3::bigint, $4::uuid)", 4, offer->tm, log,
                 incarnation, instance);
@@ -255,6 +268,7 @@ void tms_register(struct agent *agent, struct net_request *request, const cJSON 
     registering->request = request;
     registering->offer = offer;
     describe(agent, &registering->answer);
+    POINT("agent.before-judging");
     tm->registering = true;
     control_ask(agent, judge, registering,
                 "SELECT log, incarnation, instance, assent.last('position', $1),"
@@ -301,44 +315,71 @@ void tms_post(struct agent *agent, const char *name, const struct result *result
     kept->agent_incarnation = agent->incarnation;
 }
 
-void tms_answer(struct agent *agent, struct tm_link *tm, struct net_request *request)
+/* With all there is, which may be nothing. */
+static void answer(struct agent *agent, struct tm_link *tm, struct net_request *request)
 {
     uint32_t count = tm->result_count < RESULTS_MAX ? tm->result_count : RESULTS_MAX;
     size_t length;
     char *text =
         wire_write_results(tm->results, count, agent->incarnation, &agent->health, &length);
+    POINT_IF(count > 0, "agent.before-results-sent");
     net_reply(request, text, length);
+    POINT_IF(count > 0, "agent.results-sent");
     free(text);
     tm->result_count -= count;
     if (tm->result_count > 0)
         memmove(tm->results, tm->results + count, tm->result_count * sizeof *tm->results);
 }
 
-void tms_park(struct agent *agent, struct tm_link *tm, struct net_request *request,
-              uint32_t wait_ms)
+void tms_keep_poll(struct agent *agent, struct tm_link *tm, struct net_request *request,
+                   uint32_t wait_ms)
 {
     /* A second poll comes when the answer to the first was lost. */
-    if (tm->poll != NULL)
-        tms_answer(agent, tm, tm->poll);
-    tm->poll = request;
-    tm->poll_until_ms = loop_now_ms() + wait_ms;
+    if (tm->poll.request != NULL)
+        answer(agent, tm, tm->poll.request);
+    tm->poll = (struct kept_request){request, loop_now_ms() + wait_ms};
+}
+
+static void answer_oldest_orders(struct agent *agent, struct tm_link *tm)
+{
+    answer(agent, tm, tm->orders[0].request);
+    tm->orders_kept--;
+    memmove(tm->orders, tm->orders + 1, tm->orders_kept * sizeof *tm->orders);
+}
+
+void tms_keep_orders(struct agent *agent, struct tm_link *tm, struct net_request *request,
+                     uint32_t wait_ms)
+{
+    if (tm->orders_kept == ORDERS_KEPT_MAX)
+        answer_oldest_orders(agent, tm);
+    tm->orders[tm->orders_kept++] = (struct kept_request){request, loop_now_ms() + wait_ms};
+}
+
+static void deliver(struct agent *agent, struct tm_link *tm, uint64_t now_ms)
+{
+    while (tm->orders_kept > 0 && (tm->result_count > 0 || now_ms >= tm->orders[0].until_ms))
+        answer_oldest_orders(agent, tm);
+    if (tm->poll.request != NULL && (tm->result_count > 0 || now_ms >= tm->poll.until_ms)) {
+        answer(agent, tm, tm->poll.request);
+        tm->poll.request = NULL;
+    }
 }
 
 void tms_deliver(struct agent *agent, uint64_t now_ms)
 {
     for (struct tm_link *tm = agent->tms->by_name; tm != NULL; tm = tm->hh.next)
-        if (tm->poll != NULL && (tm->result_count > 0 || now_ms >= tm->poll_until_ms)) {
-            tms_answer(agent, tm, tm->poll);
-            tm->poll = NULL;
-        }
+        deliver(agent, tm, now_ms);
 }
 
 uint64_t tms_wake_ms(const struct agent *agent)
 {
     uint64_t wake_ms = UINT64_MAX;
-    for (const struct tm_link *tm = agent->tms->by_name; tm != NULL; tm = tm->hh.next)
-        if (tm->poll != NULL && tm->poll_until_ms < wake_ms)
-            wake_ms = tm->poll_until_ms;
+    for (const struct tm_link *tm = agent->tms->by_name; tm != NULL; tm = tm->hh.next) {
+        if (tm->poll.request != NULL && tm->poll.until_ms < wake_ms)
+            wake_ms = tm->poll.until_ms;
+        if (tm->orders_kept > 0 && tm->orders[0].until_ms < wake_ms)
+            wake_ms = tm->orders[0].until_ms;
+    }
     return wake_ms;
 }
 

@@ -8,7 +8,15 @@
 
 #include "rm-agent/agent.h"
 
+enum { ORDERS_KEPT_MAX = 3 };
+
 struct position_waiter;
+
+/* A request that is answered when there are results, at the latest in its time. */
+struct kept_request {
+    struct net_request *request; /* NULL: none */
+    uint64_t until_ms;
+};
 
 struct tm_link {
     char name[TM_NAME_BYTES];
@@ -26,11 +34,13 @@ struct tm_link {
     bool raising;
     struct position_waiter *waiting;
 
-    /* Results that it has not been told yet, and the poll that waits for them. */
+    /* Results that it has not been told yet, and what waits for them: orders, the oldest first,
+     * and the poll. Orders are answered before it: only a poll costs another message. */
     struct result *results;
     uint32_t result_count, result_room;
-    struct net_request *poll;
-    uint64_t poll_until_ms;
+    struct kept_request poll;
+    struct kept_request orders[ORDERS_KEPT_MAX];
+    uint32_t orders_kept;
 
     UT_hash_handle hh;
 };
@@ -47,12 +57,12 @@ struct tm_link *tms_sender(struct agent *agent, const cJSON *object, struct fail
 
 /* Mail for the coordinator of the result's branch. What does not fit is dropped: it asks again. */
 void tms_post(struct agent *agent, const char *tm, const struct result *result);
-/* Answer with all there is, which may be nothing. */
-void tms_answer(struct agent *agent, struct tm_link *tm, struct net_request *request);
 /* Answer once there is something, at the latest after wait_ms. */
-void tms_park(struct agent *agent, struct tm_link *tm, struct net_request *request,
-              uint32_t wait_ms);
-/* At the end of each turn: answer the polls that are due. */
+void tms_keep_poll(struct agent *agent, struct tm_link *tm, struct net_request *request,
+                   uint32_t wait_ms);
+void tms_keep_orders(struct agent *agent, struct tm_link *tm, struct net_request *request,
+                     uint32_t wait_ms);
+/* At the end of each turn: answer what is due. */
 void tms_deliver(struct agent *agent, uint64_t now_ms);
 uint64_t tms_wake_ms(const struct agent *agent);
 /* For `status`. */

@@ -1,17 +1,18 @@
--- sql/assent.sql - what an agent keeps in its database: schema `assent`, version 1.
+-- sql/assent.sql - what an agent keeps in its database: schema `assent`, version 1. The files
+-- assent--1--2.sql and so on, run behind it in this order, bring it to the present version.
 --
 -- `assent-agent -c FILE --install-schema --conninfo ADMIN` runs this once; it may be run again.
 -- By hand, as a superuser in the agent's database:
 --     SET assent.agent_role = 'assent';      -- the role in the agent's conninfo
 --     SET assent.exec_roles = 'app,report';  -- those of its [exec ROLE] sections, or ''
 --     \i assent.sql
+--     \i assent--1--2.sql
 --
--- The agent's role needs LOGIN and nothing else of its own: no superuser, no CREATEROLE. It must be
--- a member, with INHERIT, of every role whose branches it finishes: COMMIT PREPARED is for the
--- owner alone, and the same membership lets it see and end the sessions that it opened as that
+-- The agent's role needs LOGIN and INHERIT and nothing else of its own: no superuser, no
+-- CREATEROLE. It must be a member of every role whose branches it finishes: COMMIT PREPARED is for
+-- the owner alone, and the same membership lets it see and end the sessions that it opened as that
 -- role. This script grants it the roles of the [exec ROLE] sections; for applications that prepare
--- on their own connections grant theirs by hand: GRANT shop TO assent. Who would rather grant
--- NOINHERIT memberships adds pg_read_all_stats and pg_signal_backend.
+-- on their own connections grant theirs by hand: GRANT shop TO assent.
 --
 -- Everything belongs to assent_owner, which nobody logs in as. What an application's role may do
 -- here is to call assent.mark(), and nothing else.
@@ -20,6 +21,20 @@ BEGIN;
 
 SET LOCAL client_min_messages = warning;
 SET LOCAL search_path = pg_catalog, pg_temp;
+
+-- An older program must not put its own functions over a newer schema's.
+DO $$
+DECLARE
+    installed integer;
+BEGIN
+    IF to_regclass('assent.version') IS NOT NULL THEN
+        EXECUTE 'SELECT max(version) FROM assent.version' INTO installed;
+        IF installed > 2 THEN
+            RAISE EXCEPTION 'schema assent is of version %, which is newer than version 2', installed;
+        END IF;
+    END IF;
+END
+$$;
 
 DO $$
 BEGIN

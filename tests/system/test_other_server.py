@@ -1,0 +1,168 @@
+"""The server behind the agent becomes another: a standby, a new timeline, an old copy."""
+
+import contextlib
+import shutil
+import subprocess
+
+import psycopg2
+import pytest
+
+import harness
+from harness import POSTGRES_BIN, POSTGRES_USER, Postgres, Process, give_to_postgres, wait_until
+from played import new_server, new_site, numbers
+
+
+@contextlib.contextmanager
+def standby_of(primary, run_folder):
+    """A second server that follows the first, as pg_basebackup makes it."""
+    name = f"standby{next(numbers)}"
+    standby = Postgres.__new__(Postgres)
+    standby.name, standby.folder = name, run_folder / name
+    standby.data = standby.folder / "data"
+    standby.folder.mkdir()
+    give_to_postgres(standby.folder)
+    subprocess.run([POSTGRES_BIN / "pg_basebackup", "-h", primary.folder, "-U", "postgres", "-R",
+                    "-c", "fast", "--no-sync", "-D", standby.data], check=True, user=POSTGRES_USER,
+                   group=POSTGRES_USER, extra_groups=[] if POSTGRES_USER else None)
+    with open(standby.data / "postgresql.conf", "a") as conf:
+        conf.write(f"unix_socket_directories = '{standby.folder}'\n")
+    standby.process = Process(name, [str(POSTGRES_BIN / "postgres"), "-D", str(standby.data)],
+                              str(run_folder / f"{name}.log"), POSTGRES_USER)
+    standby.start()
+    try:
+        yield standby
+    finally:
+        if standby.process.running():
+            standby.stop()
+
+
+@pytest.fixture
+def primary(run_folder, servers):
+    with new_server(run_folder) as server:
+        yield server
+
+
+def follow_both(site, primary, standby):
+    """A conninfo with two hosts, as it is written for a cluster that switches over."""
+    text = site.conf.read_text()
+    site.conf.write_text(text.replace(f"host={primary.folder}",
+                                      f"host={primary.folder},{standby.folder}"))
+
+
+def promote(site, primary, standby, in_order=True):
+    with contextlib.closing(primary.connect("postgres")) as connection:
+        cursor = connection.cursor()
+        cursor.execute("select pg_current_wal_lsn()")
+        [lsn] = cursor.fetchone()
+    if in_order:
+        with contextlib.closing(standby.connect("postgres")) as connection:
+            cursor = connection.cursor()
+
+            def caught_up():
+                cursor.execute("select pg_last_wal_replay_lsn() >= %s::pg_lsn", (lsn,))
+                return cursor.fetchone()[0]
+            wait_until(caught_up)
+    primary.crash()
+    with contextlib.closing(standby.connect("postgres")) as connection:
+        connection.cursor().execute("select pg_promote()")
+    site.server = standby
+
+
+def stop_following(standby):
+    with contextlib.closing(standby.connect("postgres")) as connection:
+        cursor = connection.cursor()
+        cursor.execute("alter system set primary_conninfo = ''")
+        cursor.execute("select pg_reload_conf()")
+
+        def alone():
+            cursor.execute("select count(*) from pg_stat_wal_receiver")
+            return cursor.fetchone() == (0,)
+        wait_until(alone)
+
+
+def test_a_standby_is_waited_for_until_it_is_promoted(primary, run_folder):
+    with new_site(run_folder, primary) as site, standby_of(primary, run_folder) as standby:
+        text = site.conf.read_text()
+        site.conf.write_text(text.replace(f"host={primary.folder}", f"host={standby.folder}"))
+        site.agent.start()
+        wait_until(lambda: "hot standby" in site.agent.log_text())
+        assert site.status()["state"] == "starting"
+        with contextlib.closing(standby.connect("postgres")) as connection:
+            with pytest.raises(psycopg2.Error) as refused:
+                connection.cursor().execute("commit prepared 'x'")
+            assert refused.value.pgcode == "25006"
+        promote(site, primary, standby)
+        wait_until(site.up)
+        player = site.play()
+        answer = player.register()
+        assert answer["ok"] and answer["timeline"] == 2
+
+
+def test_a_switchover_with_nothing_lost_is_followed(primary, run_folder):
+    """The beat is in order, so each promise holds on the new timeline."""
+    with new_site(run_folder, primary) as site, standby_of(primary, run_folder) as standby:
+        follow_both(site, primary, standby)
+        site.start()
+        player = site.play()
+        assert player.register()["ok"]
+        voted, open_one = player.branch(), player.branch()
+        for account, branch in ((100, voted), (101, open_one)):
+            branch.run("insert into account values ($1, 1)", account)
+        xid = voted.ready()
+        promote(site, primary, standby)
+        wait_until(site.up, 20)
+        assert player.register()["ok"]
+        assert voted.commit(xid)["is"] == "done"
+        assert open_one.prepare()["is"] == "no"
+        assert "timeline 2" in site.agent.log_text()
+
+
+def test_a_failover_that_lost_data_stops_the_agent_and_shows_in_the_beat(primary, run_folder):
+    with new_site(run_folder, primary) as site, standby_of(primary, run_folder) as standby:
+        follow_both(site, primary, standby)
+        site.start()
+        player = site.play()
+        assert player.register()["ok"]
+        stop_following(standby)
+        branch = player.branch()
+        branch.run("insert into account values (100, 1)")
+        branch.ready()
+        before = int(site.sql("select assent.last('beat', 'bank')")[0][0])
+        promote(site, primary, standby, in_order=False)
+        assert site.agent.wait(20) == 1
+        assert "lost durable data" in site.agent.log_text()
+        site.start()
+        # By this a coordinator knows, and asks it for no evidence: a lost xid is given out again.
+        assert int(player.register()["beat"]) < before
+
+
+def test_a_database_restored_from_a_copy_is_quarantined(run_folder, servers):
+    """Real coordinator: its log remembers a later beat than the copy holds."""
+    with new_server(run_folder) as server:
+        folder = run_folder / f"restored{next(numbers)}"
+        folder.mkdir()
+        bank = harness.Bank([server, servers[1]], folder, folder.name)
+        try:
+            bank.start()
+            bank.ctl("commit", bank.begin_move(1), code=0)
+            bank.accounts.agent.stop()
+            server.stop()
+            copy = folder / "copy"
+            shutil.copytree(server.data, copy)
+            server.start()
+            bank.accounts.agent.start()
+            bank.wait_ready()
+            bank.ctl("commit", bank.begin_move(2), code=0)
+            bank.accounts.agent.stop()
+            server.stop()
+            shutil.rmtree(server.data)
+            shutil.copytree(copy, server.data)
+            give_to_postgres(server.folder)
+            server.start()
+            bank.accounts.agent.start()
+            wait_until(lambda: any(rm["rm"] == "accounts" and rm["state"] == "quarantined"
+                                   for rm in bank.ctl("agents")["agents"]), 20)
+            refused = bank.ctl("exec", bank.ctl.begin(), "accounts", "select 1")
+            assert refused.code == 1 and refused.error == "rm_quarantined"
+        finally:
+            bank.stop()
