@@ -4,7 +4,6 @@
  * Read as the coordinator's and as the agent's: each is taken, within its limits, or refused
  * with a message.
  */
-#define _GNU_SOURCE
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
