@@ -79,7 +79,7 @@ static void draw_theme(struct sim *sim)
         plan->lock_wait = rate(sim, 4000);
         plan->crash_in_turn = rate(sim, 600);
         plan->crash_at_work = rate(sim, 400);
-        /* By the seed and not by a draw: the other nights stay what they are. */
+        /* By the seed and not by a draw, here and below: the other nights stay what they are. */
         plan->noise = sim->seed % 5 == 0 ? 4000 : 0;
         break;
     case THEME_OWN_CONNECTIONS:
@@ -87,6 +87,7 @@ static void draw_theme(struct sim *sim)
         plan->run_again = rate(sim, 8000);
         plan->refusal = rate(sim, 500);
         plan->by_hand = choice(sim, 3000) ? rate(sim, 2000) : 0;
+        plan->noise = sim->seed % 5 == 0 ? 4000 : 0;
         break;
     case THEME_READ_ONLY:
         plan->read_only = 7000;
