@@ -470,6 +470,15 @@ static bool unsettled(struct sim *sim, bool complain, const char *what, const ch
     return false;
 }
 
+/* Begun by the fork that is gone, in a start above those of the log that goes on: nobody may say
+ * what became of it, and the coordinator raises an alarm. */
+static bool of_the_lost_fork(const struct sim *sim, const struct branch_id *branch)
+{
+    const struct coordinator *coordinator = sim->hosts[0].coordinator;
+    return sim->checker.forked && coordinator != NULL &&
+           branch->gtrid.incarnation >= coordinator_incarnation(coordinator);
+}
+
 static bool database_settled(struct sim *sim, uint32_t rm, bool complain)
 {
     struct database *database = &sim->databases[rm];
@@ -478,7 +487,8 @@ static bool database_settled(struct sim *sim, uint32_t rm, bool complain)
     for (uint32_t i = 0; i < PREPARED_MAX; i++) {
         const struct prepared *prepared = &database->prepared[i];
         const struct fate_branch *branch;
-        if (!prepared->used || checker_fate(sim, &prepared->branch.gtrid)->excused)
+        if (!prepared->used || checker_fate(sim, &prepared->branch.gtrid)->excused ||
+            of_the_lost_fork(sim, &prepared->branch))
             continue;
         branch = checker_branch(sim, &prepared->branch);
         /* A block that was run again under a gid that has committed is left to the DBA. */
