@@ -93,20 +93,22 @@ class Bank(harness.Bank):
 
     def audit(self):
         """A consistent reading: once all tables are locked, nothing is between two databases.
-        None when somebody was in the way for too long."""
-        with contextlib.ExitStack() as stack:
-            total = 0
-            try:
-                for database in self.databases:
-                    connection = stack.enter_context(contextlib.closing(database.server.connect(
-                        database.name, autocommit=False)))
-                    cursor = connection.cursor()
+        None when somebody was in the way for too long, or when a server died with its lock."""
+        total = 0
+        try:
+            with contextlib.ExitStack() as stack:
+                readers = [stack.enter_context(contextlib.closing(database.server.connect(
+                    database.name, autocommit=False))) for database in self.databases]
+                for reader in readers:
+                    cursor = reader.cursor()
                     cursor.execute("set local lock_timeout = '2s'")
                     cursor.execute("lock table account in share mode")
                     cursor.execute("select sum(balance) from account")
                     total += int(cursor.fetchone()[0])
-            except psycopg2.Error:
-                return None
+                for reader in readers:
+                    reader.commit()  # it can: its lock was held until the last table was read
+        except psycopg2.Error:
+            return None
         self.history.note("audited", sum=total)
         return total
 

@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 
+from harness import wait_until
 from teller import Tellers
 
 TELLERS = 8
@@ -62,6 +63,21 @@ class Auditor(threading.Thread):
     def stop(self):
         self.over.set()
         self.join()
+
+
+def test_a_reading_whose_lock_died_with_its_server_does_not_count(stopped_bank):
+    bank, readings = stopped_bank, []
+    in_the_way = bank.ledger.connect(autocommit=False, user="postgres")
+    in_the_way.cursor().execute("lock table account")
+    reading = threading.Thread(target=lambda: readings.append(bank.audit()))
+    reading.start()
+    wait_until(lambda: bank.ledger.sql("select 1 from pg_locks where not granted"),
+               what="accounts is read, and the reading waits for ledger")
+    bank.accounts.server.process.stop(signal.SIGQUIT)
+    in_the_way.close()
+    reading.join()
+    bank.accounts.server.start()
+    assert readings == [None]
 
 
 def test_the_money_is_right_after_a_night_of_kills(new_bank, seed, long, record):
