@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "bench/bench.h"
-#include "common/wire.h"
+#include "common/reply.h"
 
 struct stub {
     struct net_server *server;
@@ -34,13 +34,6 @@ static void reply_results(struct net_request *request, const struct result *resu
 {
     size_t length;
     char *text = wire_write_results(results, count, 1, &healthy, &length);
-    reply_text(request, text, length);
-}
-
-static void reply_failure(struct net_request *request, const struct failure *failure)
-{
-    size_t length;
-    char *text = wire_print(wire_write_failure(failure), &length);
     reply_text(request, text, length);
 }
 
@@ -126,23 +119,12 @@ static void handle(void *arg, struct net_request *request, const struct net_peer
     cJSON_Delete(object);
 }
 
-static void busy(void *arg, struct net_request *request, const struct net_peer *peer,
-                 const char *bytes, size_t length)
-{
-    struct failure failure = {0};
-    (void)arg;
-    (void)peer;
-    (void)bytes;
-    (void)length;
-    refuse(&failure, ERR_BUSY, "too many requests are under way");
-    reply_failure(request, &failure);
-}
-
 void stub_listen(const char *url, const char *rm)
 {
     struct error error;
     struct stub *stub = &stubs[stub_count];
-    struct net_server_options options = {.url = url, .handler = handle, .arg = stub, .busy = busy};
+    struct net_server_options options = {
+        .url = url, .handler = handle, .arg = stub, .busy = reply_busy};
     text_copy(stub->rm, sizeof stub->rm, rm, strlen(rm));
     pthread_mutex_init(&stub->mutex, NULL);
     if (net_listen(&stub->server, &options, &error) != 0)

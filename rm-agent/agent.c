@@ -38,21 +38,6 @@ struct inbound {
     cJSON *object;
 };
 
-/* ---- replies ---- */
-
-void reply_object(struct net_request *request, cJSON *object)
-{
-    size_t length;
-    char *text = wire_print(object, &length);
-    net_reply(request, text, length);
-    free(text);
-}
-
-void reply_failure(struct net_request *request, const struct failure *failure)
-{
-    reply_object(request, wire_write_failure(failure));
-}
-
 /* ---- branches ---- */
 
 void agent_note(struct agent *agent, const char *message)
@@ -327,18 +312,6 @@ static void receive(void *arg, struct net_request *request, const struct net_pee
     POINT("agent.request-posted");
 }
 
-static void receive_busy(void *arg, struct net_request *request, const struct net_peer *peer,
-                         const char *bytes, size_t length)
-{
-    struct failure failure = {0};
-    (void)arg;
-    (void)peer;
-    (void)bytes;
-    (void)length;
-    refuse(&failure, ERR_BUSY, "too many requests are under way");
-    reply_failure(request, &failure);
-}
-
 /* ---- the loop ---- */
 
 void agent_serve(struct agent *agent)
@@ -445,7 +418,7 @@ static int start(struct agent *agent, struct error *error)
         .mode = options->socket_mode,
         .group = options->socket_group,
         .handler = receive,
-        .busy = receive_busy,
+        .busy = reply_busy,
         .arg = agent,
     };
     POINT("agent.start");

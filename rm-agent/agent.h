@@ -14,8 +14,7 @@
 #ifndef ASSENT_RM_AGENT_AGENT_H
 #define ASSENT_RM_AGENT_AGENT_H
 
-#include "common/net.h"
-#include "common/wire.h"
+#include "common/reply.h"
 #include "core/participant.h"
 #include "rm-agent/pg.h"
 
@@ -100,8 +99,5 @@ void agent_tell(struct agent *agent, const struct branch_id *branch,
                 enum participant_event_type type, const char *sqlstate, const char *message);
 /* For `status`: what went wrong last. */
 void agent_note(struct agent *agent, const char *message);
-
-void reply_failure(struct net_request *request, const struct failure *failure);
-void reply_object(struct net_request *request, cJSON *object);
 
 #endif

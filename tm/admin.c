@@ -149,18 +149,22 @@ static cJSON *agents(const struct server *server)
     return reply;
 }
 
+void fence_sentence(const struct registry *registry, char out[FENCE_BYTES])
+{
+    const struct rm *rm = &registry->rms[registry->fenced_by];
+    snprintf(out, FENCE_BYTES,
+             "the agent of %s refused this coordinator (%s): %s. It begins and decides nothing. "
+             "Start the newest copy of the log; if this is it, start it with --unfence",
+             rm->name, refusal_word(rm->refusal), refusal_meaning(rm->refusal));
+}
+
 static void add_state(cJSON *reply, const struct coordinator *coordinator)
 {
     const struct registry *registry = coordinator_registry(coordinator);
-    char reason[512];
+    char reason[FENCE_BYTES];
     uint32_t waits_for;
     if (registry->fenced) {
-        const struct rm *rm = &registry->rms[registry->fenced_by];
-        snprintf(
-            reason, sizeof reason,
-            "the agent of %s refused this coordinator (%s): %s. It begins and decides nothing. "
-            "Start the newest copy of the log; if this is it, start it with --unfence",
-            rm->name, refusal_word(rm->refusal), refusal_meaning(rm->refusal));
+        fence_sentence(registry, reason);
         cJSON_AddStringToObject(reply, "state", "fenced");
         cJSON_AddStringToObject(reply, "reason", reason);
     } else if (!coordinator_started(coordinator)) {

@@ -17,6 +17,7 @@
 
 #include "common/logger.h"
 #include "common/point.h"
+#include "common/reply.h"
 #include "common/ticket.h"
 #include "tm/server_state.h"
 
@@ -119,10 +120,7 @@ void server_call(struct server *server, const cJSON *message, uint64_t caller, a
 
 static void answer_socket(void *origin, cJSON *answer)
 {
-    size_t length;
-    char *text = wire_print(answer, &length);
-    net_reply(origin, text, length);
-    free(text);
+    reply_object(origin, answer);
 }
 
 static void take_request(void *arg, struct net_request *origin, const struct net_peer *peer,
@@ -133,29 +131,16 @@ static void take_request(void *arg, struct net_request *origin, const struct net
     if (bytes == NULL) {
         refuse(&failure, ERR_INVALID_REQUEST, "a request of %zu bytes; at most %d are taken",
                length, MESSAGE_MAX);
-        answer_socket(origin, wire_write_failure(&failure));
+        reply_failure(origin, &failure);
         return;
     }
     cJSON *message = wire_parse(bytes, length, &failure);
     if (message == NULL)
-        answer_socket(origin, wire_write_failure(&failure));
+        reply_failure(origin, &failure);
     else
         server_call(server, message, peer->local ? peer->uid : CALLER_UNKNOWN, answer_socket,
                     origin);
     cJSON_Delete(message);
-}
-
-static void refuse_busy(void *arg, struct net_request *origin, const struct net_peer *peer,
-                        const char *bytes, size_t length)
-{
-    (void)arg;
-    (void)peer;
-    (void)bytes;
-    (void)length;
-    struct failure failure;
-    memset(&failure, 0, sizeof failure);
-    refuse(&failure, ERR_BUSY, "as many requests are waiting as max_waiting allows");
-    answer_socket(origin, wire_write_failure(&failure));
 }
 
 /* ---- in the log's thread ---- */
@@ -311,10 +296,9 @@ static void say_if_fenced(const struct server *server)
     const struct registry *registry = coordinator_registry(server->coordinator);
     if (!registry->fenced)
         return;
-    const struct rm *rm = &registry->rms[registry->fenced_by];
-    log_error("fenced: the agent of %s refused this coordinator (%s): %s. It begins and decides "
-              "nothing. Start the newest copy of the log; if this is it, start it with --unfence",
-              rm->name, refusal_word(rm->refusal), refusal_meaning(rm->refusal));
+    char why[FENCE_BYTES];
+    fence_sentence(registry, why);
+    log_error("fenced: %s", why);
 }
 
 /* An alarm that nobody hears is none. */
@@ -572,7 +556,7 @@ static int start(struct server *server, const struct server_claims *claims, stru
         .group = settings->socket_group,
         .max_waiting = settings->max_waiting,
         .handler = take_request,
-        .busy = refuse_busy,
+        .busy = reply_busy,
         .arg = server,
     };
     POINT("tm.before-listen");

@@ -41,6 +41,10 @@ void server_call(struct server *server, const cJSON *message, uint64_t caller, a
 
 /* ---- admin.c: what the daemon says about itself ---- */
 
+/* Why a fenced coordinator is fenced, and what to do. */
+enum { FENCE_BYTES = 512 };
+void fence_sentence(const struct registry *registry, char out[FENCE_BYTES]);
+
 /* Answers show, list, agents and status. The caller deletes the object. */
 cJSON *admin_answer(const struct server *server, const struct request *request);
 
