@@ -7,7 +7,7 @@
  *     control.c    the one connection that starts the agent, sees and ends backends
  *     tms.c        the coordinators: registration, their secrets, their results
  *     positions.c  the beat and the log position that the database remembers
- *     sessions.c   SQL in a branch: exec, PREPARE TRANSACTION
+ *     sessions.c   SQL in a branch: exec, PREPARE TRANSACTION (more in session.h)
  *     finish.c     the pool: COMMIT PREPARED, ROLLBACK PREPARED
  *     indoubt.c    what is prepared here, and the evidence
  */
@@ -20,6 +20,7 @@
 
 enum {
     CONNINFO_BYTES = 1024,
+    NUMBER_BYTES = 24, /* any 64-bit number as text */
     EXEC_ROLES_MAX = 16,
     AGENT_BRANCHES_MAX = 16384, /* remembered at once */
     ROLE_NAME_BYTES = 64,       /* PostgreSQL's own limit */

@@ -21,7 +21,7 @@
 #include "rm-agent/sessions.h"
 #include "rm-agent/tms.h"
 
-enum { VALUES_MAX = 8, NUMBER_BYTES = 24 };
+enum { VALUES_MAX = 8 };
 
 struct question {
     struct question *next;

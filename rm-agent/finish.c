@@ -24,8 +24,6 @@
 #include "rm-agent/sessions.h"
 #include "rm-agent/verdict.h"
 
-enum { NUMBER_BYTES = 24 };
-
 struct finish {
     struct finish *next;
     struct agent *agent;

@@ -20,7 +20,7 @@
 #include "rm-agent/sessions.h"
 #include "rm-agent/verdict.h"
 
-enum { NUMBER_BYTES = 24, LOOKS_A_QUERY = 64 };
+enum { LOOKS_A_QUERY = 64 };
 
 uint64_t xid_widen(uint32_t xid, uint64_t near)
 {

@@ -15,7 +15,7 @@
 #include "common/point.h"
 #include "rm-agent/control.h"
 
-enum { NUMBER_BYTES = 24, SEQUENCE_BYTES = TM_NAME_BYTES + 32 };
+enum { SEQUENCE_BYTES = TM_NAME_BYTES + 32 };
 
 struct position_waiter {
     struct position_waiter *next;

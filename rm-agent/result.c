@@ -41,7 +41,7 @@ static void add_type(cJSON *column, Oid oid)
     cJSON_AddStringToObject(column, "type", number);
 }
 
-static void drop(struct rows *rows)
+void rows_drop(struct rows *rows)
 {
     cJSON_Delete(rows->columns);
     cJSON_Delete(rows->rows);
@@ -88,7 +88,7 @@ void rows_add(struct rows *rows, const PGresult *result)
         cJSON_AddItemToArray(rows->rows, row_of(rows, result, at));
     if (rows->bytes > MESSAGE_MAX) {
         rows->too_large = true;
-        drop(rows);
+        rows_drop(rows);
     }
 }
 
@@ -114,7 +114,7 @@ static char *sql_error(const struct pg_reply *reply, size_t *length)
 char *rows_reply(struct rows *rows, const struct pg_reply *reply, uint64_t n, size_t *length)
 {
     if (reply->sqlstate[0] != '\0') {
-        drop(rows);
+        rows_drop(rows);
         return sql_error(reply, length);
     }
     if (rows->too_large)

@@ -18,6 +18,8 @@ struct rows {
 void rows_begin(struct rows *rows);
 /* As pg_run_rows() hands them over. */
 void rows_add(struct rows *rows, const PGresult *result);
+/* Nobody wants them any more. */
+void rows_drop(struct rows *rows);
 /* The reply to statement number n, malloc'ed: rows, or the error that reply holds. Ends rows. */
 char *rows_reply(struct rows *rows, const struct pg_reply *reply, uint64_t n, size_t *length);
 

@@ -20,7 +20,7 @@
 #include "rm-agent/positions.h"
 #include "rm-agent/sessions.h"
 
-enum { RESULTS_KEPT_MAX = 65536, UUID_TEXT_BYTES = 37, NUMBER_BYTES = 24 };
+enum { RESULTS_KEPT_MAX = 65536, UUID_TEXT_BYTES = 37 };
 
 struct tms {
     struct tm_link *by_name;

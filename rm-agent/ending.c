@@ -1,0 +1,235 @@
+/*
+ * rm-agent/ending.c - how a branch's session ends: PREPARE TRANSACTION, COMMIT, ROLLBACK.
+ *
+ * The transaction's xid was taken right behind BEGIN and is compared right before PREPARE. The
+ * comparison travels with the PREPARE: if it fails it fails the transaction, and PREPARE is
+ * answered ROLLBACK.
+ */
+#include "rm-agent/session.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/point.h"
+#include "rm-agent/control.h"
+#include "rm-agent/positions.h"
+#include "rm-agent/verdict.h"
+
+struct loss {
+    struct agent *agent;
+    struct branch_id branch;
+    enum participant_event_type type;
+};
+
+static void backend_of_branch_is_gone(void *arg)
+{
+    struct loss loss = *(struct loss *)arg;
+    free(arg);
+    agent_tell(loss.agent, &loss.branch, loss.type, NULL, NULL);
+}
+
+void session_tell_when_gone(struct agent *agent, const struct branch_id *branch,
+                            struct backend backend, enum participant_event_type type)
+{
+    struct loss *loss = malloc(sizeof *loss);
+    if (loss == NULL)
+        abort();
+    *loss = (struct loss){agent, *branch, type};
+    control_end_backend(agent, backend, backend_of_branch_is_gone, loss);
+}
+
+/* Why PostgreSQL said no. A failed transaction is answered ROLLBACK, with no error: then the
+ * first error before it is the reason to tell. */
+static void explain(const struct session *session, const struct pg_reply *replies, int last,
+                    char words[REASON_BYTES], struct participant_event *event)
+{
+    const struct pg_reply *first = replies;
+    while (first < &replies[last] && first->sqlstate[0] == '\0')
+        first++;
+    all_words(first, words);
+    event->sqlstate = first->sqlstate;
+    event->message = words[0] != '\0' ? words : "the transaction had failed";
+    if (strcmp(first->sqlstate, "25P02") == 0 && session->failed_sqlstate[0] != '\0') {
+        event->sqlstate = session->failed_sqlstate;
+        event->message = session->failed_message;
+    } else if (first == replies && strcmp(first->sqlstate, "22012") == 0) {
+        event->message = "branch_lost: the branch's transaction was ended inside its session";
+    }
+}
+
+/* command: what replies[last] answers; the gate before it has read xid and owner. */
+static void ended(struct line *line, enum command command, const struct pg_reply *replies, int last)
+{
+    struct session *session = line->session;
+    struct agent *agent = session->agent;
+    const struct pg_reply *reply = &replies[last];
+    struct participant_event event = {
+        .type = verdict(command, reply->tag, reply->sqlstate, reply->alive),
+        .branch = session->branch,
+        .beat = session->beat,
+    };
+    char sqlstate[SQLSTATE_BYTES] = "", message[REASON_BYTES] = "";
+    if (event.type == PE_UNKNOWN) {
+        struct backend backend = pg_backend(line->pg);
+        session_over(session);
+        pg_drop(line->pg, reply->message);
+        session_tell_when_gone(agent, &event.branch, backend, PE_UNKNOWN);
+        return;
+    }
+    if (event.type == PE_REFUSAL) {
+        char words[REASON_BYTES];
+        explain(session, replies, last, words, &event);
+        text_copy(sqlstate, sizeof sqlstate, event.sqlstate, strlen(event.sqlstate));
+        text_copy(message, sizeof message, event.message, strlen(event.message));
+    } else {
+        event.xid = strtoull(pg_value(&replies[0], 0, 0), NULL, 10);
+        text_copy(session->owner, sizeof session->owner, pg_value(&replies[0], 0, 1),
+                  strlen(pg_value(&replies[0], 0, 1)));
+        if (command != COMMAND_COMMIT_READ_ONLY) /* which flushes nothing */
+            positions_flushed(agent, event.branch.gtrid.tm, session->beat);
+    }
+    event.sqlstate = sqlstate;
+    event.message = message;
+    session_over(session);
+    line_give_back(line);
+    agent_event(agent, event);
+}
+
+static void prepared(void *arg, const struct pg_reply *replies, int count)
+{
+    POINT("agent.prepare-done");
+    ended(arg, COMMAND_PREPARE, replies, count - 1);
+}
+
+static void committed_read_only(void *arg, const struct pg_reply *replies, int count)
+{
+    POINT("agent.read-only-done");
+    ended(arg, COMMAND_COMMIT_READ_ONLY, replies, count - 1);
+}
+
+static void committed_one_phase(void *arg, const struct pg_reply *replies, int count)
+{
+    POINT("agent.one-phase-done");
+    ended(arg, COMMAND_COMMIT_ONE_PHASE, replies, count - 1);
+}
+
+/* Fails, and the transaction with it, unless it is the one that began here. What is
+ * committed must also have reached the standby that the server waits for. */
+#define GATE                                                                                       \
+    "SELECT pg_catalog.pg_current_xact_id_if_assigned(), current_user,"                            \
+    " 1 / coalesce((pg_catalog.pg_current_xact_id_if_assigned()"                                   \
+    " OPERATOR(pg_catalog.=) $1::pg_catalog.xid8)::pg_catalog.int4, 0),"                           \
+    " pg_catalog.set_config('synchronous_commit', 'on', true)"
+
+static void send_prepare(struct session *session, const char *first, bool gated)
+{
+    char gid[QUOTED_BYTES], sql[QUOTED_BYTES + 32];
+    const char *const values[] = {session->xid};
+    pg_literal(session->line->pg, session->gid, gid, sizeof gid);
+    snprintf(sql, sizeof sql, "PREPARE TRANSACTION %s", gid);
+    const struct pg_statement statements[] = {
+        {.sql = first, .count = gated ? 1 : 0, .values = values}, {.sql = sql}};
+    POINT("agent.before-prepare");
+    pg_run(session->line->pg, statements, 2, prepared, session->line);
+    POINT("agent.prepare-sent");
+}
+
+/* A branch that was opened READ ONLY and still is, with no xid, has nothing to decide.
+ * Anything else is prepared: no xid alone does not mean no effect. */
+static void judged_read_only(void *arg, const struct pg_reply *replies, int count)
+{
+    static const struct pg_statement commit[] = {{.sql = "SELECT 0, current_user"},
+                                                 {.sql = "COMMIT"}};
+    struct line *line = arg;
+    (void)count;
+    if (!replies->alive)
+        return; /* down() follows: nothing was sent that could prepare anything */
+    if (strcmp(pg_value(replies, 0, 0), "t") == 0)
+        pg_run(line->pg, commit, 2, committed_read_only, line);
+    else
+        send_prepare(line->session, "SELECT pg_catalog.pg_current_xact_id(), current_user", false);
+}
+
+static void prepare_read_only(struct session *session)
+{
+    static const struct pg_statement judge = {
+        .sql = "SELECT pg_catalog.current_setting('transaction_read_only') = 'on'"
+               " AND pg_catalog.pg_current_xact_id_if_assigned() IS NULL"
+               " AND pg_catalog.current_setting('transaction_isolation') <> 'serializable'"};
+    POINT("agent.before-read-only");
+    pg_run(session->line->pg, &judge, 1, judged_read_only, session->line);
+}
+
+static void commit_one_phase(struct session *session)
+{
+    char gtrid[GTRID_BYTES];
+    gtrid_format(&session->branch.gtrid, gtrid);
+    const char *const xid[] = {session->xid};
+    const char *const marker[] = {gtrid};
+    const struct pg_statement statements[] = {
+        {.sql = GATE, .count = 1, .values = xid},
+        {.sql = "SELECT assent.mark($1)", .count = 1, .values = marker},
+        {.sql = "COMMIT"},
+    };
+    POINT("agent.before-one-phase");
+    pg_run(session->line->pg, statements, 3, committed_one_phase, session->line);
+    POINT("agent.one-phase-sent");
+}
+
+/* The beat is set; the flush of what we send now makes it durable. */
+static void raised(void *arg, uint64_t beat)
+{
+    struct session *session = arg;
+    session->asks--;
+    if (session->state != SESSION_ENDING) {
+        session_release(
+            session); /* its connection was lost meanwhile, and the branch has been told */
+        return;
+    }
+    session->beat = beat;
+    if (beat == 0)
+        pg_drop(session->line->pg, "the agent's positions could not be set");
+    else if (session->wish == WISH_COMMIT)
+        commit_one_phase(session);
+    else if (session->read_only)
+        prepare_read_only(session);
+    else
+        send_prepare(session, GATE, true);
+}
+
+static void rolled_back(void *arg, const struct pg_reply *replies, int count)
+{
+    struct line *line = arg;
+    struct agent *agent = line->agent;
+    struct branch_id branch = line->session->branch;
+    (void)count;
+    POINT("agent.rollback-done");
+    enum participant_event_type type =
+        verdict(COMMAND_ROLLBACK, replies->tag, replies->sqlstate, replies->alive);
+    session_over(line->session);
+    if (type == PE_FINISHED) {
+        line_give_back(line);
+        agent_tell(agent, &branch, PE_FINISHED, NULL, NULL);
+        return;
+    }
+    struct backend backend = pg_backend(line->pg);
+    pg_drop(line->pg, replies->message);
+    /* Nothing was ever prepared: with the backend its work is gone. */
+    session_tell_when_gone(agent, &branch, backend, PE_FINISHED);
+}
+
+void session_end(struct session *session)
+{
+    static const struct pg_statement rollback = {.sql = "ROLLBACK"};
+    session->state = SESSION_ENDING;
+    if (session->wish == WISH_ROLLBACK) {
+        POINT("agent.before-rollback");
+        pg_run(session->line->pg, &rollback, 1, rolled_back, session->line);
+        POINT("agent.rollback-sent");
+        return;
+    }
+    struct tm_link *tm = tms_find(session->agent, session->branch.gtrid.tm);
+    session->asks++;
+    positions_raise(session->agent, tm, session->lsn, false, raised, session);
+}

@@ -1,0 +1,181 @@
+/*
+ * rm-agent/lines.c - the connections that sessions run on.
+ *
+ * A line is entered in assent.session before its first use, so that the next start of the agent
+ * can end its backend. After a session it is reset by DISCARD ALL and free for any other of its
+ * role. One that was lost may still have a backend at work: that is ended.
+ */
+#include "rm-agent/lines.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/logger.h"
+#include "common/point.h"
+#include "rm-agent/control.h"
+#include "rm-agent/session.h"
+
+static void backend_is_gone(void *arg)
+{
+    (void)arg;
+}
+
+static void line_free(struct line *line)
+{
+    if (line->entering)
+        return;
+    rows_drop(&line->rows);
+    free(line);
+}
+
+struct backend line_close(struct line *line)
+{
+    struct lines *lines = &line->agent->sessions->lines;
+    struct backend backend = pg_backend(line->pg);
+    struct line **at = &lines->first;
+    while (*at != line)
+        at = &(*at)->next;
+    *at = line->next;
+    lines->count--;
+    if (line->session != NULL)
+        line->session->line = NULL;
+    line->closed = true;
+    pg_close(line->pg);
+    line_free(line);
+    return backend;
+}
+
+static void line_reset(void *arg, const struct pg_reply *replies, int count)
+{
+    struct line *line = arg;
+    (void)count;
+    if (!replies->alive)
+        return; /* down() follows */
+    if (strcmp(replies->tag, "DISCARD ALL") == 0 && pg_transaction(line->pg) == PQTRANS_IDLE)
+        line->idle = true;
+    else
+        pg_drop(line->pg, "it could not be reset");
+}
+
+void line_give_back(struct line *line)
+{
+    static const struct pg_statement reset = {.sql = "DISCARD ALL"};
+    line->session = NULL;
+    if (pg_idle(line->pg) && pg_transaction(line->pg) == PQTRANS_IDLE)
+        pg_run(line->pg, &reset, 1, line_reset, line);
+    else
+        pg_drop(line->pg, "it is still in a transaction");
+}
+
+static void line_entered(void *arg, bool entered)
+{
+    struct line *line = arg;
+    POINT("agent.session-entered");
+    line->entering = false;
+    if (line->closed) {
+        line_free(line);
+        return;
+    }
+    if (!entered) {
+        log_warning("role \"%s\" does not see the backend of a session: it must be a member of the "
+                    "session's role, and both conninfos name the same server",
+                    line->agent->identity.login);
+        pg_drop(line->pg, "the agent cannot see the session's backend; is its role a member of the "
+                          "session's role?");
+        return;
+    }
+    line->backend = pg_backend(line->pg);
+    if (line->session != NULL)
+        session_enter(line->session);
+    else
+        line->idle = true;
+}
+
+static void line_up(void *arg)
+{
+    struct line *line = arg;
+    POINT("agent.session-connected");
+    line->entering = true;
+    control_enter(line->agent, pg_backend(line->pg), line_entered, line);
+}
+
+static void line_down(void *arg, const char *why)
+{
+    struct line *line = arg;
+    struct agent *agent = line->agent;
+    struct session *session = line->session;
+    char kept[REASON_BYTES];
+    text_copy(kept, sizeof kept, why, strlen(why));
+    agent_note(agent, why);
+    struct backend backend = line_close(line);
+    control_end_backend(agent, backend, backend_is_gone, NULL);
+    if (session != NULL)
+        session_lost(session, kept);
+}
+
+static struct line *idle_line(const struct lines *lines, uint32_t role)
+{
+    for (struct line *line = lines->first; line != NULL; line = line->next)
+        if (line->idle && line->role == role)
+            return line;
+    return NULL;
+}
+
+/* Connections are as many as sessions may be: one that idles for another role makes room. */
+static void make_room(struct agent *agent)
+{
+    const struct lines *lines = &agent->sessions->lines;
+    if (lines->count < agent->options->max_sessions)
+        return;
+    for (struct line *line = lines->first; line != NULL; line = line->next)
+        if (line->idle) {
+            control_end_backend(agent, line_close(line), backend_is_gone, NULL);
+            return;
+        }
+}
+
+static struct line *line_open(struct agent *agent, uint32_t role)
+{
+    struct line *line = calloc(1, sizeof *line);
+    if (line == NULL)
+        abort();
+    struct pg_options options = {
+        .conninfo = agent->options->roles[role].conninfo,
+        .settings = "-c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0"
+                    " -c lock_timeout=10s -c client_connection_check_interval=2s"
+                    " -c datestyle=ISO",
+        .up = line_up,
+        .down = line_down,
+        .arg = line,
+    };
+    struct error error;
+    make_room(agent);
+    line->agent = agent;
+    line->role = role;
+    if (pg_open(&line->pg, agent->set, &options, &error) != 0)
+        abort();
+    line->next = agent->sessions->lines.first;
+    agent->sessions->lines.first = line;
+    agent->sessions->lines.count++;
+    return line;
+}
+
+bool line_take(struct session *session)
+{
+    struct agent *agent = session->agent;
+    struct line *line = idle_line(&agent->sessions->lines, session->role);
+    bool ready = line != NULL;
+    if (ready)
+        line->idle = false;
+    else
+        line = line_open(agent, session->role);
+    line->session = session;
+    session->line = line;
+    return ready;
+}
+
+void line_return(struct line *line)
+{
+    line->session = NULL;
+    line->idle = true;
+}

@@ -1,0 +1,41 @@
+/*
+ * rm-agent/lines.h - the connections that sessions run on.
+ */
+#ifndef ASSENT_RM_AGENT_LINES_H
+#define ASSENT_RM_AGENT_LINES_H
+
+#include "rm-agent/agent.h"
+#include "rm-agent/result.h"
+
+struct session;
+
+/* A connection for sessions. */
+struct line {
+    struct line *next;
+    struct agent *agent;
+    struct pg *pg;
+    uint32_t role;
+    struct backend backend; /* entered; pid 0: not yet */
+    struct session *session;
+    struct rows rows;
+    bool idle; /* reset, and free for any session of its role */
+    bool entering;
+    bool closed;
+};
+
+struct lines {
+    struct line *first;
+    uint32_t count;
+};
+
+/* Gives the session a line of its role: one that is free, else a new one. True: it is ready; else
+ * session_enter() follows, or session_lost(). */
+bool line_take(struct session *session);
+/* The session did nothing on it. */
+void line_return(struct line *line);
+/* The session is done with it: nothing that it set may reach the next one. */
+void line_give_back(struct line *line);
+/* Its backend may still be at work: it is to be ended. */
+struct backend line_close(struct line *line);
+
+#endif

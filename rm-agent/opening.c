@@ -1,0 +1,139 @@
+/*
+ * rm-agent/opening.c - a branch's first statement: connect, enter the gid, BEGIN.
+ *
+ * A branch has one session and never a second one: half of the work would be gone. So its gid is
+ * entered in assent.session before BEGIN, and whoever finds it there, or prepared, opens nothing.
+ */
+#include "rm-agent/session.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/point.h"
+#include "rm-agent/control.h"
+#include "rm-agent/tms.h"
+
+static void begun(void *arg, const struct pg_reply *replies, int count)
+{
+    struct line *line = arg;
+    struct session *session = line->session;
+    const struct pg_reply *last = &replies[count - 1];
+    POINT("agent.begun");
+    const struct pg_reply *wrong = replies[0].sqlstate[0] != '\0' ? &replies[0] : last;
+    if (!last->alive)
+        return; /* down() follows */
+    if (wrong->sqlstate[0] != '\0') {
+        pg_drop(line->pg, wrong->message);
+        return;
+    }
+    if (!session->read_only)
+        text_copy(session->xid, sizeof session->xid, pg_value(last, 0, 0),
+                  strlen(pg_value(last, 0, 0)));
+    session->state = SESSION_IDLE;
+    session_go_on(session);
+}
+
+/* The xid comes before any beat that a vote will rest on. A read-only branch is to get none;
+ * after one SELECT PostgreSQL refuses to make it READ WRITE. */
+static void begin(struct session *session)
+{
+    char sql[64];
+    const char *isolation = isolation_word(session->isolation);
+    snprintf(sql, sizeof sql, "BEGIN%s%s%s", isolation[0] == '\0' ? "" : " ISOLATION LEVEL ",
+             isolation, session->read_only ? " READ ONLY" : "");
+    const struct pg_statement statements[] = {
+        {.sql = sql},
+        {.sql = session->read_only ? "SELECT 1" : "SELECT pg_catalog.pg_current_xact_id()"},
+    };
+    session->state = SESSION_BEGINNING;
+    POINT("agent.before-begin");
+    pg_run(session->line->pg, statements, 2, begun, session->line);
+}
+
+static void never_opened(struct session *session, enum error_code code, const char *message)
+{
+    line_return(session->line);
+    session->line = NULL;
+    session_drop(session, code, message);
+}
+
+/* Meanwhile the branch may have been voted on without us, or its coordinator started again. */
+static bool may_open(struct session *session)
+{
+    struct tm_link *tm = tms_find(session->agent, session->branch.gtrid.tm);
+    return tm != NULL && tm->incarnation == session->branch.gtrid.incarnation &&
+           participant_state(session->agent->participant, &session->branch) == BRANCH_NONE;
+}
+
+/* An only branch that is worked here may be left to its database to decide. */
+static void tell_opened(const struct session *session)
+{
+    struct result result = {.type = RESULT_OPENED, .branch = session->branch};
+    tms_post(session->agent, session->branch.gtrid.tm, &result);
+}
+
+static void gid_entered(void *arg, const struct pg_reply *reply)
+{
+    struct session *session = arg;
+    bool entered = strcmp(pg_value(reply, 0, 0), "t") == 0;
+    bool prepared = strcmp(pg_value(reply, 0, 1), "t") == 0;
+    bool used = strcmp(pg_value(reply, 0, 2), "t") == 0;
+    POINT("agent.gid-entered");
+    session->asks--;
+    if (session->state != SESSION_ENTERING) {
+        if (entered)
+            used_delete(session->agent, session->gid);
+        session_release(session);
+    } else if (prepared) {
+        never_opened(session, ERR_BRANCH_PREPARED, "the branch's gid is prepared already");
+    } else if (!entered && used) {
+        never_opened(session, ERR_BRANCH_LOST, "SQL has been run in this branch before");
+    } else if (!entered) {
+        never_opened(session, ERR_RM_UNAVAILABLE,
+                     "the session's gid could not be entered in assent.session");
+    } else if (!may_open(session)) {
+        used_delete(session->agent, session->gid);
+        never_opened(session, ERR_BRANCH_LOST, "the branch is over");
+    } else {
+        session->opened = true;
+        begin(session);
+        agent_event(session->agent, (struct participant_event){.type = PE_OPENED,
+                                                               .branch = session->branch,
+                                                               .timeout_ms = session->allowed_ms});
+        tell_opened(session);
+    }
+}
+
+void session_enter(struct session *session)
+{
+    char pid[NUMBER_BYTES], start[NUMBER_BYTES];
+    struct backend backend = session->line->backend;
+    used_settle(session->agent, session->gid);
+    snprintf(pid, sizeof pid, "%d", backend.pid);
+    snprintf(start, sizeof start, "%" PRId64, backend.start_us);
+    POINT("agent.before-gid-entered");
+    session->state = SESSION_ENTERING;
+    session->asks++;
+    /* It may run twice: what the first run entered counts. That the control connection sees this
+     * backend is known since the line was entered. */
+    control_ask(session->agent, gid_entered, session,
+                "WITH prepared AS (SELECT FROM pg_prepared_xacts WHERE gid = $3),"
+                " entered AS (INSERT INTO assent.session (pid, backend_start, gid)"
+                " SELECT $1::int, 'epoch'::timestamptz + $2::bigint * interval '1 microsecond', $3"
+                " WHERE NOT EXISTS (SELECT FROM prepared)"
+                " ON CONFLICT DO NOTHING RETURNING 1)"
+                " SELECT EXISTS (SELECT FROM entered) OR EXISTS (SELECT FROM assent.session"
+                " WHERE gid = $3 AND pid = $1::int AND " BACKEND_START_US
+                " = $2::bigint), EXISTS (SELECT FROM prepared),"
+                " EXISTS (SELECT FROM assent.session WHERE gid = $3)",
+                3, pid, start, session->gid);
+}
+
+void session_open(struct session *session)
+{
+    session->agent->sessions->open++;
+    session->state = SESSION_CONNECTING;
+    if (line_take(session))
+        session_enter(session);
+}
