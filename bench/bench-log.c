@@ -168,7 +168,7 @@ static int zeroed_file(void)
     char path[PATH_MAX + 8];
     snprintf(path, sizeof path, "%s/bare", dir);
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    for (uint64_t at = 0; at < SEGMENT_BYTES; at += sizeof zeros) {
+    for (uint64_t at = 0; at < WAL_SEGMENT_BYTES; at += sizeof zeros) {
         if (!write_at(fd, zeros, sizeof zeros, at))
             abort();
     }
@@ -188,7 +188,7 @@ static void run_bare(struct bare *bare, uint32_t in_flight, struct figures *figu
     size_t length = (STAMP_BYTES + write_commit(bytes, 0)) * in_flight;
     double began = now_s(), cpu = cpu_s();
     while (now_s() - began < SLICE_S) {
-        if (bare->at + length > SEGMENT_BYTES) {
+        if (bare->at + length > WAL_SEGMENT_BYTES) {
             close(bare->fd);
             bare->fd = zeroed_file();
             bare->at = 0;

@@ -201,26 +201,40 @@ static char *read_line(char *out, int room, void *arg)
 
 /* ---- values ---- */
 
-bool duration_parse(const char *text, uint32_t *ms)
-{
-    static const struct {
-        const char *unit;
-        uint64_t ms;
-    } units[] = {{"ms", 1}, {"s", 1000}, {"min", 60000}, {"h", 3600000}, {"d", 86400000}};
+struct unit {
+    const char *name;
+    uint64_t worth;
+};
 
+/* A whole number and one of the units, which end with NULL. */
+static bool parse_with_unit(const char *text, const struct unit *units, uint32_t *out)
+{
     size_t digits = strspn(text, "0123456789");
     uint64_t number = 0;
     if (digits == 0 || digits > 10)
         return false;
     for (size_t i = 0; i < digits; i++)
         number = number * 10 + (uint64_t)(text[i] - '0');
-    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
-        if (strcmp(text + digits, units[i].unit) == 0 && number <= UINT32_MAX / units[i].ms) {
-            *ms = (uint32_t)(number * units[i].ms);
+    for (; units->name != NULL; units++) {
+        if (strcmp(text + digits, units->name) == 0 && number <= UINT32_MAX / units->worth) {
+            *out = (uint32_t)(number * units->worth);
             return true;
         }
     }
     return false;
+}
+
+bool duration_parse(const char *text, uint32_t *ms)
+{
+    static const struct unit units[] = {{"ms", 1},      {"s", 1000},     {"min", 60000},
+                                        {"h", 3600000}, {"d", 86400000}, {NULL, 0}};
+    return parse_with_unit(text, units, ms);
+}
+
+bool size_parse(const char *text, uint32_t *bytes)
+{
+    static const struct unit units[] = {{"kB", 1024}, {"MB", 1 << 20}, {"GB", 1 << 30}, {NULL, 0}};
+    return parse_with_unit(text, units, bytes);
 }
 
 static bool parse_bool(const char *text, bool *out)
@@ -254,6 +268,11 @@ static bool parse_count(const char *text, const struct conf_key *key, uint32_t *
     return true;
 }
 
+static bool parse_size(const char *text, const struct conf_key *key, uint32_t *out)
+{
+    return size_parse(text, out) && *out >= key->least && *out <= key->most;
+}
+
 static void set_value(struct reading *reading, const struct conf_key *key, const char *value)
 {
     char *field = (char *)reading->values + key->offset;
@@ -278,6 +297,14 @@ static void set_value(struct reading *reading, const struct conf_key *key, const
         if (!parse_count(value, key, (uint32_t *)(void *)field)) {
             snprintf(what, sizeof what, "a whole number from %" PRIu32 " to %" PRIu32 " is needed",
                      key->least, key->most);
+            refuse_key(reading, key->key, what);
+        }
+        return;
+    case CONF_SIZE:
+        if (!parse_size(value, key, (uint32_t *)(void *)field)) {
+            snprintf(what, sizeof what,
+                     "a size from %" PRIu32 "kB to %" PRIu32 "MB is needed, for example 16MB",
+                     key->least / 1024, key->most / (1024 * 1024));
             refuse_key(reading, key->key, what);
         }
         return;

@@ -16,6 +16,7 @@ enum conf_kind {
     CONF_TEXT,     /* char[size]: longer is an error */
     CONF_DURATION, /* uint32_t milliseconds: 500ms, 30s, 5min, 2h, 1d */
     CONF_COUNT,    /* uint32_t, between least and most */
+    CONF_SIZE,     /* uint32_t bytes, between least and most: 512kB, 16MB, 1GB (of 1024) */
     CONF_MODE,     /* uint32_t, octal file mode */
     CONF_BOOL,     /* bool: on/off, true/false, yes/no, 1/0 */
 };
@@ -26,7 +27,7 @@ struct conf_key {
     enum conf_kind kind;
     size_t offset;        /* into the section's struct */
     size_t size;          /* TEXT: room; else ignored */
-    uint32_t least, most; /* COUNT */
+    uint32_t least, most; /* COUNT, SIZE */
 };
 
 /* Called once for each section as it opens, with the name behind the blank ("" if it has
@@ -40,5 +41,7 @@ int conf_read(const char *path, const struct conf_key *keys, conf_section_fn *se
 
 /* "30s" -> 30000; false if it is no duration or exceeds uint32_t. */
 bool duration_parse(const char *text, uint32_t *ms);
+/* "16MB" -> 16777216; false if it is no size or exceeds uint32_t. */
+bool size_parse(const char *text, uint32_t *bytes);
 
 #endif

@@ -22,7 +22,6 @@
 enum {
     FILE_NAME_BYTES = 40,
     HOME_BYTES = PATH_MAX + 128,
-    SEGMENT_BYTES = 16 * 1024 * 1024,
     SEGMENT_BYTES_LEAST = 4 * HEADER_BYTES, /* for tests: the longest records do not fit */
 };
 

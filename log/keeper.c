@@ -195,7 +195,8 @@ static void *keeper_main(void *arg)
     pthread_setname_np(pthread_self(), "log-keeper");
     pthread_mutex_lock(&keeper->lock);
     for (;;) {
-        if (keeper->snapshot != NULL && (keeper->spare_fd >= 0 || keeper->warned))
+        if (keeper->snapshot != NULL &&
+            (keeper->spare_fd >= 0 || keeper->warned || keeper->stopping))
             take_snapshot(keeper); /* it may also be what makes room on a full disk */
         else if (keeper->stopping)
             break;

@@ -41,12 +41,20 @@ typedef int wal_each_fn(void *arg, const struct wal_record *record, struct error
  * lsn of the newest durable record. */
 typedef void wal_durable_fn(void *arg, uint64_t records, uint64_t durable_lsn);
 
+/* How large segments may be set to be. The least holds the longest record; a reader has a whole
+ * segment in memory. */
+enum {
+    WAL_SEGMENT_BYTES = 16 * 1024 * 1024, /* unless set */
+    WAL_SEGMENT_BYTES_LEAST = 128 * 1024,
+    WAL_SEGMENT_BYTES_MOST = 256 * 1024 * 1024,
+};
+
 struct wal_options {
     const char *dir; /* made, with its parents' durability, if missing */
     const char *tm;  /* a log of another TM is refused */
     bool moved;      /* accept a log that was written on another host or in another directory */
     uint32_t seal_after_ms; /* idle time after which SEAL is written; 0: the default, 50 ms */
-    uint32_t segment_bytes; /* of a log that is created; 0: the default, 16 MiB */
+    uint32_t segment_bytes; /* of segments that are made from now on; 0: the default */
 };
 
 struct wal_info {

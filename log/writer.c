@@ -47,6 +47,7 @@ struct wal {
     struct log_dir dir;
     char home[HOME_BYTES];
     uint32_t seal_after_ms;
+    uint64_t segment_bytes;     /* of segments to come */
     struct file_header segment; /* the one in use */
     int fd;                     /* of it */
     uint64_t offset;            /* where the next batch goes */
@@ -162,13 +163,12 @@ static int settle_end(const struct log_dir *dir, const struct log_end *end, stru
 }
 
 /* The first segment gets its name when it is whole, so a log exists entirely or not at all. */
-static int create_log(const struct log_dir *dir, const struct wal_options *options,
+static int create_log(const struct log_dir *dir, const char *tm, uint64_t segment_bytes,
                       struct log_end *end, struct error *error)
 {
     struct file_header header = {.kind = FILE_SEGMENT, .segment = 1};
-    header.bytes = options->segment_bytes != 0 ? options->segment_bytes : SEGMENT_BYTES;
-    assert(header.bytes >= SEGMENT_BYTES_LEAST && header.bytes % HEADER_BYTES == 0);
-    snprintf(header.tm, sizeof header.tm, "%s", options->tm);
+    header.bytes = segment_bytes;
+    snprintf(header.tm, sizeof header.tm, "%s", tm);
     if (getrandom(header.log.bytes, sizeof header.log.bytes, 0) != sizeof header.log.bytes)
         return fail_errno(error, "draw the identity of a new log");
     POINT("log.before-create");
@@ -241,7 +241,7 @@ static int recover(struct wal *wal, const struct wal_options *options, struct wa
         return -1;
     bool created = end.segment == 0;
     if (created) {
-        if (create_log(&wal->dir, options, &end, error) != 0)
+        if (create_log(&wal->dir, options->tm, wal->segment_bytes, &end, error) != 0)
             return -1;
     } else if (check_home(wal, &end, options->moved, error) != 0 ||
                settle_end(&wal->dir, &end, error) != 0) {
@@ -276,6 +276,8 @@ int wal_open(struct wal **out, const struct wal_options *options, struct wal_inf
         fail_errno(error, "open the log in %s", options->dir);
         goto free_wal;
     }
+    wal->segment_bytes = options->segment_bytes != 0 ? options->segment_bytes : WAL_SEGMENT_BYTES;
+    assert(wal->segment_bytes >= SEGMENT_BYTES_LEAST && wal->segment_bytes % 8 == 0);
     wal->seal_after_ms = options->seal_after_ms != 0 ? options->seal_after_ms : SEAL_AFTER_MS;
     if (log_dir_make(options->dir, error) != 0 || log_dir_open(&wal->dir, options->dir, error) != 0)
         goto free_wal;
@@ -321,6 +323,7 @@ static void next_segment(struct wal *wal)
     close(wal->fd);
     wal->fd = keeper_next_segment(wal->keeper);
     wal->segment.segment++;
+    wal->segment.bytes = wal->segment_bytes;
     wal->offset = HEADER_BYTES;
 }
 
@@ -491,6 +494,7 @@ int wal_begin(struct wal *wal, uint64_t incarnation, wal_durable_fn *durable, vo
     assert(!wal->begun && incarnation > wal->chain.incarnation);
     struct file_header next = wal->segment;
     next.segment++;
+    next.bytes = wal->segment_bytes;
     wal->chain.incarnation = incarnation;
     wal->durable = durable;
     wal->arg = arg;
@@ -550,7 +554,7 @@ bool wal_wants_checkpoint(struct wal *wal)
     if (keeper_checkpointing(wal->keeper))
         return false;
     pthread_mutex_lock(&wal->lock);
-    bool wants = wal->handed.snapshot == NULL && wal->written >= wal->segment.bytes &&
+    bool wants = wal->handed.snapshot == NULL && wal->written >= wal->segment_bytes &&
                  wal->written >= wal->snapshot_size;
     pthread_mutex_unlock(&wal->lock);
     return wants;

@@ -498,6 +498,7 @@ static int open_log(struct server *server, bool moved, struct error *error)
         .dir = server->settings->data_dir,
         .tm = server->settings->tm,
         .moved = moved,
+        .segment_bytes = server->settings->segment_bytes,
     };
     if (wal_open(&server->wal, &options, &server->wal_info, replay, server, error) != 0)
         return -1;

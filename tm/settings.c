@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "log/wal.h"
 #include "tm/http.h"
 
 #define TM_TEXT(key)                                                                               \
@@ -30,6 +31,8 @@ static const struct conf_key keys[] = {
     {"tm", "max_branches", CONF_COUNT, offsetof(struct settings, max_branches), 0, 1, 8000000},
     {"tm", "max_waiting", CONF_COUNT, offsetof(struct settings, max_waiting), 0, 1, 100000},
     TM_TEXT(presume_abort),
+    {"log", "segment_size", CONF_SIZE, offsetof(struct settings, segment_bytes), 0,
+     WAL_SEGMENT_BYTES_LEAST, WAL_SEGMENT_BYTES_MOST},
     {"rm ", "url", CONF_TEXT, offsetof(struct rm_settings, url), URL_BYTES, 0, 0},
     {NULL, NULL, CONF_TEXT, 0, 0, 0, 0},
 };
@@ -37,7 +40,7 @@ static const struct conf_key keys[] = {
 static void *open_section(void *arg, const char *section, const char *name, struct error *error)
 {
     struct settings *settings = arg;
-    if (strcmp(section, "tm") == 0)
+    if (strcmp(section, "tm") == 0 || strcmp(section, "log") == 0)
         return settings;
     if (!rm_name_valid(name, strlen(name))) {
         fail(error, "[rm %s]: a resource manager's name is [a-z][a-z0-9-]{0,30}", name);
@@ -87,6 +90,7 @@ int settings_read(const char *path, struct settings *out, struct error *error)
         .max_branches = 40000,
         .max_waiting = 12000,
         .presume_abort = "registered",
+        .segment_bytes = WAL_SEGMENT_BYTES,
     };
     if (conf_read(path, keys, open_section, out, error) != 0)
         return -1;

@@ -24,6 +24,7 @@ struct settings {
     uint32_t max_transactions;
     uint32_t max_branches;
     uint32_t max_waiting;
+    uint32_t segment_bytes;
     char presume_abort[32]; /* "registered" or "same-host" */
     uint32_t rm_count;
     struct rm_settings rms[RMS_MAX];

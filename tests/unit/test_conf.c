@@ -18,6 +18,7 @@ struct coordinator {
     char listen[64];
     uint32_t timeout_ms;
     uint32_t waiting;
+    uint32_t segment;
     uint32_t mode;
     bool same_host;
 };
@@ -34,6 +35,7 @@ static const struct conf_key keys[] = {
      sizeof((struct coordinator *)0)->listen, 0, 0},
     {"tm", "timeout", CONF_DURATION, offsetof(struct coordinator, timeout_ms), 0, 0, 0},
     {"tm", "waiting", CONF_COUNT, offsetof(struct coordinator, waiting), 0, 1, 1024},
+    {"tm", "segment", CONF_SIZE, offsetof(struct coordinator, segment), 0, 128 * 1024, 256 << 20},
     {"tm", "mode", CONF_MODE, offsetof(struct coordinator, mode), 0, 0, 0},
     {"tm", "same_host", CONF_BOOL, offsetof(struct coordinator, same_host), 0, 0, 0},
     {"rm ", "url", CONF_TEXT, offsetof(struct rm, url), sizeof((struct rm *)0)->url, 0, 0},
@@ -103,6 +105,7 @@ START_TEST(each_key_reaches_its_place)
             "listen=ipc:///run/assent/bank.sock\n"
             "timeout = 30s ; a comment\n"
             "waiting = 1024\n"
+            "segment = 512kB\n"
             "mode = 0660\n"
             "same_host = on\n"
             "\n"
@@ -115,6 +118,7 @@ START_TEST(each_key_reaches_its_place)
     ck_assert_str_eq(tm.listen, "ipc:///run/assent/bank.sock");
     ck_assert_uint_eq(tm.timeout_ms, 30000);
     ck_assert_uint_eq(tm.waiting, 1024);
+    ck_assert_uint_eq(tm.segment, 512 * 1024);
     ck_assert_uint_eq(tm.mode, 0660);
     ck_assert(tm.same_host);
     ck_assert_int_eq(rm_count, 2);
@@ -151,7 +155,7 @@ START_TEST(an_unknown_key_is_refused_and_the_known_ones_are_named)
 {
     REFUSES("[tm]\nname = bank\n\nnam = bank\n", "conf:4: [tm] nam: unknown key");
     ck_assert_str_eq(error.hint, "the keys of this section are: "
-                                 "name, listen, timeout, waiting, mode, same_host");
+                                 "name, listen, timeout, waiting, segment, mode, same_host");
     REFUSES("[rm accounts]\nname = x\n", "conf:2: [rm accounts] name: unknown key");
 }
 END_TEST
@@ -190,6 +194,8 @@ END_TEST
 
 START_TEST(a_bad_value_is_refused_and_says_what_is_wanted)
 {
+    static const char *const not_sizes[] = {"",    "16",    "16mb", "127kB", "257MB",
+                                            "1GB", "16 MB", "-1MB", "MB",    "4294967296GB"};
     REFUSES("[tm]\nname = a-long-name\n", "conf:2: [tm] name: the value is longer than 7 bytes");
     REFUSES("[tm]\ntimeout = 30\n", "conf:2: [tm] timeout: a duration is needed, for example "
                                     "500ms, 30s, 5min, 2h or 1d; at most 49d");
@@ -199,6 +205,12 @@ START_TEST(a_bad_value_is_refused_and_says_what_is_wanted)
     REFUSES("[tm]\nwaiting = 1O\n",
             "conf:2: [tm] waiting: a whole number from 1 to 1024 is needed");
     REFUSES("[tm]\nwaiting =\n", "conf:2: [tm] waiting: a whole number from 1 to 1024 is needed");
+    for (size_t i = 0; i < sizeof not_sizes / sizeof *not_sizes; i++) {
+        char text[64];
+        snprintf(text, sizeof text, "[tm]\nsegment = %s\n", not_sizes[i]);
+        REFUSES(text, "conf:2: [tm] segment: a size from 128kB to 256MB is needed, "
+                      "for example 16MB");
+    }
     REFUSES("[tm]\nmode = 0888\n",
             "conf:2: [tm] mode: an octal file mode is needed, for example 0660");
     REFUSES("[tm]\nsame_host = perhaps\n", "conf:2: [tm] same_host: on or off is needed");

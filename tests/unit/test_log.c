@@ -30,6 +30,7 @@ static struct wal_info info;
 static struct error error;
 static char words[64 * 1024]; /* what the last opening replayed */
 static uint32_t seal_after_ms;
+static uint32_t segment_bytes;
 static bool moved;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -83,7 +84,7 @@ static int try_open_as(const char *tm)
         .tm = tm,
         .moved = moved,
         .seal_after_ms = seal_after_ms,
-        .segment_bytes = SMALL_SEGMENT,
+        .segment_bytes = segment_bytes,
     };
     words[0] = '\0';
     memset(&error, 0, sizeof error);
@@ -222,6 +223,7 @@ static void set_up(void)
     snprintf(dir, sizeof dir, "/tmp/assent-test-log-XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(dir));
     seal_after_ms = NEVER_MS;
+    segment_bytes = SMALL_SEGMENT;
     moved = false;
 }
 
@@ -331,6 +333,36 @@ START_TEST(records_go_on_in_the_next_segment)
     closed(true);
     ck_assert_int_eq(access(path_of("wal-0000000005"), F_OK), 0);
     ck_assert_str_eq(replayed(), expected);
+}
+END_TEST
+
+static off_t bytes_of(const char *name)
+{
+    struct stat status;
+    ck_assert_int_eq(stat(path_of(name), &status), 0);
+    return status.st_size;
+}
+
+START_TEST(another_segment_size_is_that_of_the_segments_to_come)
+{
+    char word[1000];
+    snprintf(word, sizeof word, "%0999d", 0);
+    opened();
+    begun();
+    write_batch("one");
+    closed(true);
+    segment_bytes = 2 * SMALL_SEGMENT;
+    opened();
+    ck_assert_str_eq(words, "one");
+    begun();
+    for (int i = 0; i < 20; i++)
+        hand_over(word);
+    closed(true);
+    ck_assert_int_eq(bytes_of("wal-0000000001"), SMALL_SEGMENT);
+    ck_assert_int_eq(bytes_of("wal-0000000002"), 2 * SMALL_SEGMENT);
+    segment_bytes = SMALL_SEGMENT;
+    write_and_crash("last");
+    ck_assert_ptr_nonnull(strstr(replayed(), " last"));
 }
 END_TEST
 
@@ -717,6 +749,7 @@ static Suite *log_suite(void)
     tcase_add_test(tests, lsns_are_dense_over_restarts_seals_and_stops);
     tcase_add_test(tests, what_is_handed_over_during_a_sync_is_the_next_batch);
     tcase_add_test(tests, records_go_on_in_the_next_segment);
+    tcase_add_test(tests, another_segment_size_is_that_of_the_segments_to_come);
     tcase_add_test(tests, a_batch_torn_at_any_byte_loses_only_itself);
     tcase_add_test(tests, records_of_a_torn_batch_never_return);
     tcase_add_test(tests, damage_to_the_room_left_in_a_full_segment_is_harmless);
