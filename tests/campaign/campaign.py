@@ -13,7 +13,7 @@ SYSTEM = pathlib.Path(__file__).resolve().parents[1] / "system"
 sys.path.insert(0, str(SYSTEM))
 
 import harness  # noqa: E402
-from harness import wait_until  # noqa: E402
+from harness import arm, shim, wait_until  # noqa: E402
 from check_history import check  # noqa: E402
 from history import History  # noqa: E402
 from teller import Place, Tellers  # noqa: E402
@@ -156,24 +156,6 @@ def load(bank, seed, count=3):
         tellers.go_home()
     bank.settle()
     tellers.words = bank.close_books()
-
-
-def shim(name, folder):
-    """A library of tests/shim, for LD_PRELOAD."""
-    library = folder / f"{name}.so"
-    if not library.exists():
-        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-D_GNU_SOURCE", f"-I{harness.SOURCE}",
-                        "-o", library, harness.SOURCE / "tests/shim" / f"{name}.c", "-ldl"],
-                       check=True)
-    return library
-
-
-def arm(process, **environment):
-    """From the next start on the process has these in its environment; none: as it was."""
-    plain = getattr(process, "plain", process.arguments)
-    process.plain = plain
-    settings = [f"{name}={value}" for name, value in environment.items()]
-    process.arguments = ["env", *settings, *plain] if settings else plain
 
 
 def restart(process):

@@ -104,6 +104,24 @@ class Process:
         return pathlib.Path(self.log).read_text(errors="replace")
 
 
+def shim(name, folder):
+    """A library of tests/shim, for LD_PRELOAD."""
+    library = folder / f"{name}.so"
+    if not library.exists():
+        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-D_GNU_SOURCE", f"-I{SOURCE}",
+                        "-o", library, SOURCE / "tests/shim" / f"{name}.c", "-ldl"],
+                       check=True)
+    return library
+
+
+def arm(process, **environment):
+    """From the next start on the process has these in its environment; none: as it was."""
+    plain = getattr(process, "plain", process.arguments)
+    process.plain = plain
+    settings = [f"{name}={value}" for name, value in environment.items()]
+    process.arguments = ["env", *settings, *plain] if settings else plain
+
+
 class Postgres:
     """One throw-away server, copied from a template cluster."""
 
