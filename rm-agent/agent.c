@@ -257,6 +257,9 @@ static void take_request(struct agent *agent, struct inbound *inbound)
     } else if (strcmp(op, "status") == 0) {
         answer_status(agent, inbound->request);
         return;
+    } else if (strcmp(op, "check") == 0) {
+        preflight_check(agent, inbound->request);
+        return;
     } else if (!private && strcmp(op, "exec") != 0 && strcmp(op, "prepared") != 0) {
         refuse(&failure, ERR_UNKNOWN_OPERATION, "an agent has no operation \"%.64s\"", op);
     } else if (agent->participant == NULL) {
@@ -323,8 +326,6 @@ void agent_serve(struct agent *agent)
     log_notice("serving %s: database %s, PostgreSQL %s, agent incarnation %" PRIu64,
                agent->options->rm, agent->identity.database, agent->identity.server_version,
                agent->incarnation);
-    if (agent->options->roles[0].name[0] == '\0')
-        log_warning("no section [exec ROLE]: applications' SQL runs as the agent's own role");
     preflight(agent);
     POINT("agent.serving");
     sd_notify(0, "READY=1");

@@ -79,6 +79,7 @@ struct agent {
     struct agent_health health;
     uint64_t health_ms; /* when to ask for it again */
     bool slots_warned;
+    bool checking; /* `check` is under way */
     bool draining;
     bool over; /* the loop is to end */
     int exit_status;

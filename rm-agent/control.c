@@ -483,8 +483,6 @@ static void took_identity(void *arg, const struct pg_reply *replies, int count)
         return;
     agent->identity = found;
     agent->health.slots_max = (uint32_t)strtoul(pg_value(replies, 0, 5), NULL, 10);
-    if (agent->health.slots_max == 0)
-        log_warning("max_prepared_transactions is 0: every branch will be refused");
     greet(control, took_version, "SELECT max(version) FROM assent.version", NULL, NULL);
 }
 

@@ -227,6 +227,10 @@ static void greeted(void *arg, const struct pg_reply *replies, int count)
     }
     pg->backend.pid = PQbackendPID(pg->conn);
     pg->backend.start_us = strtoll(pg_value(replies, 0, 0), NULL, 10);
+    if (pg->backend.pid != atoi(pg_value(replies, 0, 1))) {
+        lost(pg, "a connection pooler stands between: connect to the server itself");
+        return;
+    }
     pg->state = PG_UP;
     pg->backoff_ms = 0;
     pg->options.up(pg->options.arg);
@@ -238,7 +242,7 @@ static void start_job(struct pg *pg, const struct pg_statement *statements, int 
 static void greet(struct pg *pg)
 {
     static const struct pg_statement who = {
-        .sql = "SELECT (extract(epoch FROM backend_start) * 1000000)::bigint"
+        .sql = "SELECT (extract(epoch FROM backend_start) * 1000000)::bigint, pid"
                " FROM pg_catalog.pg_stat_activity WHERE pid = pg_backend_pid()"};
     if (PQsetnonblocking(pg->conn, 1) != 0) {
         lost(pg, PQerrorMessage(pg->conn));

@@ -1,66 +1,258 @@
 /*
- * rm-agent/preflight.c - at the start: what is missing for the agent to do its work, by name.
+ * rm-agent/preflight.c - what stands in the agent's way: at its start, and when a DBA asks.
  *
- * Each of these would show only later, as a vote of no or as a branch that cannot be finished.
- * None of them stops the agent: a DBA may put it right while it runs.
+ * Each of these would show only later, as a vote of no, or as a branch that cannot be finished, or
+ * on the day of a promotion. None of them stops the agent: a DBA may put it right while it runs.
+ * A finding is one line of the answer, or of the log: how severe, what, and what to change.
  */
 #include "rm-agent/preflight.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/logger.h"
+#include "rm-agent/checks.h"
 #include "rm-agent/config.h"
 #include "rm-agent/control.h"
+#include "rm-agent/probe.h"
 
 enum { NEARLY_ALL_PERCENT = 90 };
 
-struct role_check {
+struct preflight {
     struct agent *agent;
-    char role[ROLE_NAME_BYTES];
+    struct net_request *request; /* NULL: for the log */
+    cJSON *findings;
+    uint32_t asks; /* answers that are still to come */
 };
 
-static void took_role(void *arg, const struct pg_reply *reply)
+/* A question that is under way, and what it is about. */
+struct inquiry {
+    struct preflight *preflight;
+    char subject[ROLE_NAME_BYTES * 2]; /* in messages */
+    char fix[64];                      /* when there is no answer */
+};
+
+static void add(cJSON *findings, const char *severity, const char *what, const char *fix)
 {
-    struct role_check check = *(struct role_check *)arg;
-    const char *login = check.agent->identity.login;
-    free(arg);
-    if (reply->sqlstate[0] != '\0')
-        return;
-    if (pg_rows(reply) == 0)
-        log_warning("role \"%s\" does not exist: a DBA runs CREATE ROLE \"%s\" LOGIN", check.role,
-                    check.role);
-    else if (strcmp(pg_value(reply, 0, 0), "t") != 0)
-        log_warning("role \"%s\" may not finish what \"%s\" prepares: a DBA runs GRANT \"%s\" TO "
-                    "\"%s\"",
-                    login, check.role, check.role, login);
+    cJSON *finding = cJSON_CreateObject();
+    cJSON_AddStringToObject(finding, "severity", severity);
+    cJSON_AddStringToObject(finding, "what", what);
+    cJSON_AddStringToObject(finding, "fix", fix);
+    cJSON_AddItemToArray(findings, finding);
 }
 
-static void check_role(struct agent *agent, const char *conninfo)
+static void answer(struct agent *agent, struct net_request *request, cJSON *findings)
 {
-    struct role_check *check = calloc(1, sizeof *check);
-    struct error error;
-    if (check == NULL)
+    cJSON *object = wire_ok();
+    cJSON_AddStringToObject(object, "rm", agent->options->rm);
+    cJSON_AddStringToObject(object, "database", agent->identity.database);
+    cJSON_AddStringToObject(object, "server_version", agent->identity.server_version);
+    cJSON_AddItemToObject(object, "findings", findings);
+    reply_object(request, object);
+}
+
+static void log_all(const cJSON *findings)
+{
+    const cJSON *finding;
+    cJSON_ArrayForEach(finding, findings)
+    {
+        const char *severity = cJSON_GetObjectItem(finding, "severity")->valuestring;
+        const char *what = cJSON_GetObjectItem(finding, "what")->valuestring;
+        const char *fix = cJSON_GetObjectItem(finding, "fix")->valuestring;
+        const char *before_fix = fix[0] == '\0' ? "" : "; to put it right: ";
+        if (strcmp(severity, "notice") == 0)
+            log_notice("%s%s%s", what, before_fix, fix);
+        else
+            log_warning("%s%s%s", what, before_fix, fix);
+    }
+}
+
+static void answer_came(struct preflight *preflight)
+{
+    if (--preflight->asks > 0)
+        return;
+    if (preflight->request != NULL) {
+        preflight->agent->checking = false;
+        answer(preflight->agent, preflight->request, preflight->findings);
+    } else {
+        log_all(preflight->findings);
+        cJSON_Delete(preflight->findings);
+    }
+    free(preflight);
+}
+
+/* ---- questions ---- */
+
+static struct inquiry *inquire(struct preflight *preflight, const char *subject, const char *fix)
+{
+    struct inquiry *inquiry = calloc(1, sizeof *inquiry);
+    if (inquiry == NULL)
         abort();
-    check->agent = agent;
-    if (conninfo_user(conninfo, check->role, &error) != 0) {
-        log_warning("%s", error.message);
-        free(check);
+    inquiry->preflight = preflight;
+    text_copy(inquiry->subject, sizeof inquiry->subject, subject, strlen(subject));
+    text_copy(inquiry->fix, sizeof inquiry->fix, fix, strlen(fix));
+    preflight->asks++;
+    return inquiry;
+}
+
+static void take_rows(struct preflight *preflight, const struct pg_reply *reply)
+{
+    for (int i = 0; i < pg_rows(reply); i++)
+        add(preflight->findings, pg_value(reply, i, 0), pg_value(reply, i, 1),
+            pg_value(reply, i, 2));
+}
+
+/* From the control connection. */
+static void took_findings(void *arg, const struct pg_reply *reply)
+{
+    struct inquiry *inquiry = arg;
+    struct preflight *preflight = inquiry->preflight;
+    char what[REASON_BYTES + sizeof inquiry->subject];
+    if (reply->sqlstate[0] != '\0') {
+        snprintf(what, sizeof what, "%s cannot be looked at: %s", inquiry->subject, reply->message);
+        add(preflight->findings, "error", what, inquiry->fix);
+    }
+    take_rows(preflight, reply);
+    free(inquiry);
+    answer_came(preflight);
+}
+
+static void probed(struct inquiry *inquiry, const struct pg_reply *reply, const char *severity,
+                   const char *words, const char *why)
+{
+    struct preflight *preflight = inquiry->preflight;
+    char what[REASON_BYTES + sizeof inquiry->subject + 32];
+    if (reply == NULL) {
+        snprintf(what, sizeof what, "%s %s: %s", inquiry->subject, words, why);
+        add(preflight->findings, severity, what, inquiry->fix);
+    } else {
+        take_rows(preflight, reply);
+    }
+    free(inquiry);
+    answer_came(preflight);
+}
+
+static void probed_login(void *arg, const struct pg_reply *reply, const char *why)
+{
+    probed(arg, reply, "error", "cannot log in", why);
+}
+
+static void probed_host(void *arg, const struct pg_reply *reply, const char *why)
+{
+    probed(arg, reply, "warning", "cannot be reached", why);
+}
+
+static void check_exec_role(struct preflight *preflight, const struct exec_role *role)
+{
+    struct agent *agent = preflight->agent;
+    char name[ROLE_NAME_BYTES], section[ROLE_BYTES + 16], fix[ROLE_BYTES + 32],
+        identifier[NUMBER_BYTES];
+    struct error error;
+    if (conninfo_user(role->conninfo, name, &error) != 0) {
+        add(preflight->findings, "error", error.message, "user in the conninfo");
         return;
     }
-    control_ask(agent, took_role, check,
-                "SELECT pg_has_role(oid, 'USAGE') FROM pg_roles WHERE rolname = $1", 1,
-                check->role);
+    control_ask(agent, took_findings, inquire(preflight, name, ""), check_role, 1, name);
+    if (role->name[0] == '\0') {
+        add(preflight->findings, "warning",
+            "no section [exec ROLE]: applications' SQL runs as the agent's own role",
+            "[exec ROLE] with a conninfo of the application's role");
+        return;
+    }
+    snprintf(section, sizeof section, "[exec %s]", role->name);
+    snprintf(fix, sizeof fix, "conninfo in %s, or pg_hba.conf", section);
+    u64_format(agent->identity.system_identifier, identifier);
+    probe(agent, role->conninfo,
+          &(struct probe_question){
+              check_login, 3, {identifier, agent->identity.database, role->name}},
+          probed_login, inquire(preflight, section, fix));
+}
+
+/* The other hosts are compared with the server that the agent uses. */
+static void took_server(void *arg, const struct pg_reply *reply)
+{
+    struct inquiry *inquiry = arg;
+    struct preflight *preflight = inquiry->preflight;
+    const char *conninfo = preflight->agent->options->conninfo;
+    int hosts = pg_rows(reply) == 1 ? conninfo_hosts(conninfo) : 0;
+    for (int i = 0; i < hosts; i++) {
+        char name[ROLE_NAME_BYTES * 2];
+        conninfo_host_name(conninfo, i, name, sizeof name);
+        char *one = conninfo_of_host(conninfo, i);
+        probe(preflight->agent, one,
+              &(struct probe_question){
+                  check_host,
+                  4,
+                  {pg_value(reply, 0, 0), pg_value(reply, 0, 1), pg_value(reply, 0, 2), name}},
+              probed_host, inquire(preflight, name, "host in the conninfo of [agent]"));
+        free(one);
+    }
+    free(inquiry);
+    answer_came(preflight);
+}
+
+static void check_hosts(struct preflight *preflight)
+{
+    if (conninfo_hosts(preflight->agent->options->conninfo) < 2)
+        return;
+    control_ask(preflight->agent, took_server, inquire(preflight, "the server", ""),
+                "SELECT pg_postmaster_start_time()::text, system_identifier,"
+                " current_setting('max_prepared_transactions') FROM pg_control_system()",
+                0);
+}
+
+static void begin(struct agent *agent, struct net_request *request)
+{
+    const struct agent_options *options = agent->options;
+    char sessions[NUMBER_BYTES], pool[NUMBER_BYTES], version[NUMBER_BYTES];
+    struct preflight *preflight = calloc(1, sizeof *preflight);
+    if (preflight == NULL)
+        abort();
+    preflight->agent = agent;
+    preflight->request = request;
+    preflight->findings = cJSON_CreateArray();
+    u64_format(options->max_sessions, sessions);
+    u64_format(options->pool_size, pool);
+    u64_format(SCHEMA_VERSION, version);
+    control_ask(agent, took_findings, inquire(preflight, "the server", ""), check_server, 0);
+    control_ask(agent, took_findings, inquire(preflight, "the server", ""), check_sizes, 2,
+                sessions, pool);
+    control_ask(agent, took_findings, inquire(preflight, "schema assent", INSTALL_SCHEMA),
+                check_schema, 1, version);
+    for (uint32_t i = 0; i < options->role_count; i++)
+        check_exec_role(preflight, &options->roles[i]);
+    check_hosts(preflight);
 }
 
 void preflight(struct agent *agent)
 {
-    const struct agent_options *options = agent->options;
-    if (agent->identity.superuser)
-        log_warning("role \"%s\" is a superuser: the agent needs no such right",
-                    agent->identity.login);
-    for (uint32_t i = 0; i < options->role_count; i++)
-        check_role(agent, options->roles[i].conninfo);
+    begin(agent, NULL);
+}
+
+static void answer_unconnected(struct agent *agent, struct net_request *request)
+{
+    char what[REASON_BYTES + 64];
+    cJSON *findings = cJSON_CreateArray();
+    snprintf(what, sizeof what, "the agent has no connection to its database: %s",
+             agent->health.last_error);
+    add(findings, "error", what, "conninfo in [agent], or the server");
+    answer(agent, request, findings);
+}
+
+void preflight_check(struct agent *agent, struct net_request *request)
+{
+    struct failure failure = {0};
+    if (agent->participant == NULL || !control_ready(agent)) {
+        answer_unconnected(agent, request);
+    } else if (agent->checking) {
+        refuse(&failure, ERR_BUSY, "a check is under way");
+        reply_failure(request, &failure);
+    } else {
+        agent->checking = true;
+        begin(agent, request);
+    }
 }
 
 void preflight_slots(struct agent *agent)

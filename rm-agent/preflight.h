@@ -1,13 +1,15 @@
 /*
- * rm-agent/preflight.h - at the start: what is missing for the agent to do its work, by name.
+ * rm-agent/preflight.h - what stands in the agent's way: at its start, and when a DBA asks.
  */
 #ifndef ASSENT_RM_AGENT_PREFLIGHT_H
 #define ASSENT_RM_AGENT_PREFLIGHT_H
 
 #include "rm-agent/agent.h"
 
-/* Looks, and warns in the log; what is missing may be put right while the agent runs. */
+/* Looks, and tells the log; what is missing may be put right while the agent runs. */
 void preflight(struct agent *agent);
+/* `check`: looks, and answers with what it found. */
+void preflight_check(struct agent *agent, struct net_request *request);
 /* Each time the number of prepared transactions is known: warn before all slots are taken. */
 void preflight_slots(struct agent *agent);
 

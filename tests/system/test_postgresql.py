@@ -96,7 +96,7 @@ def test_what_is_missing_is_named_at_the_start(run_folder, servers):
         try:
             site.start()
             wait_until(lambda: 'GRANT "barber" TO "assent"' in site.agent.log_text())
-            wait_until(lambda: 'CREATE ROLE "clerk"' in site.agent.log_text())
+            wait_until(lambda: 'CREATE ROLE clerk LOGIN' in site.agent.log_text())
             assert '"shop"' not in site.agent.log_text()
         finally:
             site.sql("drop role barber")
