@@ -123,7 +123,7 @@ static void begin(struct step *s)
     }
     if (answer_repetition(s))
         return;
-    if (c->draining) {
+    if (c->draining || !registry_any_accepted(&c->registry)) {
         refuse_request(s, ERR_NOT_READY);
         return;
     }

@@ -39,7 +39,8 @@
     X(FENCED, "fenced", 503, false,                                                                \
       "This coordinator has been superseded, or its log is not the newest; `assentctl status` "    \
       "says why. It begins and decides nothing.")                                                  \
-    X(NOT_READY, "not_ready", 503, true, "The coordinator is starting or stopping. Try again.")    \
+    X(NOT_READY, "not_ready", 503, true,                                                           \
+      "The coordinator is stopping, or waits for its agents after a start. Try again.")            \
     X(BUSY, "busy", 503, true, "A limit on what is under way at once is reached. Try again.")      \
     X(TIMEOUT, "timeout", 504, true, "No answer came in time; what was asked may have happened.")  \
     X(UNREACHABLE, "unreachable", 504, true, "No connection to the other side.")                   \

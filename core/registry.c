@@ -192,6 +192,14 @@ void registry_lost(struct registry *registry, uint32_t at)
         registry->rms[at].state = RM_DOWN;
 }
 
+bool registry_any_accepted(const struct registry *registry)
+{
+    for (uint32_t i = 0; i < registry->count; i++)
+        if (registry->rms[i].accepted)
+            return true;
+    return false;
+}
+
 bool registry_may_presume(const struct registry *registry, uint32_t *waits_for)
 {
     if (registry->fenced) {

@@ -100,6 +100,10 @@ void registry_lost(struct registry *registry, uint32_t rm);
 /* Have all configured agents accepted this log, now for the first time? The caller logs it. */
 bool registry_newly_established(const struct registry *registry);
 
+/* Has any agent accepted this start? Before that a log may be an old one, whose next gtrids were
+ * given out already. */
+bool registry_any_accepted(const struct registry *registry);
+
 /* May this start presume that an older incarnation's transaction without a record was aborted?
  * Only once every agent that could know better has accepted this start. *waits_for, if not
  * NULL, is set to the index of one that has not. */

@@ -330,9 +330,11 @@ void checker_undone(struct sim *sim, const struct branch_id *id, uint64_t xid, b
     check_told(sim, fate);
 }
 
+/* A decision rests on what was said before it. The beat of a READY that is repeated afterwards is
+ * in the log only once the next decision takes it along. */
 void checker_voted(struct sim *sim, const struct result *result)
 {
-    if (result->type == RESULT_READY)
+    if (result->type == RESULT_READY && !checker_fate(sim, &result->branch.gtrid)->commit_handed)
         checker_branch(sim, &result->branch)->beat = result->beat;
 }
 
@@ -368,12 +370,27 @@ static bool may_be_another(const struct sim *sim, const struct gtrid *gtrid)
     return false;
 }
 
-void checker_told(struct sim *sim, const struct reply *reply)
+/* A gtrid is given out by one start. Only where a log was put back or copied may another give it
+ * out again, before an agent refuses it; then two transactions have one name, and nobody can tell
+ * their branches apart. */
+static void see_begun(struct sim *sim, struct fate *fate, const struct uuid *instance)
+{
+    bool again = fate->begun && memcmp(&fate->begun_by, instance, sizeof *instance) != 0;
+    fate->begun = true;
+    fate->begun_by = *instance;
+    if (again && !sim->checker.forked)
+        violation(sim, "two starts give out %s", gtrid_word(&fate->gtrid));
+    fate->excused |= again;
+}
+
+void checker_told(struct sim *sim, const struct reply *reply, const struct uuid *instance)
 {
     if (reply->gtrid.tm[0] == '\0' || (reply->op != OP_COMMIT && reply->op != OP_ROLLBACK &&
                                        reply->op != OP_OUTCOME && reply->op != OP_BEGIN))
         return;
     struct fate *fate = checker_fate(sim, &reply->gtrid);
+    if (reply->op == OP_BEGIN && reply->error == ERR_NONE)
+        see_begun(sim, fate, instance);
     if (reply->error == ERR_UNKNOWN_TRANSACTION && fate->commit_durable && !sim->checker.forked)
         violation(sim, "%s is committed, and a client is told that it is unknown",
                   gtrid_word(&fate->gtrid));
@@ -391,6 +408,17 @@ void checker_told(struct sim *sim, const struct reply *reply)
             check_applied(sim, fate, true, "a client is told that it is applied");
     }
     check_told(sim, fate);
+}
+
+bool checker_unfinished(struct sim *sim, struct gtrid *out)
+{
+    for (uint32_t i = sim->checker.count; i-- > 0;) {
+        const struct fate *fate = &sim->checker.fates[i];
+        *out = fate->gtrid;
+        if ((fate->delegated_durable || fate->commit_durable) && !fate->ended)
+            return true;
+    }
+    return false;
 }
 
 /* A database was put back: what it had done since is undone. */

@@ -531,12 +531,14 @@ struct fate_branch {
 
 struct fate {
     struct gtrid gtrid;
+    bool begun;
+    struct uuid begun_by; /* the start that gave the gtrid out */
     bool commit_handed, commit_durable, delegated_durable;
     bool ended;           /* END is durable */
     bool asked_to_commit; /* the application has sent commit */
     bool told_committed, told_rolled_back;
     char key[KEY_BYTES];
-    bool excused; /* begun on a log that was put away: nobody can know of it */
+    bool excused; /* of a log that was put away, or given out twice: nobody can know of it */
     uint32_t branch_count;
     struct fate_branch branches[TXN_BRANCHES * 2];
 };
@@ -561,7 +563,10 @@ void checker_undone(struct sim *sim, const struct branch_id *branch, uint64_t xi
 void checker_voted(struct sim *sim, const struct result *result);
 void checker_accepted(struct sim *sim, uint32_t rm, uint64_t beat);
 void checker_left(struct sim *sim, const struct branch_id *branch);
-void checker_told(struct sim *sim, const struct reply *reply);
+void checker_told(struct sim *sim, const struct reply *reply, const struct uuid *instance);
+
+/* The last transaction that is decided or delegated in a log, and that no log has ended. */
+bool checker_unfinished(struct sim *sim, struct gtrid *out);
 void checker_log_swapped(struct sim *sim, const struct disk *from, const struct disk *to);
 void checker_rewound(struct sim *sim, uint32_t rm, uint32_t lost);
 /* Is everything settled? Says what is not when `complain`. */

@@ -196,6 +196,25 @@ static void take_request(struct sim *sim, struct host *host, const struct messag
     make_noise(sim, host, &request.gtrid);
 }
 
+enum { PASSER_BY = 0 }; /* a client's token that is nobody's: they count from 1 */
+
+/* Somebody asks about what no start has ended yet, before the agents have told theirs. */
+static void ask_in_passing(struct sim *sim, struct host *host)
+{
+    struct request request;
+    struct event event;
+    memset(&request, 0, sizeof request);
+    memset(&event, 0, sizeof event);
+    request.op = OP_OUTCOME;
+    request.client = PASSER_BY;
+    event.type = EV_REQUEST;
+    event.now_ms = host_ms(sim, host);
+    event.request = &request;
+    request.has_gtrid = checker_unfinished(sim, &request.gtrid);
+    if (request.has_gtrid && !turn_full(&sim->turn))
+        turn_step(&sim->turn, &event);
+}
+
 static void take_answer(struct sim *sim, struct host *host, const struct message *message,
                         const cJSON *object, struct event *event)
 {
@@ -223,6 +242,7 @@ static void take_answer(struct sim *sim, struct host *host, const struct message
         checker_accepted(sim, rm, answer.beat);
     if (registry->fenced && !sim->checker.forked)
         violation(sim, "the coordinator is fenced, and its log is the only one there is");
+    ask_in_passing(sim, host);
     host->presumed |= registry_may_presume(registry, NULL);
     if (!accepted)
         note(sim, who(host), "is refused by %s: %s", rm_word(rm), refusal_word(answer.refusal));
@@ -378,7 +398,9 @@ static void send_reply(struct sim *sim, struct host *host, const struct reply *r
     const struct client *client = &host->clients[reply->client % CLIENTS];
     struct branch_access access[BRANCHES_MAX];
     static char tickets[BRANCHES_MAX][64];
-    if (client->token != reply->client)
+    if (reply->client == PASSER_BY)
+        checker_told(sim, reply, &host->instance);
+    if (reply->client == PASSER_BY || client->token != reply->client)
         return;
     for (uint32_t i = 0; i < reply->branch_count; i++) {
         snprintf(tickets[i], sizeof tickets[i], "%llu.%u",
@@ -392,7 +414,7 @@ static void send_reply(struct sim *sim, struct host *host, const struct reply *r
     message.to_life = client->life;
     message.serial = client->serial;
     note(sim, who(host), "replies %s", text);
-    checker_told(sim, reply);
+    checker_told(sim, reply, &host->instance);
     send_text(sim, &message, text, length);
 }
 

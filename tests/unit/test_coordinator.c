@@ -700,6 +700,19 @@ START_TEST(a_fence_outlasts_a_restart_until_a_person_takes_it_back)
     step(&event);
     log_is_durable();
     ck_assert_str_eq(did(), "log START\nlog FENCED\n");
+    agent_accepts("accounts");
+    ask((struct request){.op = OP_BEGIN});
+    ck_assert_int_eq((int)actions.replies[0].error, ERR_NONE);
+}
+END_TEST
+
+START_TEST(nothing_is_begun_before_an_agent_has_accepted_this_start)
+{
+    const struct record log[] = {{.type = RECORD_START, .lsn = 1, .incarnation = 1}};
+    given_log(log, 1);
+    ask((struct request){.op = OP_BEGIN});
+    ck_assert_int_eq((int)actions.replies[0].error, ERR_NOT_READY);
+    agent_accepts("accounts");
     ask((struct request){.op = OP_BEGIN});
     ck_assert_int_eq((int)actions.replies[0].error, ERR_NONE);
 }
@@ -991,6 +1004,7 @@ int main(void)
     tcase_add_test(starts, an_agent_takes_no_branch_before_its_record_is_durable);
     tcase_add_test(starts, a_start_that_an_agent_refuses_decides_nothing);
     tcase_add_test(starts, a_fence_outlasts_a_restart_until_a_person_takes_it_back);
+    tcase_add_test(starts, nothing_is_begun_before_an_agent_has_accepted_this_start);
     tcase_add_test(starts, a_second_transaction_under_a_committed_gid_is_undone);
     tcase_add_test(starts, a_committed_branch_that_comes_back_is_never_undone);
     tcase_add_test(starts, a_record_that_became_durable_after_the_fence_is_told_to_nobody);
