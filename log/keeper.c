@@ -195,9 +195,11 @@ static void *keeper_main(void *arg)
     pthread_setname_np(pthread_self(), "log-keeper");
     pthread_mutex_lock(&keeper->lock);
     for (;;) {
-        if (keeper->snapshot != NULL &&
-            (keeper->spare_fd >= 0 || keeper->warned || keeper->stopping))
-            take_snapshot(keeper); /* it may also be what makes room on a full disk */
+        /* A checkpoint first: it sets a segment free. Only a writer that waits goes before it,
+         * and not on a full disk. */
+        bool writer_waits = keeper->wanted && keeper->spare_fd < 0 && !keeper->warned;
+        if (keeper->snapshot != NULL && !writer_waits)
+            take_snapshot(keeper);
         else if (keeper->stopping)
             break;
         else if (keeper->spare_fd < 0)
