@@ -254,6 +254,8 @@ static void print_transaction(const cJSON *transaction)
         field_line("refused by", reason, "rm");
         field_line("because", reason, "message");
         field_line("sqlstate", reason, "sqlstate");
+        field_line("detail", reason, "detail");
+        field_line("hint", reason, "hint");
     }
     print_branches(json_child(transaction, "branches"));
 }

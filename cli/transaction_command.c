@@ -176,15 +176,17 @@ int exec_command(struct cli *cli, int argc, char **argv)
 
 static void tell_reason(const cJSON *reason)
 {
-    char scratch[SCRATCH_BYTES], detail[RM_NAME_BYTES + sizeof "refused by "];
+    char scratch[SCRATCH_BYTES], refused_by[RM_NAME_BYTES + sizeof "refused by "];
     const char *rm = json_text(reason, "rm", scratch);
 
     if (reason == NULL)
         return;
     tell_error_message(json_text(reason, "sqlstate", scratch),
                        json_text(reason, "message", scratch));
-    snprintf(detail, sizeof detail, "refused by %s", rm);
-    tell("detail", rm[0] != '\0' ? detail : "");
+    snprintf(refused_by, sizeof refused_by, "refused by %s", rm);
+    tell("detail", rm[0] != '\0' ? refused_by : "");
+    tell("detail", json_text(reason, "detail", scratch));
+    tell("hint", json_text(reason, "hint", scratch));
 }
 
 /* A commit is final once decided; where it has yet to arrive is only worth a line. */

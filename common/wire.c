@@ -1139,6 +1139,8 @@ static void write_reason(cJSON *object, const struct reason *reason)
     add_text_if_set(item, "rm", reason->rm);
     add_text_if_set(item, "sqlstate", reason->sqlstate);
     add_message_if_set(item, "message", reason->message);
+    add_message_if_set(item, "detail", reason->detail);
+    add_message_if_set(item, "hint", reason->hint);
 }
 
 static int read_reason(const cJSON *object, struct reply *out, struct failure *failure)
@@ -1148,6 +1150,8 @@ static int read_reason(const cJSON *object, struct reply *out, struct failure *f
     if (item == NULL)
         return 0;
     field_message(item, "message", out->reason.message, sizeof out->reason.message);
+    field_message(item, "detail", out->reason.detail, sizeof out->reason.detail);
+    field_message(item, "hint", out->reason.hint, sizeof out->reason.hint);
     if (field_rm(item, "rm", false, out->reason.rm, failure) != 0)
         return -1;
     return field_sqlstate(item, "sqlstate", out->reason.sqlstate, failure);
@@ -1572,6 +1576,8 @@ static void write_result(cJSON *item, const struct result *result)
     add_text_if_set(item, "actual", outcome_word(result->actual));
     add_text_if_set(item, "sqlstate", result->sqlstate);
     add_message_if_set(item, "message", result->message);
+    add_message_if_set(item, "detail", result->detail);
+    add_message_if_set(item, "hint", result->hint);
 }
 
 static int read_result(const cJSON *item, struct result *out, struct failure *failure)
@@ -1583,6 +1589,8 @@ static int read_result(const cJSON *item, struct result *out, struct failure *fa
     unsigned needs = result_needs[type];
     out->type = (enum result_type)type;
     field_message(item, "message", out->message, sizeof out->message);
+    field_message(item, "detail", out->detail, sizeof out->detail);
+    field_message(item, "hint", out->hint, sizeof out->hint);
     if (read_whom(item, needs, &out->branch, failure) != 0 ||
         field_u64(item, "number", needs & NEEDS_NUMBER, &out->number, failure) != 0 ||
         field_u64(item, "xid", needs & NEEDS_XID, &out->xid, failure) != 0 ||

@@ -262,6 +262,15 @@ static void give_reason(struct txn *txn, const char *rm, const char *sqlstate, c
     txn->has_reason = true;
 }
 
+/* In the words of the agent, or of its database. */
+static void give_reason_of(struct step *s, const struct result *result)
+{
+    struct reason *reason = &s->txn->reason;
+    give_reason(s->txn, s->c->registry.rms[s->branch->rm].name, result->sqlstate, result->message);
+    memcpy(reason->detail, result->detail, sizeof reason->detail);
+    memcpy(reason->hint, result->hint, sizeof reason->hint);
+}
+
 static void abort_because(struct step *s, const char *message)
 {
     give_reason(s->txn, "", "", message);
@@ -342,11 +351,10 @@ static void count_vote(struct step *s, enum branch_progress vote)
 
 static void count_no(struct step *s)
 {
-    const struct result *result = s->event->result;
     if (s->branch->progress != BR_ASKED)
         return;
     s->branch->progress = BR_NO;
-    give_reason(s->txn, s->c->registry.rms[s->branch->rm].name, result->sqlstate, result->message);
+    give_reason_of(s, s->event->result);
     abort_txn(s);
 }
 
@@ -471,9 +479,7 @@ static void end_delegated(struct step *s, enum outcome outcome)
         s->branch->progress = BR_DONE;
         note_commit(s);
     } else {
-        const struct result *result = s->event->result;
-        give_reason(s->txn, s->c->registry.rms[s->branch->rm].name, result->sqlstate,
-                    result->message);
+        give_reason_of(s, s->event->result);
         s->txn->state = TXN_ABORTING;
         s->branch->progress = BR_DONE;
         s->c->rolled_back++;

@@ -14,7 +14,9 @@
 
 enum {
     SQLSTATE_BYTES = 6,
-    REASON_BYTES = 256,    /* a database's message, cut to fit */
+    REASON_BYTES = 256,    /* a database's message, cut to fit; here and below */
+    DETAIL_BYTES = 192,    /* its detail */
+    HINT_BYTES = 128,      /* its hint */
     REQUEST_ID_BYTES = 65, /* 16 to 64 bytes of the application's choice */
     SECRET_BYTES = 32,     /* the key of session tickets */
     WIRE_VERSION = 1,
@@ -89,6 +91,8 @@ struct reason {
     char rm[RM_NAME_BYTES]; /* "" when it was not a resource manager */
     char sqlstate[SQLSTATE_BYTES];
     char message[REASON_BYTES];
+    char detail[DETAIL_BYTES];
+    char hint[HINT_BYTES];
 };
 
 struct enlisted {
@@ -167,6 +171,8 @@ struct result {
     enum outcome actual; /* HEURISTIC, SETTLE's DONE */
     char sqlstate[SQLSTATE_BYTES];
     char message[REASON_BYTES];
+    char detail[DETAIL_BYTES];
+    char hint[HINT_BYTES];
 };
 
 /* As many earlier starts as an offer names. An agent that was away for longer than these is known

@@ -30,6 +30,8 @@ struct slot {
     bool clean;        /* REFUSED: PostgreSQL's own no, nothing can be prepared */
     char sqlstate[SQLSTATE_BYTES];
     char message[REASON_BYTES];
+    char detail[DETAIL_BYTES];
+    char hint[HINT_BYTES];
 };
 
 struct participant {
@@ -248,6 +250,8 @@ static void tell_no(struct participant_actions *out, const struct slot *slot)
     struct result *result = tell(out, slot, RESULT_NO);
     memcpy(result->sqlstate, slot->sqlstate, sizeof result->sqlstate);
     memcpy(result->message, slot->message, sizeof result->message);
+    memcpy(result->detail, slot->detail, sizeof result->detail);
+    memcpy(result->hint, slot->hint, sizeof result->hint);
 }
 
 /* A final answer, kept until no order can still depend on it. */
@@ -258,23 +262,40 @@ static void end_as(struct participant *participant, uint32_t at, enum branch_sta
     timers_set(&participant->timers, at, slot->ended_ms + REMEMBER_MS);
 }
 
+static void keep_words(char *out, size_t room, const char *words)
+{
+    words = words == NULL ? "" : words;
+    text_copy(out, room, words, text_length(words, room));
+}
+
 static void say_why(struct slot *slot, const char *sqlstate, const char *message)
 {
-    sqlstate = sqlstate == NULL ? "" : sqlstate;
-    message = message == NULL ? "" : message;
-    text_copy(slot->sqlstate, sizeof slot->sqlstate, sqlstate,
-              text_length(sqlstate, sizeof slot->sqlstate));
-    text_copy(slot->message, sizeof slot->message, message,
-              text_length(message, sizeof slot->message));
+    keep_words(slot->sqlstate, sizeof slot->sqlstate, sqlstate);
+    keep_words(slot->message, sizeof slot->message, message);
+    slot->detail[0] = '\0';
+    slot->hint[0] = '\0';
+}
+
+/* In the words of the database. */
+static void say_as(struct slot *slot, const struct participant_event *event)
+{
+    say_why(slot, event->sqlstate, event->message);
+    keep_words(slot->detail, sizeof slot->detail, event->detail);
+    keep_words(slot->hint, sizeof slot->hint, event->hint);
+}
+
+static void end_with_no(struct participant *participant, uint32_t at,
+                        struct participant_actions *out)
+{
+    tell_no(out, &participant->slots[at]);
+    end_as(participant, at, BRANCH_REFUSED);
 }
 
 static void vote_no(struct participant *participant, uint32_t at, const char *sqlstate,
                     const char *message, struct participant_actions *out)
 {
-    struct slot *slot = &participant->slots[at];
-    say_why(slot, sqlstate, message);
-    tell_no(out, slot);
-    end_as(participant, at, BRANCH_REFUSED);
+    say_why(&participant->slots[at], sqlstate, message);
+    end_with_no(participant, at, out);
 }
 
 static void look(struct slot *slot, enum branch_state state, struct participant_actions *out)
@@ -385,7 +406,8 @@ static void carry_out(struct participant *participant, uint32_t at, enum move mo
     case VOTE_YES:
     case VOTE_SEEN:
         if (move == VOTE_SEEN && !event->actable) {
-            vote_no(participant, at, event->sqlstate, event->message, out);
+            say_as(slot, event);
+            end_with_no(participant, at, out);
             break;
         }
         slot->state = BRANCH_READY;
@@ -399,7 +421,8 @@ static void carry_out(struct participant *participant, uint32_t at, enum move mo
         break;
     case VOTE_NO:
         slot->clean = true;
-        vote_no(participant, at, event->sqlstate, event->message, out);
+        say_as(slot, event);
+        end_with_no(participant, at, out);
         break;
     case VOTE_NO_LOST:
         vote_no(participant, at, event->sqlstate, "the connection was lost during PREPARE", out);
@@ -508,7 +531,7 @@ static void carry_out(struct participant *participant, uint32_t at, enum move mo
         act(out, slot, PA_COMMIT_SESSION);
         break;
     case DOUBT:
-        say_why(slot, event->sqlstate, event->message);
+        say_as(slot, event);
         /* fall through */
     case FIND_MARKER:
         if (MUTANT(ONE_PHASE_UNMARKED) && slot->state == BRANCH_ONE_PHASE) {

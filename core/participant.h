@@ -50,7 +50,7 @@ enum participant_event_type {
     PE_SETTLE,
     PE_PREPARED,  /* tag PREPARE TRANSACTION; xid, beat */
     PE_READ_ONLY, /* a branch opened READ ONLY was committed instead */
-    PE_REFUSAL,   /* PREPARE, one-phase COMMIT: PostgreSQL said no, finally; sqlstate, message */
+    PE_REFUSAL,   /* PREPARE, one-phase COMMIT: PostgreSQL said no, finally; in its words */
     PE_FINISHED,  /* COMMIT/ROLLBACK PREPARED, session's ROLLBACK or one-phase COMMIT is done; beat
                    */
     PE_UNKNOWN,   /* the answer was lost, and the backend is gone */
@@ -81,6 +81,8 @@ struct participant_event {
     enum xid_status status;    /* ABSENT */
     const char *sqlstate;      /* REFUSAL, RETRY, SEEN that is not actable */
     const char *message;
+    const char *detail; /* REFUSAL: what PostgreSQL said besides */
+    const char *hint;
 };
 
 enum participant_action_type {

@@ -42,20 +42,19 @@ void session_tell_when_gone(struct agent *agent, const struct branch_id *branch,
 /* Why PostgreSQL said no. A failed transaction is answered ROLLBACK, with no error: then the
  * first error before it is the reason to tell. */
 static void explain(const struct session *session, const struct pg_reply *replies, int last,
-                    char words[REASON_BYTES], struct participant_event *event)
+                    struct failure *out)
 {
     const struct pg_reply *first = replies;
     while (first < &replies[last] && first->sqlstate[0] == '\0')
         first++;
-    all_words(first, words);
-    event->sqlstate = first->sqlstate;
-    event->message = words[0] != '\0' ? words : "the transaction had failed";
-    if (strcmp(first->sqlstate, "25P02") == 0 && session->failed_sqlstate[0] != '\0') {
-        event->sqlstate = session->failed_sqlstate;
-        event->message = session->failed_message;
-    } else if (first == replies && strcmp(first->sqlstate, "22012") == 0) {
-        event->message = "branch_lost: the branch's transaction was ended inside its session";
-    }
+    sql_failure(first, out);
+    if (strcmp(first->sqlstate, "25P02") == 0 && session->failed.sqlstate[0] != '\0')
+        *out = session->failed;
+    else if (first == replies && strcmp(first->sqlstate, "22012") == 0)
+        refuse(out, ERR_BRANCH_LOST,
+               "branch_lost: the branch's transaction was ended inside its session");
+    else if (out->message[0] == '\0')
+        refuse(out, ERR_SQL_ERROR, "the transaction had failed");
 }
 
 /* command: what replies[last] answers; the gate before it has read xid and owner. */
@@ -69,7 +68,7 @@ static void ended(struct line *line, enum command command, const struct pg_reply
         .branch = session->branch,
         .beat = session->beat,
     };
-    char sqlstate[SQLSTATE_BYTES] = "", message[REASON_BYTES] = "";
+    struct failure why = {0};
     if (event.type == PE_UNKNOWN) {
         struct backend backend = pg_backend(line->pg);
         session_over(session);
@@ -78,10 +77,7 @@ static void ended(struct line *line, enum command command, const struct pg_reply
         return;
     }
     if (event.type == PE_REFUSAL) {
-        char words[REASON_BYTES];
-        explain(session, replies, last, words, &event);
-        text_copy(sqlstate, sizeof sqlstate, event.sqlstate, strlen(event.sqlstate));
-        text_copy(message, sizeof message, event.message, strlen(event.message));
+        explain(session, replies, last, &why);
     } else {
         event.xid = strtoull(pg_value(&replies[0], 0, 0), NULL, 10);
         text_copy(session->owner, sizeof session->owner, pg_value(&replies[0], 0, 1),
@@ -89,8 +85,10 @@ static void ended(struct line *line, enum command command, const struct pg_reply
         if (command != COMMAND_COMMIT_READ_ONLY) /* which flushes nothing */
             positions_flushed(agent, event.branch.gtrid.tm, session->beat);
     }
-    event.sqlstate = sqlstate;
-    event.message = message;
+    event.sqlstate = why.sqlstate;
+    event.message = why.message;
+    event.detail = why.detail;
+    event.hint = why.hint;
     session_over(session);
     line_give_back(line);
     agent_event(agent, event);

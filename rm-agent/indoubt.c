@@ -49,6 +49,7 @@ struct look {
     struct participant_event event; /* the answer so far; its texts are below */
     char sqlstate[SQLSTATE_BYTES];
     char message[REASON_BYTES];
+    char hint[2 * ROLE_NAME_BYTES];
 };
 
 /* Looks that share one query, and the beat behind it. */
@@ -93,6 +94,7 @@ static void look_end(struct look *look)
 {
     look->event.sqlstate = look->sqlstate;
     look->event.message = look->message[0] == '\0' ? NULL : look->message;
+    look->event.hint = look->hint;
     agent_event(look->agent, look->event);
     free(look);
 }
@@ -154,7 +156,8 @@ static void seen(struct look *look, const struct pg_reply *reply, int row)
     } else if (!look->event.actable) {
         strcpy(look->sqlstate, "42501");
         snprintf(look->message, sizeof look->message,
-                 "the agent could not finish it: GRANT \"%s\" TO \"%s\"", owner,
+                 "the agent could not finish what role \"%s\" has prepared", owner);
+        snprintf(look->hint, sizeof look->hint, "GRANT \"%s\" TO \"%s\"", owner,
                  look->agent->identity.login);
     } else if (owner[0] != '\0') {
         sessions_remember_owner(look->agent, &look->branch, owner);

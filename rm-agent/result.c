@@ -101,21 +101,21 @@ static char *too_large(size_t *length)
     return wire_print(wire_write_failure(&failure), length);
 }
 
-static char *sql_error(const struct pg_reply *reply, size_t *length)
+void sql_failure(const struct pg_reply *reply, struct failure *out)
 {
-    struct failure failure = {0};
-    refuse(&failure, ERR_SQL_ERROR, "%s", reply->message);
-    memcpy(failure.sqlstate, reply->sqlstate, sizeof failure.sqlstate);
-    memcpy(failure.detail, reply->detail, sizeof failure.detail);
-    memcpy(failure.hint, reply->hint, sizeof failure.hint);
-    return wire_print(wire_write_failure(&failure), length);
+    refuse(out, ERR_SQL_ERROR, "%s", reply->message);
+    memcpy(out->sqlstate, reply->sqlstate, sizeof out->sqlstate);
+    memcpy(out->detail, reply->detail, sizeof out->detail);
+    memcpy(out->hint, reply->hint, sizeof out->hint);
 }
 
 char *rows_reply(struct rows *rows, const struct pg_reply *reply, uint64_t n, size_t *length)
 {
     if (reply->sqlstate[0] != '\0') {
         rows_drop(rows);
-        return sql_error(reply, length);
+        struct failure failure = {0};
+        sql_failure(reply, &failure);
+        return wire_print(wire_write_failure(&failure), length);
     }
     if (rows->too_large)
         return too_large(length);

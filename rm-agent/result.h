@@ -6,7 +6,11 @@
 
 #include <cjson/cJSON.h>
 
+#include "common/wire.h"
 #include "rm-agent/pg.h"
+
+/* The error that a reply holds, in PostgreSQL's words. */
+void sql_failure(const struct pg_reply *reply, struct failure *out);
 
 struct rows {
     cJSON *columns; /* [{"name":"balance","type":"int8"}] */

@@ -50,10 +50,9 @@ struct session {
     uint64_t n;        /* statements begun */
     char *last_reply;  /* to statement n, if it was numbered */
     size_t last_length;
-    char failed_sqlstate[SQLSTATE_BYTES]; /* why its transaction can no longer commit */
-    char failed_message[REASON_BYTES];
-    uint32_t asks;  /* answers under way that still point here */
-    bool forgotten; /* freed with the last of them */
+    struct failure failed; /* why its transaction can no longer commit */
+    uint32_t asks;         /* answers under way that still point here */
+    bool forgotten;        /* freed with the last of them */
     UT_hash_handle hh;
 };
 
@@ -89,8 +88,6 @@ void session_over(struct session *session);
 void session_drop(struct session *session, enum error_code code, const char *why);
 /* Its connection is gone, or will be once the backend notices. */
 void session_lost(struct session *session, const char *why);
-/* Message, detail and hint in one line, as far as it has room. */
-void all_words(const struct pg_reply *reply, char out[REASON_BYTES]);
 
 /* ---- opening.c ---- */
 

@@ -128,13 +128,6 @@ static void keep_reply(struct session *session, char *text, size_t length)
     }
 }
 
-void all_words(const struct pg_reply *reply, char out[REASON_BYTES])
-{
-    snprintf(out, REASON_BYTES, "%s%s%s%s%s", reply->message,
-             reply->detail[0] == '\0' ? "" : "; detail: ", reply->detail,
-             reply->hint[0] == '\0' ? "" : "; hint: ", reply->hint);
-}
-
 static void ran(void *arg, const struct pg_reply *replies, int count)
 {
     struct line *line = arg;
@@ -155,10 +148,8 @@ static void ran(void *arg, const struct pg_reply *replies, int count)
         pg_drop(line->pg, "the branch's transaction was ended by a statement");
         return;
     }
-    if (replies->sqlstate[0] != '\0') {
-        memcpy(session->failed_sqlstate, replies->sqlstate, sizeof session->failed_sqlstate);
-        all_words(replies, session->failed_message);
-    }
+    if (replies->sqlstate[0] != '\0')
+        sql_failure(replies, &session->failed);
     POINT("agent.exec-done");
     net_reply(session->exec->request, text, length);
     POINT("agent.exec-answered");

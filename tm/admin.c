@@ -64,6 +64,8 @@ static cJSON *transaction_object(const struct txn_view *view)
         add_text(reason, "rm", view->reason.rm);
         add_text(reason, "sqlstate", view->reason.sqlstate);
         cJSON_AddStringToObject(reason, "message", view->reason.message);
+        add_text(reason, "detail", view->reason.detail);
+        add_text(reason, "hint", view->reason.hint);
     }
     return object;
 }

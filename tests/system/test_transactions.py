@@ -39,7 +39,10 @@ def test_a_deferred_constraint_refuses_at_prepare_and_undoes_the_other(bank):
     bank.ctl("exec", gtrid, "ledger", "insert into owner values (999)", code=0)
     answer = bank.ctl("commit", gtrid, code=1)
     assert answer["outcome"] == "rolled-back"
-    assert answer["reason"]["rm"] == "ledger" and answer["reason"]["sqlstate"] == "23503"
+    reason = answer["reason"]
+    assert (reason["rm"], reason["sqlstate"]) == ("ledger", "23503")
+    assert reason["detail"] == 'Key (account)=(999) is not present in table "account".'
+    assert bank.ctl("show", gtrid)["transaction"]["reason"] == reason
     assert bank.balances() == (100, 100)
     wait_until(bank.nothing_prepared)
 

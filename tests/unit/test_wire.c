@@ -532,15 +532,20 @@ START_TEST(commit_answers_how_it_ended_and_why)
     strcpy(reply.reason.rm, "ledger");
     strcpy(reply.reason.sqlstate, "23514");
     strcpy(reply.reason.message, "violates \"positive\"");
+    strcpy(reply.reason.detail, "row (1, -30)");
+    strcpy(reply.reason.hint, "pay in");
     ck_assert_str_eq(write_reply(NULL),
                      "{\"ok\":true,\"outcome\":\"rolled-back\",\"applied\":false,\"pending\":["
                      "\"ledger\"],\"reason\":{\"rm\":\"ledger\",\"sqlstate\":\"23514\",\"message\":"
-                     "\"violates \\\"positive\\\"\"}}");
+                     "\"violates \\\"positive\\\"\",\"detail\":\"row (1, -30)\","
+                     "\"hint\":\"pay in\"}}");
     ck_assert_int_eq(read_written(), 0);
     ck_assert_int_eq(read_back.outcome, OUTCOME_ROLLED_BACK);
     ck_assert_str_eq(read_back.pending[0], "ledger");
     ck_assert(read_back.has_reason);
     ck_assert_str_eq(read_back.reason.message, "violates \"positive\"");
+    ck_assert_str_eq(read_back.reason.detail, "row (1, -30)");
+    ck_assert_str_eq(read_back.reason.hint, "pay in");
 }
 END_TEST
 
@@ -803,6 +808,8 @@ static void check_same_result(const struct result *a, const struct result *b)
     ck_assert_uint_eq(a->beat, b->beat);
     ck_assert_str_eq(a->sqlstate, b->sqlstate);
     ck_assert_str_eq(a->message, b->message);
+    ck_assert_str_eq(a->detail, b->detail);
+    ck_assert_str_eq(a->hint, b->hint);
     ck_assert(branch_equal(&a->branch, &b->branch));
 }
 
@@ -820,6 +827,8 @@ START_TEST(results_read_back_with_the_agents_health)
         results[i].actual = OUTCOME_ROLLED_BACK;
         strcpy(results[i].message, "deadlock detected");
         strcpy(results[i].sqlstate, "40P01");
+        strcpy(results[i].detail, "Process 7 waits for ShareLock.");
+        strcpy(results[i].hint, "See server log for query details.");
         if (results[i].type == RESULT_SCANNED)
             strcpy(results[i].branch.rm, "ledger");
         else
