@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "common/logger.h"
 #include "common/net.h"
@@ -24,6 +25,7 @@ enum {
     RETRY_LEAST_MS = 50,
     RETRY_MOST_MS = 1000,
     QUEUE_MAX = 16 * 1024, /* orders; more are dropped, and repeated by the core */
+    CLOCK_STEP_MS = 500,   /* what no slewing does between two looks */
 };
 
 enum link_state { LINK_IDLE, LINK_REGISTERING, LINK_UP };
@@ -53,6 +55,7 @@ struct links {
     struct uuid log;
     struct sender sender; /* but for the agent's incarnation */
     uint64_t calls;
+    int64_t wall_ahead_ms; /* of the monotonic clock, at the last look */
     uint32_t count;
     struct link links[RMS_MAX];
 };
@@ -142,9 +145,14 @@ static bool call(struct link *link, enum call_kind kind, char *text, size_t leng
     return sent;
 }
 
+static const struct rm *rm_of(const struct link *link)
+{
+    return &coordinator_registry(link->links->coordinator)->rms[link->rm];
+}
+
 static const char *name_of(const struct link *link)
 {
-    return coordinator_registry(link->links->coordinator)->rms[link->rm].name;
+    return rm_of(link)->name;
 }
 
 static void lose(struct link *link, const char *why, uint64_t now_ms)
@@ -245,9 +253,47 @@ bool links_take(struct links *links, const struct link_news *news, uint64_t now_
     return false;
 }
 
+/* ---- a clock that is set back ----
+ *
+ * nng 1.5 keeps its timers by the wall clock. Set back by an hour, it would dial an agent that was
+ * lost again in an hour. A socket that is opened anew has no old timers. */
+
+static int64_t wall_ahead_ms(void)
+{
+    struct timespec wall;
+    uint64_t before_ms;
+    do { /* again, if this thread was kept from its work between the two clocks */
+        before_ms = loop_now_ms();
+        clock_gettime(CLOCK_REALTIME, &wall);
+    } while (loop_now_ms() > before_ms + CLOCK_STEP_MS / 10);
+    return (int64_t)wall.tv_sec * 1000 + wall.tv_nsec / 1000000 - (int64_t)before_ms;
+}
+
+static void reopen(struct link *link, uint64_t now_ms)
+{
+    struct error error;
+    lose(link, "the clock was set back: connecting anew", now_ms);
+    net_link_close(link->net);
+    link->net = NULL;
+    if (net_link_open(&link->net, rm_of(link)->url, CALLS_MAX, &error) != 0)
+        log_error("agent of %s: %s; restart this daemon", name_of(link), error.message);
+}
+
+static void watch_clock(struct links *links, uint64_t now_ms)
+{
+    int64_t before = links->wall_ahead_ms;
+    links->wall_ahead_ms = wall_ahead_ms();
+    if (links->wall_ahead_ms > before - CLOCK_STEP_MS)
+        return;
+    for (uint32_t i = 0; i < links->count; i++)
+        if (links->links[i].net != NULL)
+            reopen(&links->links[i], now_ms);
+}
+
 uint64_t links_tend(struct links *links, uint64_t now_ms)
 {
     uint64_t wake = UINT64_MAX;
+    watch_clock(links, now_ms);
     if (!coordinator_started(links->coordinator) ||
         coordinator_registry(links->coordinator)->fenced)
         return wake;
@@ -336,6 +382,7 @@ int links_open(struct links **out, struct loop *loop, int post_kind,
     links->coordinator = coordinator;
     links->log = *log;
     name_sender(links);
+    links->wall_ahead_ms = wall_ahead_ms();
     links->count = registry->count;
     for (uint32_t i = 0; i < registry->count; i++) {
         struct link *link = &links->links[i];
