@@ -18,8 +18,9 @@ __stack_chk_fail
 NAMES
 )
 
+# libtool's NM is a command with an option.
 names() {
-    "${NM:-nm}" "$@" "$archive" | awk 'NF >= 2 && $(NF - 1) ~ /^[A-Za-z]$/ { print $NF }' | sort -u
+    ${NM:-nm} "$@" "$archive" | awk 'NF >= 2 && $(NF - 1) ~ /^[A-Za-z]$/ { print $NF }' | sort -u
 }
 
 folder=$(mktemp -d)
