@@ -4,12 +4,15 @@
  * Everything here belongs to the loop's thread. participant.c decides about branches; the
  * parts carry its actions out and give it PostgreSQL's answers through agent_event():
  *
+ *     requests.c   what comes in at the socket, and who is answered
  *     control.c    the one connection that starts the agent, sees and ends backends
  *     tms.c        the coordinators: registration, their secrets, their results
  *     positions.c  the beat and the log position that the database remembers
  *     sessions.c   SQL in a branch: exec, PREPARE TRANSACTION (more in session.h)
  *     finish.c     the pool: COMMIT PREPARED, ROLLBACK PREPARED
  *     indoubt.c    what is prepared here, and the evidence
+ *     preflight.c  what stands in the agent's way
+ *     reload.c     SIGHUP
  */
 #ifndef ASSENT_RM_AGENT_AGENT_H
 #define ASSENT_RM_AGENT_AGENT_H
@@ -57,6 +60,7 @@ struct identity {
     bool superuser;
 };
 
+struct asker; /* whoever sent a request (requests.h) */
 struct control;
 struct tms;
 struct sessions;
@@ -64,7 +68,8 @@ struct pool;
 struct looks;
 
 struct agent {
-    const struct agent_options *options;
+    const char *path; /* of its configuration */
+    struct agent_options *options;
     struct loop *loop;
     struct pg_set *set;
     struct net_server *server;
@@ -85,8 +90,9 @@ struct agent {
     int exit_status;
 };
 
-/* Runs until SIGTERM or until it must not go on; returns the exit status. */
-int agent_run(const struct agent_options *options);
+/* Runs until SIGTERM or until it must not go on; returns the exit status. SIGHUP has path read
+ * again. */
+int agent_run(const char *path, struct agent_options *options);
 
 /* ---- for the parts ---- */
 

@@ -531,6 +531,11 @@ int control_open(struct agent *agent, struct error *error)
     return pg_open(&control->pg, agent->set, &options, error);
 }
 
+void control_reconfigure(struct agent *agent)
+{
+    pg_set_conninfo(agent->control->pg, agent->options->conninfo);
+}
+
 bool control_ready(const struct agent *agent)
 {
     return agent->control->ready;

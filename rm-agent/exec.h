@@ -8,7 +8,7 @@
 #include "rm-agent/agent.h"
 
 struct exec {
-    struct net_request *request;
+    struct asker *asker;
     cJSON *object; /* the whole request, ours; sql and params are in it */
     struct branch_id branch;
     char gid[GID_BYTES];
@@ -19,7 +19,7 @@ struct exec {
     const cJSON *params; /* or NULL */
 };
 
-/* Reads what out->request and out->object ask for, and says no to all that can be refused before
+/* Reads what out->asker and out->object ask for, and says no to all that can be refused before
  * the branch is touched. Returns 0, or -1 with *failure. */
 int exec_read(struct agent *agent, struct exec *out, struct failure *failure);
 /* Sends it; row and done as for pg_run_rows(). */

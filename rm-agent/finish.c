@@ -278,6 +278,25 @@ static void add_worker(struct agent *agent)
     agent->pool->worker_count++;
 }
 
+/* The pool may have become smaller: what is at work ends later. */
+static void close_surplus(struct agent *agent)
+{
+    struct pool *pool = agent->pool;
+    struct worker **at = &pool->workers;
+    while (*at != NULL && pool->worker_count > agent->options->pool_size) {
+        struct worker *worker = *at;
+        if (worker->finish != NULL || worker->entering > 0) {
+            at = &worker->next;
+            continue;
+        }
+        *at = worker->next;
+        pool->worker_count--;
+        pg_close(worker->pg);
+        control_end_backend(agent, worker->backend, backend_is_gone, NULL);
+        free(worker);
+    }
+}
+
 static void feed(struct agent *agent)
 {
     struct pool *pool = agent->pool;
@@ -296,6 +315,7 @@ static void feed(struct agent *agent)
     }
     if (pool->first != NULL && on_their_way == 0 && pool->worker_count < agent->options->pool_size)
         add_worker(agent);
+    close_surplus(agent);
 }
 
 /* ---- from the order to the queue: position, worker ---- */
@@ -348,6 +368,13 @@ int finish_create(struct agent *agent, struct error *error)
     pool->last = &pool->first;
     agent->pool = pool;
     return 0;
+}
+
+void finish_reconfigure(struct agent *agent)
+{
+    for (struct worker *worker = agent->pool->workers; worker != NULL; worker = worker->next)
+        pg_set_conninfo(worker->pg, agent->options->conninfo);
+    feed(agent);
 }
 
 uint32_t finish_busy(const struct agent *agent)

@@ -17,6 +17,7 @@
 #include "rm-agent/control.h"
 #include "rm-agent/positions.h"
 #include "rm-agent/preflight.h"
+#include "rm-agent/requests.h"
 #include "rm-agent/sessions.h"
 #include "rm-agent/verdict.h"
 
@@ -389,7 +390,7 @@ void indoubt_scan(struct agent *agent, const char *tm, uint64_t number)
 
 struct listing {
     struct agent *agent;
-    struct net_request *request;
+    struct asker *asker;
 };
 
 static cJSON *describe(const struct pg_reply *reply, int row)
@@ -419,22 +420,22 @@ static void listed(void *arg, const struct pg_reply *reply)
     if (reply->sqlstate[0] != '\0') {
         struct failure failure = {0};
         refuse(&failure, ERR_RM_UNAVAILABLE, "%s", reply->message);
-        reply_failure(listing.request, &failure);
+        asker_failure(listing.asker, &failure);
         return;
     }
     cJSON *answer = wire_ok();
     cJSON *prepared = cJSON_AddArrayToObject(answer, "prepared");
     for (int i = 0; i < pg_rows(reply); i++)
         cJSON_AddItemToArray(prepared, describe(reply, i));
-    reply_object(listing.request, answer);
+    asker_object(listing.asker, answer);
 }
 
-void indoubt_list(struct agent *agent, struct net_request *request)
+void indoubt_list(struct agent *agent, struct asker *asker)
 {
     struct listing *listing = malloc(sizeof *listing);
     if (listing == NULL)
         abort();
-    *listing = (struct listing){agent, request};
+    *listing = (struct listing){agent, asker};
     /* As many as one message holds. */
     control_ask(agent, listed, listing,
                 "SELECT gid, transaction, pg_snapshot_xmax(pg_current_snapshot()), owner,"

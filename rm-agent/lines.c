@@ -45,6 +45,20 @@ struct backend line_close(struct line *line)
     return backend;
 }
 
+static void line_end(struct line *line)
+{
+    struct agent *agent = line->agent;
+    control_end_backend(agent, line_close(line), backend_is_gone, NULL);
+}
+
+void line_return(struct line *line)
+{
+    line->session = NULL;
+    line->idle = true;
+    if (line->retired)
+        line_end(line);
+}
+
 static void line_reset(void *arg, const struct pg_reply *replies, int count)
 {
     struct line *line = arg;
@@ -52,7 +66,7 @@ static void line_reset(void *arg, const struct pg_reply *replies, int count)
     if (!replies->alive)
         return; /* down() follows */
     if (strcmp(replies->tag, "DISCARD ALL") == 0 && pg_transaction(line->pg) == PQTRANS_IDLE)
-        line->idle = true;
+        line_return(line);
     else
         pg_drop(line->pg, "it could not be reset");
 }
@@ -88,7 +102,7 @@ static void line_entered(void *arg, bool entered)
     if (line->session != NULL)
         session_enter(line->session);
     else
-        line->idle = true;
+        line_return(line);
 }
 
 static void line_up(void *arg)
@@ -116,7 +130,7 @@ static void line_down(void *arg, const char *why)
 static struct line *idle_line(const struct lines *lines, uint32_t role)
 {
     for (struct line *line = lines->first; line != NULL; line = line->next)
-        if (line->idle && line->role == role)
+        if (line->idle && !line->retired && line->role == role)
             return line;
     return NULL;
 }
@@ -129,7 +143,7 @@ static void make_room(struct agent *agent)
         return;
     for (struct line *line = lines->first; line != NULL; line = line->next)
         if (line->idle) {
-            control_end_backend(agent, line_close(line), backend_is_gone, NULL);
+            line_end(line);
             return;
         }
 }
@@ -174,8 +188,28 @@ bool line_take(struct session *session)
     return ready;
 }
 
-void line_return(struct line *line)
+/* The section of that name and conninfo, wherever it stands now. */
+static bool find_again(const struct agent_options *options, const struct exec_role *role,
+                       uint32_t *at)
 {
-    line->session = NULL;
-    line->idle = true;
+    for (uint32_t i = 0; i < options->role_count; i++)
+        if (strcmp(options->roles[i].name, role->name) == 0 &&
+            strcmp(options->roles[i].conninfo, role->conninfo) == 0) {
+            *at = i;
+            return true;
+        }
+    return false;
+}
+
+void lines_reconfigure(struct agent *agent, const struct agent_options *before)
+{
+    struct line *line, *next;
+    for (line = agent->sessions->lines.first; line != NULL; line = next) {
+        next = line->next;
+        if (line->retired || find_again(agent->options, &before->roles[line->role], &line->role))
+            continue;
+        line->retired = true;
+        if (line->idle)
+            line_end(line);
+    }
 }

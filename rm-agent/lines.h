@@ -18,7 +18,8 @@ struct line {
     struct backend backend; /* entered; pid 0: not yet */
     struct session *session;
     struct rows rows;
-    bool idle; /* reset, and free for any session of its role */
+    bool idle;    /* reset, and free for any session of its role */
+    bool retired; /* the configuration no longer has its section: to be closed after use */
     bool entering;
     bool closed;
 };
@@ -35,6 +36,8 @@ bool line_take(struct session *session);
 void line_return(struct line *line);
 /* The session is done with it: nothing that it set may reach the next one. */
 void line_give_back(struct line *line);
+/* The options have changed: lines that no longer fit are closed, at the latest after use. */
+void lines_reconfigure(struct agent *agent, const struct agent_options *before);
 /* Its backend may still be at work: it is to be ended. */
 struct backend line_close(struct line *line);
 

@@ -95,5 +95,5 @@ int main(int argc, char **argv)
     }
     if (install)
         return install_schema(&options, admin, &error) == 0 ? EXIT_SUCCESS : complain(&error);
-    return agent_run(&options);
+    return agent_run(config, &options);
 }

@@ -561,6 +561,16 @@ uint64_t pg_set_wake_ms(const struct pg_set *set)
     return wake_ms;
 }
 
+void pg_set_conninfo(struct pg *pg, const char *conninfo)
+{
+    free(pg->conninfo);
+    free(pg->settings);
+    pg->conninfo = strdup(conninfo);
+    pg->settings = join_settings(conninfo, pg->options.settings);
+    if (pg->conninfo == NULL || pg->settings == NULL)
+        abort();
+}
+
 int pg_open(struct pg **out, struct pg_set *set, const struct pg_options *options,
             struct error *error)
 {
@@ -570,10 +580,7 @@ int pg_open(struct pg **out, struct pg_set *set, const struct pg_options *option
     pg->set = set;
     pg->options = *options;
     pg->watched_fd = -1;
-    pg->conninfo = strdup(options->conninfo);
-    pg->settings = join_settings(options->conninfo, options->settings);
-    if (pg->conninfo == NULL || pg->settings == NULL)
-        abort();
+    pg_set_conninfo(pg, options->conninfo);
     pg->next = set->first;
     pg->link = &set->first;
     if (pg->next != NULL)

@@ -69,6 +69,8 @@ uint64_t pg_set_wake_ms(const struct pg_set *set);
 /* Begins to connect; up() or down() follows from the loop. */
 int pg_open(struct pg **out, struct pg_set *set, const struct pg_options *options,
             struct error *error);
+/* Of the connections that it makes from now on. */
+void pg_set_conninfo(struct pg *pg, const char *conninfo);
 /* No callback comes after it. Allowed in a callback of the same connection. */
 void pg_close(struct pg *pg);
 /* Drop the connection as if it had been lost, with its callbacks. */

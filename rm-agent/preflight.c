@@ -17,12 +17,13 @@
 #include "rm-agent/config.h"
 #include "rm-agent/control.h"
 #include "rm-agent/probe.h"
+#include "rm-agent/requests.h"
 
 enum { NEARLY_ALL_PERCENT = 90 };
 
 struct preflight {
     struct agent *agent;
-    struct net_request *request; /* NULL: for the log */
+    struct asker *asker; /* NULL: for the log */
     cJSON *findings;
     uint32_t asks; /* answers that are still to come */
 };
@@ -43,14 +44,14 @@ static void add(cJSON *findings, const char *severity, const char *what, const c
     cJSON_AddItemToArray(findings, finding);
 }
 
-static void answer(struct agent *agent, struct net_request *request, cJSON *findings)
+static void answer(struct agent *agent, struct asker *asker, cJSON *findings)
 {
     cJSON *object = wire_ok();
     cJSON_AddStringToObject(object, "rm", agent->options->rm);
     cJSON_AddStringToObject(object, "database", agent->identity.database);
     cJSON_AddStringToObject(object, "server_version", agent->identity.server_version);
     cJSON_AddItemToObject(object, "findings", findings);
-    reply_object(request, object);
+    asker_object(asker, object);
 }
 
 static void log_all(const cJSON *findings)
@@ -73,9 +74,9 @@ static void answer_came(struct preflight *preflight)
 {
     if (--preflight->asks > 0)
         return;
-    if (preflight->request != NULL) {
+    if (preflight->asker != NULL) {
         preflight->agent->checking = false;
-        answer(preflight->agent, preflight->request, preflight->findings);
+        answer(preflight->agent, preflight->asker, preflight->findings);
     } else {
         log_all(preflight->findings);
         cJSON_Delete(preflight->findings);
@@ -203,7 +204,7 @@ static void check_hosts(struct preflight *preflight)
                 0);
 }
 
-static void begin(struct agent *agent, struct net_request *request)
+static void begin(struct agent *agent, struct asker *asker)
 {
     const struct agent_options *options = agent->options;
     char sessions[NUMBER_BYTES], pool[NUMBER_BYTES], version[NUMBER_BYTES];
@@ -211,7 +212,7 @@ static void begin(struct agent *agent, struct net_request *request)
     if (preflight == NULL)
         abort();
     preflight->agent = agent;
-    preflight->request = request;
+    preflight->asker = asker;
     preflight->findings = cJSON_CreateArray();
     u64_format(options->max_sessions, sessions);
     u64_format(options->pool_size, pool);
@@ -231,27 +232,27 @@ void preflight(struct agent *agent)
     begin(agent, NULL);
 }
 
-static void answer_unconnected(struct agent *agent, struct net_request *request)
+static void answer_unconnected(struct agent *agent, struct asker *asker)
 {
     char what[REASON_BYTES + 64];
     cJSON *findings = cJSON_CreateArray();
     snprintf(what, sizeof what, "the agent has no connection to its database: %s",
              agent->health.last_error);
     add(findings, "error", what, "conninfo in [agent], or the server");
-    answer(agent, request, findings);
+    answer(agent, asker, findings);
 }
 
-void preflight_check(struct agent *agent, struct net_request *request)
+void preflight_check(struct agent *agent, struct asker *asker)
 {
     struct failure failure = {0};
     if (agent->participant == NULL || !control_ready(agent)) {
-        answer_unconnected(agent, request);
+        answer_unconnected(agent, asker);
     } else if (agent->checking) {
         refuse(&failure, ERR_BUSY, "a check is under way");
-        reply_failure(request, &failure);
+        asker_failure(asker, &failure);
     } else {
         agent->checking = true;
-        begin(agent, request);
+        begin(agent, asker);
     }
 }
 

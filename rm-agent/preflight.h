@@ -9,7 +9,7 @@
 /* Looks, and tells the log; what is missing may be put right while the agent runs. */
 void preflight(struct agent *agent);
 /* `check`: looks, and answers with what it found. */
-void preflight_check(struct agent *agent, struct net_request *request);
+void preflight_check(struct agent *agent, struct asker *asker);
 /* Each time the number of prepared transactions is known: warn before all slots are taken. */
 void preflight_slots(struct agent *agent);
 

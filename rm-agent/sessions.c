@@ -14,6 +14,7 @@
 #include "common/logger.h"
 #include "common/point.h"
 #include "rm-agent/control.h"
+#include "rm-agent/requests.h"
 #include "rm-agent/session.h"
 
 /* ---- sessions ---- */
@@ -59,7 +60,7 @@ void session_refuse_exec(struct session *session, enum error_code code, const ch
     if (session->exec == NULL)
         return;
     refuse(&failure, code, "%s", message);
-    reply_failure(session->exec->request, &failure);
+    asker_failure(session->exec->asker, &failure);
     exec_free(session->exec);
     session->exec = NULL;
 }
@@ -148,10 +149,11 @@ static void ran(void *arg, const struct pg_reply *replies, int count)
         pg_drop(line->pg, "the branch's transaction was ended by a statement");
         return;
     }
-    if (replies->sqlstate[0] != '\0')
+    /* Behind the first error PostgreSQL only says that there was one. */
+    if (replies->sqlstate[0] != '\0' && strcmp(replies->sqlstate, "25P02") != 0)
         sql_failure(replies, &session->failed);
     POINT("agent.exec-done");
-    net_reply(session->exec->request, text, length);
+    asker_reply(session->exec->asker, text, length);
     POINT("agent.exec-answered");
     keep_reply(session, text, length);
     exec_free(session->exec);
@@ -273,14 +275,14 @@ static int check_sequence(struct session *session, uint64_t n, bool *repeated,
                   session->n + 1);
 }
 
-void sessions_exec(struct agent *agent, struct net_request *request, cJSON *object)
+void sessions_exec(struct agent *agent, struct asker *asker, cJSON *object)
 {
     struct failure failure = {0};
     bool repeated = false;
     struct exec *exec = calloc(1, sizeof *exec);
     if (exec == NULL)
         abort();
-    exec->request = request;
+    exec->asker = asker;
     exec->object = object;
     if (exec_read(agent, exec, &failure) != 0)
         goto refused;
@@ -291,7 +293,7 @@ void sessions_exec(struct agent *agent, struct net_request *request, cJSON *obje
               : check_sequence(session, exec->n, &repeated, &failure) != 0)
         goto refused;
     if (repeated) {
-        net_reply(request, session->last_reply, session->last_length);
+        asker_reply(asker, session->last_reply, session->last_length);
         exec_free(exec);
         return;
     }
@@ -310,7 +312,7 @@ void sessions_exec(struct agent *agent, struct net_request *request, cJSON *obje
     return;
 
 refused:
-    reply_failure(request, &failure);
+    asker_failure(asker, &failure);
     exec_free(exec);
 }
 

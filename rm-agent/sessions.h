@@ -9,7 +9,7 @@
 int sessions_create(struct agent *agent, struct error *error);
 
 /* `exec`. Takes the object over. */
-void sessions_exec(struct agent *agent, struct net_request *request, cJSON *object);
+void sessions_exec(struct agent *agent, struct asker *asker, cJSON *object);
 
 /* PA_PREPARE, PA_COMMIT_SESSION, PA_END_SESSION: the answer is an event of the branch. */
 void sessions_prepare(struct agent *agent, const struct branch_id *branch);

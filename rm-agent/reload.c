@@ -1,0 +1,74 @@
+/*
+ * rm-agent/reload.c - SIGHUP: the configuration is read again.
+ *
+ * All of the file takes effect or nothing does. What takes effect, does so for what comes: a
+ * connection that is at work stays as it was made, and ends with its work when the file no longer
+ * asks for it. Who the agent is and where it listens only a new start can change.
+ */
+#include "rm-agent/reload.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <systemd/sd-daemon.h>
+
+#include "common/logger.h"
+#include "rm-agent/config.h"
+#include "rm-agent/control.h"
+#include "rm-agent/finish.h"
+#include "rm-agent/lines.h"
+#include "rm-agent/preflight.h"
+
+/* The key that a running agent cannot change, or NULL. */
+static const char *fixed_key_changed(const struct agent_options *now,
+                                     const struct agent_options *next)
+{
+    if (strcmp(now->rm, next->rm) != 0)
+        return "rm";
+    if (strcmp(now->listen, next->listen) != 0)
+        return "listen";
+    if (now->socket_mode != next->socket_mode)
+        return "socket_mode";
+    if (strcmp(now->socket_group, next->socket_group) != 0)
+        return "socket_group";
+    return NULL;
+}
+
+static void take(struct agent *agent, const struct agent_options *next)
+{
+    struct agent_options *before = malloc(sizeof *before);
+    if (before == NULL)
+        abort();
+    *before = *agent->options;
+    *agent->options = *next;
+    control_reconfigure(agent);
+    finish_reconfigure(agent);
+    lines_reconfigure(agent, before);
+    free(before);
+    log_notice("%s: the configuration was read again", agent->path);
+    if (agent->participant != NULL)
+        preflight(agent);
+}
+
+void reload(struct agent *agent)
+{
+    struct error error = {.hint = ""};
+    struct agent_options *next = malloc(sizeof *next);
+    if (next == NULL)
+        abort();
+    sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)loop_now_us());
+    if (config_read(agent->path, next, &error) != 0) {
+        log_error("%s; the configuration stays as it was", error.message);
+    } else {
+        const char *key = fixed_key_changed(agent->options, next);
+        if (key != NULL)
+            log_error("%s: %s in [agent] can only be changed by a restart; the configuration stays "
+                      "as it was",
+                      agent->path, key);
+        else
+            take(agent, next);
+    }
+    if (agent->participant != NULL)
+        sd_notify(0, "READY=1");
+    free(next);
+}

@@ -1,0 +1,370 @@
+/*
+ * rm-agent/requests.c - what comes in at the agent's socket, and who is answered.
+ *
+ * nng's threads only read the JSON and post it to the loop. The requests of a batch are served one
+ * after the other: each begins when the one before it has been answered, so that statements of one
+ * branch may travel together.
+ */
+#include "rm-agent/requests.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/logger.h"
+#include "common/point.h"
+#include "common/reply.h"
+#include "rm-agent/control.h"
+#include "rm-agent/indoubt.h"
+#include "rm-agent/preflight.h"
+#include "rm-agent/sessions.h"
+#include "rm-agent/tms.h"
+
+enum { WAIT_MS_MOST = 60 * 1000 };
+
+struct asker {
+    struct post post;
+    struct loop *loop;
+    struct net_request *request;
+    struct net_peer peer;
+    bool batch;
+    cJSON *next;   /* what is still to be served: one request, or the array of them */
+    char *replies; /* of a batch, so far */
+    size_t length;
+};
+
+/* ---- who is answered ---- */
+
+static void asker_free(struct asker *asker)
+{
+    cJSON_Delete(asker->next);
+    free(asker->replies);
+    free(asker);
+}
+
+static void add_bytes(struct asker *asker, const char *bytes, size_t length)
+{
+    asker->replies = realloc(asker->replies, asker->length + length);
+    if (asker->replies == NULL)
+        abort();
+    memcpy(asker->replies + asker->length, bytes, length);
+    asker->length += length;
+}
+
+static void add_reply(struct asker *asker, const char *bytes, size_t length)
+{
+    static const char begin[] = "{\"batch\":[";
+    if (asker->length == 0)
+        add_bytes(asker, begin, strlen(begin));
+    else
+        add_bytes(asker, ",", 1);
+    add_bytes(asker, bytes, length);
+}
+
+static void batch_goes_on(struct asker *asker)
+{
+    if (cJSON_GetArraySize(asker->next) > 0) {
+        loop_post(asker->loop, &asker->post);
+        return;
+    }
+    add_bytes(asker, "]}", 2);
+    net_reply(asker->request, asker->replies, asker->length);
+    asker_free(asker);
+}
+
+void asker_reply(struct asker *asker, const char *bytes, size_t length)
+{
+    if (!asker->batch) {
+        net_reply(asker->request, bytes, length);
+        asker_free(asker);
+    } else if (asker->length + length > MESSAGE_MAX) {
+        struct failure failure = {0};
+        refuse(&failure, ERR_RESULT_TOO_LARGE,
+               "the request was served, but its reply does not fit into the batch's message");
+        char *text = wire_print(wire_write_failure(&failure), &length);
+        add_reply(asker, text, length);
+        free(text);
+        batch_goes_on(asker);
+    } else {
+        add_reply(asker, bytes, length);
+        batch_goes_on(asker);
+    }
+}
+
+void asker_object(struct asker *asker, cJSON *object)
+{
+    size_t length;
+    char *text = wire_print(object, &length);
+    asker_reply(asker, text, length);
+    free(text);
+}
+
+void asker_failure(struct asker *asker, const struct failure *failure)
+{
+    asker_object(asker, wire_write_failure(failure));
+}
+
+/* ---- coordinators ---- */
+
+static void take_order(struct agent *agent, const struct tm_link *tm, const struct order *order)
+{
+    static const enum participant_event_type events[ORDERS] = {
+        [ORDER_PREPARE] = PE_PREPARE,   [ORDER_COMMIT] = PE_COMMIT,
+        [ORDER_ROLLBACK] = PE_ROLLBACK, [ORDER_COMMIT_ONE_PHASE] = PE_COMMIT_ONE_PHASE,
+        [ORDER_SETTLE] = PE_SETTLE,
+    };
+    POINT_IF(order->type == ORDER_PREPARE, "agent.take-prepare");
+    POINT_IF(order->type == ORDER_COMMIT, "agent.take-commit");
+    POINT_IF(order->type == ORDER_ROLLBACK, "agent.take-rollback");
+    POINT_IF(order->type == ORDER_COMMIT_ONE_PHASE, "agent.take-one-phase");
+    POINT_IF(order->type == ORDER_SETTLE, "agent.take-settle");
+    POINT_IF(order->type == ORDER_RECOVER, "agent.take-recover");
+    if (order->type == ORDER_RECOVER) {
+        indoubt_scan(agent, tm->name, order->number);
+        return;
+    }
+    agent_event(agent, (struct participant_event){
+                           .type = events[order->type], .branch = order->branch, .order = order});
+}
+
+/* Orders are for branches of the sender's own, at this resource manager. */
+static int check_orders(const struct agent *agent, const struct tm_link *tm,
+                        const struct order *orders, uint32_t count, struct failure *failure)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        const struct branch_id *branch = &orders[i].branch;
+        if (orders[i].type == ORDER_RECOVER)
+            continue;
+        if (strcmp(branch->gtrid.tm, tm->name) != 0)
+            return refuse(failure, ERR_INVALID_REQUEST,
+                          "orders[%u]: the branch belongs to coordinator %s", i, branch->gtrid.tm);
+        if (strcmp(branch->rm, agent->options->rm) != 0)
+            return refuse(failure, ERR_UNKNOWN_RM, "orders[%u]: the branch is of %s, I serve %s", i,
+                          branch->rm, agent->options->rm);
+        if (branch->gtrid.incarnation > tm->incarnation)
+            return refuse(failure, ERR_INVALID_REQUEST,
+                          "orders[%u]: the branch is of a later start than its sender", i);
+    }
+    return 0;
+}
+
+static uint32_t at_most(uint32_t wait_ms)
+{
+    return wait_ms < WAIT_MS_MOST ? wait_ms : WAIT_MS_MOST;
+}
+
+static void serve_orders(struct agent *agent, struct net_request *request, const cJSON *object)
+{
+    struct failure failure = {0};
+    struct order *orders = calloc(ORDERS_MAX, sizeof *orders);
+    uint32_t count = 0, wait_ms = 0;
+    if (orders == NULL)
+        abort();
+    struct tm_link *tm = tms_sender(agent, object, &failure);
+    if (tm == NULL || wire_read_orders(object, orders, &count, &failure) != 0 ||
+        field_ms(object, "wait_ms", &wait_ms, &failure) != 0 ||
+        check_orders(agent, tm, orders, count, &failure) != 0) {
+        reply_failure(request, &failure);
+    } else {
+        for (uint32_t i = 0; i < count; i++)
+            take_order(agent, tm, &orders[i]);
+        POINT("agent.orders-taken");
+        tms_keep_orders(agent, tm, request, at_most(wait_ms));
+    }
+    free(orders);
+}
+
+static void serve_results(struct agent *agent, struct net_request *request, const cJSON *object)
+{
+    struct failure failure = {0};
+    uint32_t wait_ms = 0;
+    struct tm_link *tm = tms_sender(agent, object, &failure);
+    if (tm == NULL || field_ms(object, "wait_ms", &wait_ms, &failure) != 0)
+        reply_failure(request, &failure);
+    else
+        tms_keep_poll(agent, tm, request, at_most(wait_ms));
+}
+
+/* ---- anybody ---- */
+
+static void serve_status(struct agent *agent, struct asker *asker, cJSON **object)
+{
+    (void)object;
+    char number[NUMBER_BYTES];
+    cJSON *answer = wire_ok();
+    cJSON_AddStringToObject(answer, "rm", agent->options->rm);
+    cJSON_AddStringToObject(answer, "state",
+                            agent->draining              ? "stopping"
+                            : agent->participant == NULL ? "starting"
+                            : control_ready(agent)       ? "up"
+                                                         : "down");
+    u64_format(agent->incarnation, number);
+    cJSON_AddStringToObject(answer, "incarnation", number);
+    cJSON_AddStringToObject(answer, "database", agent->identity.database);
+    cJSON_AddStringToObject(answer, "server_version", agent->identity.server_version);
+    u64_format(agent->identity.system_identifier, number);
+    cJSON_AddStringToObject(answer, "system_identifier", number);
+    cJSON_AddNumberToObject(answer, "timeline", agent->identity.timeline);
+    cJSON_AddNumberToObject(answer, "branches",
+                            agent->participant == NULL ? 0 : participant_count(agent->participant));
+    cJSON_AddNumberToObject(answer, "sessions", sessions_open(agent));
+    cJSON_AddNumberToObject(answer, "prepared", agent->health.prepared);
+    cJSON_AddNumberToObject(answer, "oldest_prepared_s", agent->health.oldest_s);
+    cJSON_AddNumberToObject(answer, "slots_max", agent->health.slots_max);
+    cJSON_AddStringToObject(answer, "last_error", agent->health.last_error);
+    tms_list(agent, cJSON_AddArrayToObject(answer, "coordinators"));
+    asker_object(asker, answer);
+}
+
+static void serve_check(struct agent *agent, struct asker *asker, cJSON **object)
+{
+    (void)object;
+    preflight_check(agent, asker);
+}
+
+static void serve_prepared(struct agent *agent, struct asker *asker, cJSON **object)
+{
+    (void)object;
+    indoubt_list(agent, asker);
+}
+
+static void serve_exec(struct agent *agent, struct asker *asker, cJSON **object)
+{
+    cJSON *taken = *object;
+    *object = NULL;
+    POINT("agent.take-exec");
+    sessions_exec(agent, asker, taken);
+}
+
+/* ---- which is which ---- */
+
+static const struct {
+    const char *op;
+    bool needs_database;
+    void (*serve)(struct agent *agent, struct asker *asker, cJSON **object);
+} operations[] = {
+    {"exec", true, serve_exec},
+    {"prepared", true, serve_prepared},
+    {"status", false, serve_status},
+    {"check", false, serve_check},
+};
+
+static const struct {
+    const char *op;
+    void (*serve)(struct agent *agent, struct net_request *request, const cJSON *object);
+} private_operations[] = {
+    {"register", tms_register},
+    {"orders", serve_orders},
+    {"results", serve_results},
+};
+
+static int check_database(const struct agent *agent, struct failure *failure)
+{
+    const char *why = agent->health.last_error;
+    if (agent->participant != NULL)
+        return 0;
+    return refuse(failure, ERR_RM_UNAVAILABLE,
+                  "the agent of %s has no connection to its database%s%s", agent->options->rm,
+                  why[0] == '\0' ? "" : ": ", why);
+}
+
+/* What only a coordinator may ask: by socket file the agent's own user or root. */
+static int check_private(const struct agent *agent, const struct asker *asker, const char *op,
+                         struct failure *failure)
+{
+    const struct net_peer *peer = &asker->peer;
+    if (asker->batch)
+        return refuse(failure, ERR_INVALID_REQUEST, "%s is not served in a batch", op);
+    if (peer->local && peer->uid != 0 && peer->uid != geteuid())
+        return refuse(failure, ERR_NOT_PERMITTED, "%s is for the agent's own user and root", op);
+    return check_database(agent, failure);
+}
+
+static void serve(struct agent *agent, struct asker *asker, cJSON **object)
+{
+    struct failure failure = {0};
+    const char *op = wire_op_text(*object);
+    if (op == NULL) {
+        refuse(&failure, ERR_INVALID_REQUEST, "op is missing or no text");
+        asker_failure(asker, &failure);
+        return;
+    }
+    for (size_t i = 0; i < sizeof operations / sizeof *operations; i++) {
+        if (strcmp(operations[i].op, op) != 0)
+            continue;
+        if (operations[i].needs_database && check_database(agent, &failure) != 0)
+            asker_failure(asker, &failure);
+        else
+            operations[i].serve(agent, asker, object);
+        return;
+    }
+    for (size_t i = 0; i < sizeof private_operations / sizeof *private_operations; i++) {
+        if (strcmp(private_operations[i].op, op) != 0)
+            continue;
+        if (check_private(agent, asker, op, &failure) != 0) {
+            asker_failure(asker, &failure);
+        } else {
+            private_operations[i].serve(agent, asker->request, *object);
+            asker_free(asker);
+        }
+        return;
+    }
+    refuse(&failure, ERR_UNKNOWN_OPERATION, "an agent has no operation \"%.64s\"", op);
+    asker_failure(asker, &failure);
+}
+
+void requests_serve(struct agent *agent)
+{
+    for (struct post *post = loop_take(agent->loop); post != NULL; post = loop_take(agent->loop)) {
+        struct asker *asker = (struct asker *)post;
+        cJSON *object = asker->batch ? cJSON_DetachItemFromArray(asker->next, 0) : asker->next;
+        if (!asker->batch)
+            asker->next = NULL;
+        serve(agent, asker, &object);
+        cJSON_Delete(object);
+    }
+}
+
+/* ---- in nng's threads ---- */
+
+static cJSON *detach_batch(cJSON *message, struct failure *failure)
+{
+    cJSON *batch = cJSON_DetachItemFromObjectCaseSensitive(message, "batch");
+    int count = cJSON_IsArray(batch) ? cJSON_GetArraySize(batch) : 0;
+    cJSON_Delete(message);
+    if (count >= 1 && count <= BATCH_MAX)
+        return batch;
+    cJSON_Delete(batch);
+    refuse(failure, ERR_INVALID_REQUEST, "batch: an array of 1 to %d requests", BATCH_MAX);
+    return NULL;
+}
+
+void requests_receive(void *arg, struct net_request *request, const struct net_peer *peer,
+                      const char *bytes, size_t length)
+{
+    struct agent *agent = arg;
+    struct failure failure = {0};
+    if (bytes == NULL) {
+        refuse(&failure, ERR_INVALID_REQUEST, "the request is longer than %d bytes", MESSAGE_MAX);
+        reply_failure(request, &failure);
+        return;
+    }
+    cJSON *message = wire_parse(bytes, length, &failure);
+    bool batch = cJSON_HasObjectItem(message, "batch");
+    if (batch)
+        message = detach_batch(message, &failure);
+    if (message == NULL) {
+        reply_failure(request, &failure);
+        return;
+    }
+    struct asker *asker = calloc(1, sizeof *asker);
+    if (asker == NULL)
+        abort();
+    asker->loop = agent->loop;
+    asker->request = request;
+    asker->peer = *peer;
+    asker->batch = batch;
+    asker->next = message;
+    loop_post(agent->loop, &asker->post);
+    POINT("agent.request-posted");
+}

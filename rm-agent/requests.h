@@ -1,0 +1,21 @@
+/*
+ * rm-agent/requests.h - what comes in at the agent's socket, and who is answered.
+ */
+#ifndef ASSENT_RM_AGENT_REQUESTS_H
+#define ASSENT_RM_AGENT_REQUESTS_H
+
+#include "rm-agent/agent.h"
+
+/* For net_listen(); arg is the agent. */
+void requests_receive(void *arg, struct net_request *request, const struct net_peer *peer,
+                      const char *bytes, size_t length);
+/* Serves all that has come in. */
+void requests_serve(struct agent *agent);
+
+/* Whoever asked is answered exactly once, by one of these. The bytes are copied; the object is
+ * taken over. */
+void asker_reply(struct asker *asker, const char *bytes, size_t length);
+void asker_object(struct asker *asker, cJSON *object);
+void asker_failure(struct asker *asker, const struct failure *failure);
+
+#endif
