@@ -65,7 +65,7 @@ static void start(void)
     };
     struct event event = {.type = EV_START, .now_ms = 1};
     handed_over = 0;
-    coordinator = coordinator_init(malloc(coordinator_bytes(&limits)), &limits, &settings);
+    coordinator = coordinator_init(calloc(1, coordinator_bytes(&limits)), &limits, &settings);
     for (uint32_t rm = 0; rm < 2; rm++)
         coordinator_configure(coordinator, rms[rm], "ipc:///nobody");
     step(&event);

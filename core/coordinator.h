@@ -120,7 +120,7 @@ struct actions {
 struct coordinator;
 
 size_t coordinator_bytes(const struct coordinator_limits *limits);
-/* In room for coordinator_bytes(), aligned as malloc's. */
+/* In zeroed room for coordinator_bytes(), aligned as malloc's. */
 struct coordinator *coordinator_init(void *room, const struct coordinator_limits *limits,
                                      const struct coordinator_settings *settings);
 

@@ -118,7 +118,7 @@ struct participant_actions {
 struct participant;
 
 /* Bytes of memory for so many branches at once, and its initialisation in such memory, aligned as
- * malloc's. agent_incarnation: of this start, in every PREPARE's judgement. */
+ * malloc's and zeroed. agent_incarnation: of this start, in every PREPARE's judgement. */
 size_t participant_bytes(uint32_t branches_max);
 struct participant *participant_init(void *memory, uint32_t branches_max,
                                      uint64_t agent_incarnation);

@@ -139,6 +139,18 @@ static void note_batch(struct log_end *end, const struct frame *frame)
     end->batch_end = end->offset + frame->bytes;
 }
 
+/* Behind the last byte from `from` on that is not zero; `from` if all are. Most of a segment is
+ * zeros, so they are passed by the block. */
+static uint64_t find_dirty_end(const uint8_t *bytes, uint64_t from, uint64_t until)
+{
+    enum { BLOCK = 4096 };
+    while (until - from >= BLOCK && all_zero(bytes + until - BLOCK, BLOCK))
+        until -= BLOCK;
+    while (until > from && bytes[until - 1] == 0)
+        until--;
+    return until;
+}
+
 /* Visit the records of the segment at hand that continue the chain. */
 static int walk(struct reader *reader, struct error *error)
 {
@@ -157,9 +169,7 @@ static int walk(struct reader *reader, struct error *error)
         chain_advance(&end->chain, &frame);
         end->offset += frame.bytes;
     }
-    end->dirty_end = reader->header.bytes;
-    while (end->dirty_end > end->offset && reader->bytes[end->dirty_end - 1] == 0)
-        end->dirty_end--;
+    end->dirty_end = find_dirty_end(reader->bytes, end->offset, reader->header.bytes);
     return 0;
 }
 

@@ -126,7 +126,7 @@ void agent_tell(struct agent *agent, const struct branch_id *branch,
 
 void agent_serve(struct agent *agent)
 {
-    void *memory = malloc(participant_bytes(AGENT_BRANCHES_MAX));
+    void *memory = calloc(1, participant_bytes(AGENT_BRANCHES_MAX));
     if (memory == NULL)
         abort();
     agent->participant = participant_init(memory, AGENT_BRANCHES_MAX, agent->incarnation);

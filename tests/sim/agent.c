@@ -466,6 +466,7 @@ void agent_serves(struct sim *sim, uint32_t rm)
         if (database->backends[i].used && database->backends[i].entered &&
             database->backends[i].client_life != agent->life && !MUTANT(PREDECESSOR_LIVES))
             backend_end(sim, rm, i);
+    memset(agent->room, 0, participant_bytes(PARTICIPANT_BRANCHES));
     agent->participant = participant_init(agent->room, PARTICIPANT_BRANCHES, agent->incarnation);
     agent->serving = true;
 }

@@ -535,6 +535,7 @@ void tm_start(struct sim *sim, uint32_t index)
     memcpy(settings.tm, tm_name, sizeof settings.tm);
     if (host->room == NULL)
         host->room = malloc(coordinator_bytes(&limits));
+    memset(host->room, 0, coordinator_bytes(&limits));
     host->coordinator = coordinator_init(host->room, &limits, &settings);
     host->up = true;
     host->life = ++sim->next_life;

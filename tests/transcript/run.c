@@ -211,7 +211,7 @@ static void start_tm(void)
         .retention_ms = 1000000000,
     };
     free(tm_room);
-    tm_room = malloc(coordinator_bytes(&limits));
+    tm_room = calloc(1, coordinator_bytes(&limits));
     tm = coordinator_init(tm_room, &limits, &settings);
     handed_length = durable_length;
     replay_log();
@@ -333,7 +333,7 @@ static void begin_story_of_agent(char **words)
     if (words[1] != NULL)
         snprintf(branch.rm, sizeof branch.rm, "%s", words[1]);
     free(agent_room);
-    agent_room = malloc(participant_bytes(8));
+    agent_room = calloc(1, participant_bytes(8));
     agent = participant_init(agent_room, 8, 1);
 }
 

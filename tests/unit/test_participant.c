@@ -23,7 +23,7 @@ static const struct branch_id branch = {.gtrid = {.incarnation = 1, .sequence = 
 static void given_agent(void)
 {
     free(agent);
-    agent = participant_init(malloc(participant_bytes(SLOTS)), SLOTS, 4);
+    agent = participant_init(calloc(1, participant_bytes(SLOTS)), SLOTS, 4);
     now_ms = 1000;
     said[0] = '\0';
 }
