@@ -225,6 +225,14 @@ int assent_outcome_of_key(struct assent *txn, const char *key, enum assent_outco
 /* Never NULL. */
 const struct assent_reason *assent_reason(const struct assent *txn);
 
+/*
+ * Say that a database refused something that was asked of it without libassent, on a connection of
+ * the application's own: the reason then has it, and assent_run() knows from the SQLSTATE whether
+ * to run the block again. Returns ASSENT_ESQL.
+ */
+int assent_sql_failed(struct assent *txn, const char *rm, const char *sqlstate,
+                      const char *message);
+
 /* ---- the rows of a statement ---- */
 
 int assent_rows(const struct assent_result *result);

@@ -108,6 +108,17 @@ int assent_reason_read_error(struct assent *txn, const cJSON *reply)
     return code_of(txn->words.code);
 }
 
+int assent_sql_failed(struct assent *txn, const char *rm, const char *sqlstate, const char *message)
+{
+    struct assent_words *words = &txn->words;
+    assent_reason_set(txn, "sql_error", message);
+    words->message[strcspn(words->message, "\n")] = '\0'; /* libpq's end in one */
+    copy(words->rm, sizeof words->rm, rm);
+    copy(words->sqlstate, sizeof words->sqlstate, sqlstate);
+    txn->reason.retryable = passes(words->sqlstate);
+    return ASSENT_ESQL;
+}
+
 /* Who said no without an SQLSTATE was the agent: it was restarted, or had no connection. Only a
  * branch that nobody prepared will not be prepared the next time either. */
 static bool agent_refused(const struct assent_words *words)
