@@ -154,30 +154,54 @@ static int ask_each(const char *urls, const char *bytes, size_t length, uint32_t
     return code;
 }
 
-static int call(const struct cli *cli, const char *urls, const char *hint, cJSON *request,
-                uint32_t wait_ms, cJSON **reply)
+/* Deletes request. Returns EXIT_DONE with *reply; else the exit code with *failure, and with
+ * *reply the refusal as it came, or NULL. */
+static int exchange(const char *urls, cJSON *request, uint32_t wait_ms, cJSON **reply,
+                    struct failure *failure)
 {
-    struct failure failure = {0};
     char *text = NULL;
     size_t text_length = 0, length = 0;
     char *bytes = wire_print(request, &length);
 
-    int code = ask_each(urls, bytes, length, wait_ms, &text, &text_length, &failure);
+    *reply = NULL;
+    int code = ask_each(urls, bytes, length, wait_ms, &text, &text_length, failure);
     free(bytes);
-    if (code != EXIT_DONE) {
-        if (failure.hint[0] == '\0')
-            snprintf(failure.hint, sizeof failure.hint, "%s", hint);
-        return tell_failure(cli, &failure, NULL);
-    }
-
-    cJSON *object = wire_parse(text, text_length, &failure);
+    if (code != EXIT_DONE)
+        return code;
+    *reply = wire_parse(text, text_length, failure);
     free(text);
-    if (object != NULL && wire_read_failure(object, &failure) == 0) {
-        *reply = object;
+    if (*reply != NULL && wire_read_failure(*reply, failure) == 0)
+        return EXIT_DONE;
+    return exit_code_of(failure->code);
+}
+
+int call_quietly(const char *urls, cJSON *request, uint32_t wait_ms, cJSON **reply,
+                 struct failure *failure)
+{
+    int code = exchange(urls, request, wait_ms, reply, failure);
+
+    if (code != EXIT_DONE) {
+        cJSON_Delete(*reply);
+        *reply = NULL;
+    }
+    return code;
+}
+
+static int call(const struct cli *cli, const char *urls, const char *hint, cJSON *request,
+                uint32_t wait_ms, cJSON **reply)
+{
+    struct failure failure = {0};
+    cJSON *answer;
+    int code = exchange(urls, request, wait_ms, &answer, &failure);
+
+    if (code == EXIT_DONE) {
+        *reply = answer;
         return EXIT_DONE;
     }
-    code = tell_failure(cli, &failure, object);
-    cJSON_Delete(object);
+    if (answer == NULL && failure.hint[0] == '\0')
+        snprintf(failure.hint, sizeof failure.hint, "%s", hint);
+    code = tell_failure(cli, &failure, answer);
+    cJSON_Delete(answer);
     return code;
 }
 

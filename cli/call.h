@@ -19,6 +19,10 @@ int call_coordinator(const struct cli *cli, cJSON *request, uint32_t wait_ms, cJ
 int call_agent(const struct cli *cli, const char *url, cJSON *request, uint32_t wait_ms,
                cJSON **reply);
 
+/* The same without a word on stderr: returns EXIT_DONE, or the exit code with *failure. */
+int call_quietly(const char *urls, cJSON *request, uint32_t wait_ms, cJSON **reply,
+                 struct failure *failure);
+
 /* "name: text" on stderr, behind what stdout was given; nothing when text is empty. */
 void tell(const char *name, const char *text);
 /* "error: 23514: new row ...", as a verbose psql has it. */

@@ -72,6 +72,10 @@ command_fn begin_command, enlist_command, exec_command, commit_command, rollback
     outcome_command;
 /* cli/report_command.c */
 command_fn status_command, agents_command, list_command, show_command;
+/* cli/check_command.c */
+command_fn check_command;
+/* cli/indoubt_command.c */
+command_fn in_doubt_command;
 /* cli/log_command.c */
 command_fn log_command;
 

@@ -49,6 +49,12 @@ static const struct command commands[] = {
      "  --state STATE        only these: active, preparing, committing, rolling-back, ...\n",
      list_command},
     {"show", "GTRID", "one transaction and its branches", "", show_command},
+    {"in-doubt", "", "what is in doubt, why, and what to do",
+     "  --agents             the coordinator is down: ask the agents of -c FILE themselves, and\n"
+     "                       read its log if it is here\n",
+     in_doubt_command},
+    {"check", "", "what will go wrong, before it does: databases, roles, disk, clocks, versions",
+     "  --strict             exit 1 for warnings too, not for errors alone\n", check_command},
     {"log", "dump|verify|stat DIR", "read a coordinator's log, with no daemon",
      "  dump DIR             its records, one a line\n"
      "    --gtrid GTRID      only those of this transaction\n"

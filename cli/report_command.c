@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "cli/call.h"
+#include "cli/paint.h"
 #include "cli/table.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -44,19 +45,23 @@ static void field_line(const char *name, const cJSON *object, const char *field)
     line(name, json_text(object, field, scratch));
 }
 
-static cJSON *add_row(cJSON *rows)
+/* What a person should look at comes first. */
+static void print_alarms(const cJSON *alarms)
 {
-    cJSON *row = cJSON_CreateArray();
+    char age[AGE_BYTES], scratch[SCRATCH_BYTES];
 
-    cJSON_AddItemToArray(rows, row);
-    return row;
-}
-
-static void field_cell(cJSON *row, const cJSON *object, const char *field)
-{
-    char scratch[SCRATCH_BYTES];
-
-    table_cell(row, json_text(object, field, scratch));
+    for (const cJSON *alarm = json_first(alarms); alarm != NULL; alarm = alarm->next) {
+        paint_begin(PAINT_BAD);
+        printf("alarm (%s)", json_text(alarm, "alarm", scratch));
+        paint_end(PAINT_BAD);
+        printf(", for %s: ", age_words(json_number(alarm, "for_s") * 1000, age));
+        text_put(stdout, json_text(alarm, "what", scratch));
+        fputs("\n  to do: ", stdout);
+        text_put(stdout, json_text(alarm, "advice", scratch));
+        putchar('\n');
+    }
+    if (json_first(alarms) != NULL)
+        putchar('\n');
 }
 
 static void print_status(const cJSON *status)
@@ -64,6 +69,7 @@ static void print_status(const cJSON *status)
     char age[AGE_BYTES];
     const cJSON *log = json_child(status, "log_stats");
 
+    print_alarms(json_child(status, "alarms"));
     field_line("coordinator", status, "tm");
     field_line("version", status, "version");
     field_line("state", status, "state");
@@ -85,9 +91,9 @@ static void print_status(const cJSON *status)
     static const char *const titles[] = {"rm", "state"};
     cJSON *rows = cJSON_CreateArray();
     for (const cJSON *rm = json_first(json_child(status, "rms")); rm != NULL; rm = rm->next) {
-        cJSON *row = add_row(rows);
-        field_cell(row, rm, "rm");
-        field_cell(row, rm, "state");
+        cJSON *row = table_row(rows);
+        table_field(row, rm, "rm");
+        table_field(row, rm, "state");
     }
     putchar('\n');
     table_print(titles, COUNT(titles), rows);
@@ -116,22 +122,22 @@ static void print_agents(const cJSON *agents)
     cJSON *rows = cJSON_CreateArray();
 
     for (const cJSON *agent = json_first(agents); agent != NULL; agent = agent->next) {
-        cJSON *row = add_row(rows);
+        cJSON *row = table_row(rows);
         uint64_t prepared = json_number(agent, "prepared");
         snprintf(slots, sizeof slots, "%" PRIu64 " of %" PRIu64, json_number(agent, "slots_used"),
                  json_number(agent, "slots_max"));
-        field_cell(row, agent, "rm");
-        field_cell(row, agent, "state");
-        field_cell(row, agent, "database");
-        field_cell(row, agent, "server_version");
-        field_cell(row, agent, "prepared");
+        table_field(row, agent, "rm");
+        table_field(row, agent, "state");
+        table_field(row, agent, "database");
+        table_field(row, agent, "server_version");
+        table_field(row, agent, "prepared");
         table_cell(row, prepared > 0
                             ? age_words(json_number(agent, "oldest_prepared_s") * 1000, age)
                             : "");
         table_cell(row, json_number(agent, "slots_max") > 0 ? slots : "");
-        field_cell(row, agent, "incarnation");
-        field_cell(row, agent, "url");
-        field_cell(row, agent, "last_error");
+        table_field(row, agent, "incarnation");
+        table_field(row, agent, "url");
+        table_field(row, agent, "last_error");
     }
     table_print(titles, COUNT(titles), rows);
     cJSON_Delete(rows);
@@ -185,14 +191,14 @@ static void print_list(const cJSON *transactions)
 
     for (const cJSON *transaction = json_first(transactions); transaction != NULL;
          transaction = transaction->next) {
-        cJSON *row = add_row(rows);
+        cJSON *row = table_row(rows);
         branch_names(json_child(transaction, "branches"), names, sizeof names);
-        field_cell(row, transaction, "gtrid");
-        field_cell(row, transaction, "state");
-        field_cell(row, transaction, "protocol");
+        table_field(row, transaction, "gtrid");
+        table_field(row, transaction, "state");
+        table_field(row, transaction, "protocol");
         table_cell(row, age_words(json_number(transaction, "age_ms"), age));
         table_cell(row, time_left(transaction, age));
-        field_cell(row, transaction, "label");
+        table_field(row, transaction, "label");
         table_cell(row, names);
     }
     table_print(titles, COUNT(titles), rows);
@@ -225,12 +231,12 @@ static void print_branches(const cJSON *branches)
     cJSON *rows = cJSON_CreateArray();
 
     for (const cJSON *branch = json_first(branches); branch != NULL; branch = branch->next) {
-        cJSON *row = add_row(rows);
-        field_cell(row, branch, "rm");
-        field_cell(row, branch, "branch");
-        field_cell(row, branch, "state");
-        field_cell(row, branch, "xid");
-        field_cell(row, branch, "gid");
+        cJSON *row = table_row(rows);
+        table_field(row, branch, "rm");
+        table_field(row, branch, "branch");
+        table_field(row, branch, "state");
+        table_field(row, branch, "xid");
+        table_field(row, branch, "gid");
     }
     putchar('\n');
     table_print(titles, COUNT(titles), rows);

@@ -14,6 +14,9 @@
 #include <wchar.h>
 #include <wctype.h>
 
+#include "cli/call.h"
+#include "cli/paint.h"
+
 /* Of one column. */
 struct layout {
     int width;
@@ -77,7 +80,9 @@ static void put_cell(const char *text, int width, bool right, bool first, bool l
 
     fputs(first ? " " : "| ", stdout);
     put_blanks(before ? blanks : 0);
+    paint_begin(paint_of(text));
     text_put(stdout, text);
+    paint_end(paint_of(text));
     put_blanks(last ? 0 : before ? 1 : blanks + 1);
 }
 
@@ -136,6 +141,21 @@ void table_print(const char *const *titles, size_t columns, const cJSON *rows)
 void table_cell(cJSON *row, const char *text)
 {
     cJSON_AddItemToArray(row, cJSON_CreateString(text != NULL ? text : ""));
+}
+
+cJSON *table_row(cJSON *rows)
+{
+    cJSON *row = cJSON_CreateArray();
+
+    cJSON_AddItemToArray(rows, row);
+    return row;
+}
+
+void table_field(cJSON *row, const cJSON *object, const char *field)
+{
+    char scratch[SCRATCH_BYTES];
+
+    table_cell(row, json_text(object, field, scratch));
 }
 
 const char *age_words(uint64_t age_ms, char out[AGE_BYTES])

@@ -19,8 +19,11 @@ int text_put(FILE *out, const char *text);
  * a number is right-aligned. */
 void table_print(const char *const *titles, size_t columns, const cJSON *rows);
 
-/* Append a cell; NULL and "" are empty. */
+/* Append a row to rows, and a cell to a row: a text (NULL and "" are empty), or an object's field,
+ * a text or a number. */
+cJSON *table_row(cJSON *rows);
 void table_cell(cJSON *row, const char *text);
+void table_field(cJSON *row, const cJSON *object, const char *field);
 
 /* "850 ms", "12 s", "5 min 3 s", "2 h 5 min", "4 d 1 h". */
 enum { AGE_BYTES = 48 };

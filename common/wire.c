@@ -29,7 +29,7 @@ static const char *const op_words[OPS] = {
     [OP_NONE] = "",         [OP_BEGIN] = "begin",       [OP_ENLIST] = "enlist",
     [OP_COMMIT] = "commit", [OP_ROLLBACK] = "rollback", [OP_OUTCOME] = "outcome",
     [OP_SHOW] = "show",     [OP_LIST] = "list",         [OP_AGENTS] = "agents",
-    [OP_STATUS] = "status",
+    [OP_STATUS] = "status", [OP_IN_DOUBT] = "in-doubt", [OP_CHECK] = "check",
 };
 
 static const char *const protocol_words[] = {[PROTOCOL_2PC] = "2pc", [PROTOCOL_3PC] = "3pc"};
@@ -186,6 +186,19 @@ static size_t utf8_length(const unsigned char *bytes, size_t left)
         if (bytes[i] < 0x80 || bytes[i] > 0xbf)
             return 0;
     return length;
+}
+
+void text_mend(char *text)
+{
+    size_t left = strlen(text);
+    while (left > 0) {
+        size_t length = utf8_length((const unsigned char *)text, left);
+        if (length == 0)
+            *text = '?';
+        length = length == 0 ? 1 : length;
+        text += length;
+        left -= length;
+    }
 }
 
 struct scan {
@@ -770,19 +783,8 @@ static void add_text_if_set(cJSON *object, const char *name, const char *text)
 static void add_message_if_set(cJSON *object, const char *name, const char *text)
 {
     char clean[REASON_BYTES];
-    size_t used = 0;
-    size_t left = strlen(text);
-    for (size_t length; left > 0 && used + 4 < sizeof clean; text += length, left -= length) {
-        length = utf8_length((const unsigned char *)text, left);
-        if (length == 0) {
-            length = 1;
-            clean[used++] = '?';
-            continue;
-        }
-        memcpy(clean + used, text, length);
-        used += length;
-    }
-    clean[used] = '\0';
+    text_copy(clean, sizeof clean, text, strlen(text));
+    text_mend(clean);
     add_text_if_set(object, name, clean);
 }
 

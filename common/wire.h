@@ -56,6 +56,10 @@ int field_u64(const cJSON *object, const char *name, bool needed, uint64_t *out,
 /* A number of milliseconds, or a duration "30s"; 0 when it is absent. */
 int field_ms(const cJSON *object, const char *name, uint32_t *out, struct failure *failure);
 
+/* Overwrites every byte that is not part of a well-formed UTF-8 character by a question mark: a
+ * database whose encoding is SQL_ASCII may hold anything. */
+void text_mend(char *text);
+
 /* The text of "op", NULL when it is missing; its number, OP_NONE when it is not one of the TM's
  * (also for NULL). */
 const char *wire_op_text(const cJSON *object);

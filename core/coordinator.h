@@ -28,6 +28,18 @@ enum txn_state {
     TXN_STATES
 };
 
+/* Where a branch is. */
+enum branch_progress {
+    BR_ACTIVE = 0, /* enlisted */
+    BR_ASKED,      /* to prepare */
+    BR_YES,        /* prepared; xid */
+    BR_LEFT,       /* read-only: it needs no outcome */
+    BR_NO,         /* refused */
+    BR_DONE,       /* the outcome is applied */
+    BR_HEURISTIC,  /* somebody else ended it, the other way */
+    BR_UNSURE,     /* gone without evidence: for the DBA */
+};
+
 /* What can happen to a transaction. */
 enum txn_event {
     TE_HOLE = 0,
@@ -173,8 +185,10 @@ const struct registry *coordinator_registry(const struct coordinator *coordinato
 
 struct coordinator_counts {
     uint32_t live;
-    uint32_t in_doubt; /* decided or maybe decided, and not applied everywhere */
+    uint32_t in_doubt;          /* decided or maybe decided, and not applied everywhere */
+    uint64_t in_doubt_since_ms; /* when the oldest of these was begun, or recovered */
     uint32_t undecided;
+    uint32_t mixed_live; /* ended differently by another's hand, and not yet forgotten */
     uint64_t begun, committed, rolled_back, mixed; /* in this start */
     uint64_t alarms; /* messages about transactions that this TM cannot have begun */
     uint64_t remembered_since_incarnation, remembered_since_sequence; /* the horizon */
@@ -184,6 +198,7 @@ void coordinator_counts(const struct coordinator *coordinator, struct coordinato
 struct branch_view {
     char rm[RM_NAME_BYTES];
     char branch[BRANCH_NAME_BYTES];
+    enum branch_progress progress;
     const char *state; /* "active", "prepared", ... */
     uint64_t xid;      /* 0: none yet */
 };
@@ -210,6 +225,34 @@ bool coordinator_list(const struct coordinator *coordinator, uint32_t *from, uin
 /* What is known of the outcome, as a client is told. ERR_NONE or ERR_UNKNOWN_TRANSACTION. */
 enum error_code coordinator_outcome(const struct coordinator *coordinator,
                                     const struct gtrid *gtrid, enum outcome *out);
+
+/* What is known of a transaction's outcome, for whoever has to judge a branch that is in doubt. */
+enum txn_known {
+    KNOWN_NOTHING = 0, /* no coordinator could be asked */
+    KNOWN_STRANGE,     /* another coordinator's, or never given out by this log */
+    KNOWN_UNDECIDED,   /* votes may still come */
+    KNOWN_LOGGING,     /* its decision is on its way to the disk */
+    KNOWN_DELEGATED,   /* its only branch's database decides */
+    KNOWN_COMMITTED,
+    KNOWN_ABORTED,   /* rolled back, or never decided by a start that is over */
+    KNOWN_UNPROVEN,  /* never decided, but an agent that could know better has not registered */
+    KNOWN_FORGOTTEN, /* below the horizon: whatever committed has been applied everywhere */
+    KNOWN_MIXED,     /* a branch ended otherwise than was decided */
+    KNOWNS
+};
+
+struct txn_knowledge {
+    enum txn_known known;
+    bool live;           /* not over */
+    uint64_t lsn;        /* where the log has the decision; 0 not known */
+    uint32_t waits_for;  /* UNPROVEN: index of an RM */
+    bool enlisted;       /* the branch that was asked about is one of it */
+    uint64_t voted;      /* the xid that this branch has voted for; 0 none, or not known */
+    struct txn_view txn; /* of one that is live, or ended a short while ago; else all zero */
+};
+
+void coordinator_know(const struct coordinator *coordinator, const struct branch_id *branch,
+                      uint64_t now_ms, struct txn_knowledge *out);
 
 const char *txn_state_word(enum txn_state state);
 const char *txn_event_word(enum txn_event event);

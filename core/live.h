@@ -10,17 +10,6 @@
 #include "core/coordinator.h"
 #include "core/timers.h"
 
-enum branch_progress {
-    BR_ACTIVE = 0, /* enlisted */
-    BR_ASKED,      /* to prepare */
-    BR_YES,        /* prepared; xid */
-    BR_LEFT,       /* read-only: it needs no outcome */
-    BR_NO,         /* refused */
-    BR_DONE,       /* the outcome is applied */
-    BR_HEURISTIC,  /* somebody else ended it, the other way */
-    BR_UNSURE,     /* gone without evidence: for the DBA */
-};
-
 struct branch {
     uint32_t next; /* of the transaction, NO_ITEM ends */
     uint32_t rm;   /* index in the registry */
@@ -55,6 +44,7 @@ struct txn {
     uint64_t resend_at_ms; /* TIMER_NEVER: nobody is being waited for */
     uint32_t resend_ms;    /* the present distance */
     uint64_t ticket;       /* LOGGING, DELEGATING: number of its record since START */
+    uint64_t lsn;          /* where the log has its decision; 0: not yet on the disk */
     uint32_t next_logged;
     bool has_reason;
     bool keyed;            /* the key is in the table of live keys */

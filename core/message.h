@@ -34,6 +34,8 @@ enum op {
     OP_LIST,
     OP_AGENTS,
     OP_STATUS,
+    OP_IN_DOUBT,
+    OP_CHECK,
     OPS
 };
 

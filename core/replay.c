@@ -98,6 +98,7 @@ static const char *replay_live(struct coordinator *c, const struct record *recor
     struct txn *txn = &c->live.txns[at];
     txn->state = state;
     txn->recovered = true;
+    txn->lsn = record->lsn;
     memcpy(txn->key, record->key, KEY_BYTES);
     live_enter_key(&c->live, at);
     if (state == TXN_COMMITTING)

@@ -114,6 +114,11 @@ void coordinator_durable(struct coordinator *c, uint64_t records, uint64_t lsn)
     assert(records <= c->records);
     if (records < c->durable_records)
         return;
+    /* Each call is about one batch, in which positions are dense. */
+    for (uint32_t at = c->logging_first; at != NO_ITEM && c->live.txns[at].ticket <= records;
+         at = c->live.txns[at].next_logged)
+        if (c->live.txns[at].lsn == 0)
+            c->live.txns[at].lsn = lsn - (records - c->live.txns[at].ticket);
     c->durable_records = records;
     c->durable_lsn = lsn;
     c->started = c->start_ticket != 0 && records >= c->start_ticket;

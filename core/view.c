@@ -61,11 +61,18 @@ const char *txn_event_word(enum txn_event event)
 void coordinator_counts(const struct coordinator *c, struct coordinator_counts *out)
 {
     memset(out, 0, sizeof *out);
+    out->in_doubt_since_ms = UINT64_MAX;
     for (uint32_t i = 0; i < c->live.txns_max; i++) {
-        enum txn_state state = c->live.txns[i].state;
+        const struct txn *txn = &c->live.txns[i];
+        enum txn_state state = txn->state;
         out->live += state != TXN_NONE;
         out->undecided += state == TXN_ACTIVE || state == TXN_PREPARING;
-        out->in_doubt += state == TXN_COMMITTING || state == TXN_DELEGATED;
+        out->mixed_live += state == TXN_MIXED;
+        if (state != TXN_COMMITTING && state != TXN_DELEGATED)
+            continue;
+        out->in_doubt++;
+        if (txn->begun_ms < out->in_doubt_since_ms)
+            out->in_doubt_since_ms = txn->begun_ms;
     }
     out->begun = c->begun;
     out->committed = c->committed;
@@ -118,6 +125,7 @@ static void view_live(const struct coordinator *c, const struct txn *txn, uint64
         struct branch_view *view = &out->branches[out->branch_count++];
         memcpy(view->rm, c->registry.rms[b->rm].name, RM_NAME_BYTES);
         memcpy(view->branch, b->name, BRANCH_NAME_BYTES);
+        view->progress = b->progress;
         view->state = progress_word(b->progress);
         view->xid = b->xid;
     }
@@ -139,6 +147,7 @@ static void view_ended(const struct coordinator *c, const struct ended *ended, s
     for (uint32_t i = 0; i < ended->branch_count; i++) {
         memcpy(out->branches[i].rm, c->registry.rms[ended->branches[i].rm].name, RM_NAME_BYTES);
         out->branches[i].xid = ended->branches[i].xid;
+        out->branches[i].progress = BR_DONE;
         out->branches[i].state = committed ? "committed" : "rolled-back";
     }
 }
@@ -170,4 +179,77 @@ bool coordinator_list(const struct coordinator *c, uint32_t *from, uint64_t now_
         return true;
     }
     return false;
+}
+
+static enum txn_known known_of_live(enum txn_state state)
+{
+    static const enum txn_known knowns[TXN_STATES] = {
+        [TXN_ACTIVE] = KNOWN_UNDECIDED,     [TXN_PREPARING] = KNOWN_UNDECIDED,
+        [TXN_LOGGING] = KNOWN_LOGGING,      [TXN_DELEGATING] = KNOWN_LOGGING,
+        [TXN_COMMITTING] = KNOWN_COMMITTED, [TXN_ABORTING] = KNOWN_ABORTED,
+        [TXN_DELEGATED] = KNOWN_DELEGATED,  [TXN_MIXED] = KNOWN_MIXED,
+    };
+    return knowns[state];
+}
+
+static enum txn_known known_of_past(enum outcome outcome)
+{
+    switch (outcome) {
+    case OUTCOME_COMMITTED:
+        return KNOWN_COMMITTED;
+    case OUTCOME_ROLLED_BACK:
+        return KNOWN_ABORTED;
+    case OUTCOME_FORGOTTEN:
+        return KNOWN_FORGOTTEN;
+    case OUTCOME_MIXED:
+        return KNOWN_MIXED;
+    case OUTCOME_IN_PROGRESS: /* as clients are told */
+    case OUTCOME_NONE:
+        return KNOWN_UNPROVEN;
+    }
+    return KNOWN_NOTHING;
+}
+
+static void know_live(const struct coordinator *c, const struct txn *txn,
+                      const struct branch_id *branch, uint64_t now_ms, struct txn_knowledge *out)
+{
+    out->live = true;
+    out->known = known_of_live(txn->state);
+    out->lsn = txn->lsn;
+    view_live(c, txn, now_ms, &out->txn);
+    for (const struct branch *b = live_first(&c->live, txn); b != NULL;
+         b = live_after(&c->live, b)) {
+        if (!text_equal(c->registry.rms[b->rm].name, branch->rm, RM_NAME_BYTES) ||
+            !text_equal(b->name, branch->branch, BRANCH_NAME_BYTES))
+            continue;
+        out->enlisted = true;
+        out->voted = b->xid;
+    }
+}
+
+void coordinator_know(const struct coordinator *c, const struct branch_id *branch, uint64_t now_ms,
+                      struct txn_knowledge *out)
+{
+    const struct gtrid *gtrid = &branch->gtrid;
+    enum outcome outcome;
+    memset(out, 0, sizeof *out);
+    if (coordinator_outcome(c, gtrid, &outcome) != ERR_NONE) {
+        out->known = KNOWN_STRANGE;
+        return;
+    }
+    uint32_t at = live_find(&c->live, gtrid->incarnation, gtrid->sequence);
+    if (at != NO_ITEM) {
+        know_live(c, &c->live.txns[at], branch, now_ms, out);
+        return;
+    }
+    out->known = known_of_past(outcome);
+    if (out->known == KNOWN_UNPROVEN)
+        registry_may_presume(&c->registry, &out->waits_for);
+    const struct ended *ended = live_find_ended(&c->live, gtrid->incarnation, gtrid->sequence);
+    uint32_t rm = registry_find(&c->registry, branch->rm);
+    if (ended == NULL)
+        return;
+    view_ended(c, ended, &out->txn);
+    out->voted = live_ended_xid(ended, rm, branch->branch);
+    out->enlisted = out->voted != 0;
 }

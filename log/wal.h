@@ -105,7 +105,7 @@ void wal_checkpoint(struct wal *wal, const uint8_t *bytes, size_t length, uint64
 struct wal_stats {
     uint64_t records, batches, syncs, bytes;
     uint64_t durable_lsn;
-    uint64_t sync_us_max;
+    uint64_t sync_us_max, sync_us_sum;
 };
 void wal_stats(struct wal *wal, struct wal_stats *out);
 

@@ -336,6 +336,7 @@ static void count_batch(struct wal *wal, uint32_t records, size_t length, uint64
     wal->stats.bytes += length;
     wal->written += length;
     wal->stats.durable_lsn = wal->durable_lsn;
+    wal->stats.sync_us_sum += sync_us;
     if (wal->stats.sync_us_max < sync_us)
         wal->stats.sync_us_max = sync_us;
     pthread_mutex_unlock(&wal->lock);

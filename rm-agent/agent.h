@@ -11,6 +11,7 @@
  *     sessions.c   SQL in a branch: exec, PREPARE TRANSACTION (more in session.h)
  *     finish.c     the pool: COMMIT PREPARED, ROLLBACK PREPARED
  *     indoubt.c    what is prepared here, and the evidence
+ *     listing.c    the same for people
  *     preflight.c  what stands in the agent's way
  *     reload.c     SIGHUP
  */

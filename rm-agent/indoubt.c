@@ -386,64 +386,7 @@ void indoubt_scan(struct agent *agent, const char *tm, uint64_t number)
                 0);
 }
 
-/* ---- for people ---- */
-
-struct listing {
-    struct agent *agent;
-    struct asker *asker;
-};
-
-static cJSON *describe(const struct pg_reply *reply, int row)
-{
-    const char *gid = pg_value(reply, row, 0);
-    char number[NUMBER_BYTES], gtrid[GTRID_BYTES];
-    struct branch_id branch;
-    cJSON *item = cJSON_CreateObject();
-    cJSON_AddStringToObject(item, "gid", gid);
-    if (gid_parse(gid, strlen(gid), &branch)) {
-        gtrid_format(&branch.gtrid, gtrid);
-        cJSON_AddStringToObject(item, "gtrid", gtrid);
-        cJSON_AddStringToObject(item, "rm", branch.rm);
-        cJSON_AddStringToObject(item, "branch", branch.branch);
-    }
-    snprintf(number, sizeof number, "%" PRIu64, xid_of(reply, row, 1, 2));
-    cJSON_AddStringToObject(item, "xid", number);
-    cJSON_AddStringToObject(item, "owner", pg_value(reply, row, 3));
-    cJSON_AddNumberToObject(item, "age_s", strtod(pg_value(reply, row, 4), NULL));
-    return item;
-}
-
-static void listed(void *arg, const struct pg_reply *reply)
-{
-    struct listing listing = *(struct listing *)arg;
-    free(arg);
-    if (reply->sqlstate[0] != '\0') {
-        struct failure failure = {0};
-        refuse(&failure, ERR_RM_UNAVAILABLE, "%s", reply->message);
-        asker_failure(listing.asker, &failure);
-        return;
-    }
-    cJSON *answer = wire_ok();
-    cJSON *prepared = cJSON_AddArrayToObject(answer, "prepared");
-    for (int i = 0; i < pg_rows(reply); i++)
-        cJSON_AddItemToArray(prepared, describe(reply, i));
-    asker_object(listing.asker, answer);
-}
-
-void indoubt_list(struct agent *agent, struct asker *asker)
-{
-    struct listing *listing = malloc(sizeof *listing);
-    if (listing == NULL)
-        abort();
-    *listing = (struct listing){agent, asker};
-    /* As many as one message holds. */
-    control_ask(agent, listed, listing,
-                "SELECT gid, transaction, pg_snapshot_xmax(pg_current_snapshot()), owner,"
-                " extract(epoch FROM now() - prepared)::bigint"
-                " FROM pg_prepared_xacts WHERE database = current_database()"
-                " ORDER BY prepared, gid LIMIT 2000",
-                0);
-}
+/* ---- how many ---- */
 
 static void took_health(void *arg, const struct pg_reply *reply)
 {

@@ -14,8 +14,6 @@ void indoubt_look_marker(struct agent *agent, const struct participant_action *a
 /* ORDER_RECOVER: what is prepared and open for this coordinator goes into its results. A scan
  * that fails says nothing at all: it is not an empty one. */
 void indoubt_scan(struct agent *agent, const char *tm, uint64_t number);
-/* `prepared`: all prepared transactions of this database, others' too. */
-void indoubt_list(struct agent *agent, struct asker *asker);
 /* How many are prepared, how old the oldest is. */
 void indoubt_refresh_health(struct agent *agent);
 

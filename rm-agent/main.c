@@ -1,6 +1,7 @@
 /*
  * rm-agent/main.c - assent-agent: carries a coordinator's decisions out in one database.
  */
+#include <config.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,10 +11,6 @@
 #include "rm-agent/agent.h"
 #include "rm-agent/config.h"
 #include "rm-agent/install.h"
-
-#ifndef PACKAGE_VERSION
-#define PACKAGE_VERSION "0.1"
-#endif
 
 enum { EXIT_USAGE = 2 };
 

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "common/logger.h"
 #include "rm-agent/checks.h"
@@ -18,6 +19,7 @@
 #include "rm-agent/control.h"
 #include "rm-agent/probe.h"
 #include "rm-agent/requests.h"
+#include <config.h>
 
 enum { NEARLY_ALL_PERCENT = 90 };
 
@@ -44,12 +46,24 @@ static void add(cJSON *findings, const char *severity, const char *what, const c
     cJSON_AddItemToArray(findings, finding);
 }
 
+/* For whoever compares our clock with his. */
+static int64_t clock_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
 static void answer(struct agent *agent, struct asker *asker, cJSON *findings)
 {
     cJSON *object = wire_ok();
+    char now_us[NUMBER_BYTES];
     cJSON_AddStringToObject(object, "rm", agent->options->rm);
     cJSON_AddStringToObject(object, "database", agent->identity.database);
     cJSON_AddStringToObject(object, "server_version", agent->identity.server_version);
+    cJSON_AddStringToObject(object, "version", PACKAGE_VERSION);
+    snprintf(now_us, sizeof now_us, "%" PRId64, clock_us());
+    cJSON_AddStringToObject(object, "now_us", now_us);
     cJSON_AddItemToObject(object, "findings", findings);
     asker_object(asker, object);
 }

@@ -16,6 +16,7 @@
 #include "common/reply.h"
 #include "rm-agent/control.h"
 #include "rm-agent/indoubt.h"
+#include "rm-agent/listing.h"
 #include "rm-agent/preflight.h"
 #include "rm-agent/sessions.h"
 #include "rm-agent/tms.h"
@@ -216,6 +217,12 @@ static void serve_status(struct agent *agent, struct asker *asker, cJSON **objec
     asker_object(asker, answer);
 }
 
+/* By socket file the agent's own user or root. */
+static bool is_own(const struct net_peer *peer)
+{
+    return !peer->local || peer->uid == 0 || peer->uid == geteuid();
+}
+
 static void serve_check(struct agent *agent, struct asker *asker, cJSON **object)
 {
     (void)object;
@@ -224,8 +231,7 @@ static void serve_check(struct agent *agent, struct asker *asker, cJSON **object
 
 static void serve_prepared(struct agent *agent, struct asker *asker, cJSON **object)
 {
-    (void)object;
-    indoubt_list(agent, asker);
+    listing_answer(agent, asker, *object, is_own(&asker->peer));
 }
 
 static void serve_exec(struct agent *agent, struct asker *asker, cJSON **object)
@@ -268,14 +274,13 @@ static int check_database(const struct agent *agent, struct failure *failure)
                   why[0] == '\0' ? "" : ": ", why);
 }
 
-/* What only a coordinator may ask: by socket file the agent's own user or root. */
+/* What only a coordinator may ask. */
 static int check_private(const struct agent *agent, const struct asker *asker, const char *op,
                          struct failure *failure)
 {
-    const struct net_peer *peer = &asker->peer;
     if (asker->batch)
         return refuse(failure, ERR_INVALID_REQUEST, "%s is not served in a batch", op);
-    if (peer->local && peer->uid != 0 && peer->uid != geteuid())
+    if (!is_own(&asker->peer))
         return refuse(failure, ERR_NOT_PERMITTED, "%s is for the agent's own user and root", op);
     return check_database(agent, failure);
 }

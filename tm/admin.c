@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "config.h"
-#include "tm/server_state.h"
+#include "tm/alarms.h"
 
 enum { LIST_MAX = 1000 };
 
@@ -210,7 +210,8 @@ static cJSON *status(const struct server *server)
     add_u64(reply, "committed", counts.committed);
     add_u64(reply, "rolled_back", counts.rolled_back);
     add_u64(reply, "mixed", counts.mixed);
-    add_u64(reply, "alarms", counts.alarms);
+    add_u64(reply, "alarms_total", counts.alarms);
+    cJSON_AddItemToObject(reply, "alarms", alarms_list(server));
     cJSON *rms = cJSON_AddArrayToObject(reply, "rms");
     for (uint32_t i = 0; i < registry->count; i++) {
         cJSON *rm = cJSON_CreateObject();

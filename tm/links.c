@@ -13,12 +13,11 @@
 #include <time.h>
 
 #include "common/logger.h"
-#include "common/net.h"
 #include "common/point.h"
 #include "common/ticket.h"
 
 enum {
-    CALLS_MAX = 10, /* one parked poll, one registration, the rest orders */
+    CALLS_MAX = 12, /* one parked poll, one registration, two questions, the rest orders */
     ORDER_CALLS_MAX = 8,
     POLL_MS = 1000, /* the agent's empty answer: its heartbeat */
     CALL_TIMEOUT_MS = 10 * 1000,
@@ -411,6 +410,16 @@ void links_close(struct links *links)
         free(links->links[i].queue);
     }
     free(links);
+}
+
+bool links_ask(struct links *links, uint32_t rm, const char *text, size_t length,
+               uint32_t timeout_ms, net_reply_fn *done, void *arg)
+{
+    struct net_link *net = links->links[rm].net;
+    if (net == NULL || net_call(net, text, length, timeout_ms, done, arg) != 0)
+        return false;
+    links->calls++;
+    return true;
 }
 
 const uint8_t *links_secret(const struct links *links, uint32_t rm)

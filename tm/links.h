@@ -10,6 +10,7 @@
 #define ASSENT_TM_LINKS_H
 
 #include "common/loop.h"
+#include "common/net.h"
 #include "common/wire.h"
 #include "core/coordinator.h"
 
@@ -49,6 +50,11 @@ uint64_t links_tend(struct links *links, uint64_t now_ms);
 /* The loop's thread took this news: true if it is still of interest, and to be stepped. */
 bool links_take(struct links *links, const struct link_news *news, uint64_t now_ms);
 void link_news_free(struct link_news *news);
+
+/* A few questions at a time to an agent, registered or not; done is called in one of nng's threads.
+ * False: it cannot be asked, and done is not called. */
+bool links_ask(struct links *links, uint32_t rm, const char *text, size_t length,
+               uint32_t timeout_ms, net_reply_fn *done, void *arg);
 
 /* Session tickets for this RM are made under this. */
 const uint8_t *links_secret(const struct links *links, uint32_t rm);

@@ -19,9 +19,8 @@
 #include "common/point.h"
 #include "common/reply.h"
 #include "common/ticket.h"
-#include "tm/server_state.h"
-
-enum post_kind { POST_CALL = 1, POST_LINK, POST_DURABLE };
+#include "tm/alarms.h"
+#include "tm/inquiry.h"
 
 enum {
     DRAIN_MS = 5000, /* after the last decision: how long a stop waits for it to be applied */
@@ -178,6 +177,11 @@ static void finish_item(struct item *item, cJSON *reply)
     free(call);
 }
 
+void server_answer(uint64_t client, cJSON *reply)
+{
+    finish_item((struct item *)(uintptr_t)client, reply);
+}
+
 /* What the core does not know of a branch: where its agent is, and the ticket to it. */
 static void send_reply(struct server *server, const struct reply *reply)
 {
@@ -202,7 +206,7 @@ static void send_reply(struct server *server, const struct reply *reply)
         access[i].agent = registry->rms[rm].url;
         access[i].ticket = tickets[i];
     }
-    finish_item((struct item *)(uintptr_t)reply->client, wire_write_reply(reply, access));
+    server_answer(reply->client, wire_write_reply(reply, access));
 }
 
 /* The records first: whatever a send rests on must at least be on its way to the disk, and what
@@ -276,6 +280,10 @@ static void handle_item(struct server *server, struct item *item)
     case OP_STATUS:
         finish_item(item, admin_answer(server, &item->request));
         break;
+    case OP_IN_DOUBT:
+    case OP_CHECK:
+        inquiry_ask(server, &item->request);
+        break;
     default: {
         struct event event = {.type = EV_REQUEST, .request = &item->request};
         step(server, &event);
@@ -291,30 +299,9 @@ static void handle_call(struct server *server, struct call *call)
         handle_item(server, &call->items[i]);
 }
 
-static void say_if_fenced(const struct server *server)
-{
-    const struct registry *registry = coordinator_registry(server->coordinator);
-    if (!registry->fenced)
-        return;
-    char why[FENCE_BYTES];
-    fence_sentence(registry, why);
-    log_error("fenced: %s", why);
-}
-
-/* An alarm that nobody hears is none. */
-static void say_if_quarantined(const struct server *server, uint32_t at, enum rm_state before)
-{
-    const struct rm *rm = &coordinator_registry(server->coordinator)->rms[at];
-    if (rm->state == RM_QUARANTINED && before != RM_QUARANTINED)
-        log_error("%s is quarantined: its database has lost durable data or is another one (the "
-                  "beat to expect is %llu); see `assentctl agents`",
-                  rm->name, (unsigned long long)rm->beat);
-}
-
 static void handle_news(struct server *server, struct link_news *news)
 {
     if (links_take(server->links, news, server->now_ms)) {
-        enum rm_state before = coordinator_registry(server->coordinator)->rms[news->rm].state;
         struct event event = {.rm = news->rm};
         switch (news->type) {
         case LINK_ANSWER:
@@ -322,7 +309,6 @@ static void handle_news(struct server *server, struct link_news *news)
             event.type = EV_ANSWER;
             event.answer = &news->answer;
             step(server, &event);
-            say_if_fenced(server);
             break;
         case LINK_LOST:
             POINT("tm.take-loss");
@@ -344,19 +330,21 @@ static void handle_news(struct server *server, struct link_news *news)
             }
             break;
         }
-        say_if_quarantined(server, news->rm, before);
     }
     link_news_free(news);
 }
 
 static void handle_post(struct server *server, struct post *post)
 {
-    switch ((enum post_kind)post->kind) {
+    switch ((enum server_post)post->kind) {
     case POST_CALL:
         handle_call(server, (struct call *)post);
         break;
     case POST_LINK:
         handle_news(server, (struct link_news *)post);
+        break;
+    case POST_ASKED:
+        inquiry_take(server, post);
         break;
     case POST_DURABLE: {
         const struct durable_post *durable = (struct durable_post *)post;
@@ -371,6 +359,11 @@ static void handle_post(struct server *server, struct post *post)
 
 /* ---- the loop ---- */
 
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 /* Drain the inbox and everything that is due; send. Returns when to turn again at the latest. */
 static uint64_t turn(struct server *server)
 {
@@ -384,9 +377,9 @@ static uint64_t turn(struct server *server)
     if (wal_wants_checkpoint(server->wal))
         checkpoint(server);
 
-    uint64_t wake = links_tend(server->links, server->now_ms);
-    uint64_t core = coordinator_wake_ms(server->coordinator);
-    return core < wake ? core : wake;
+    uint64_t wake = coordinator_wake_ms(server->coordinator);
+    wake = earlier(wake, links_tend(server->links, server->now_ms));
+    return earlier(wake, alarms_tend(server));
 }
 
 /* After SIGTERM: everything is decided, and applied as far as that can be had soon. */
@@ -482,7 +475,10 @@ static int make_core(struct server *server, struct error *error)
     random_bytes(&core.seed, sizeof core.seed);
     void *room = calloc(1, coordinator_bytes(&limits));
     server->turn = malloc(sizeof *server->turn);
-    if (room == NULL || server->turn == NULL) {
+    server->inquiries = inquiries_create();
+    server->alarms = alarms_create();
+    if (room == NULL || server->turn == NULL || server->inquiries == NULL ||
+        server->alarms == NULL) {
         free(room);
         return fail(error, "out of memory for %u transactions (max_transactions)",
                     settings->max_transactions);
@@ -542,7 +538,6 @@ static int start(struct server *server, const struct server_claims *claims, stru
                                                     server->wal_info.same_home &&
                                                     !server->wal_info.created);
     step(server, &event);
-    say_if_fenced(server);
 
     POINT("tm.before-log-begins");
     if (wal_begin(server->wal, coordinator_incarnation(server->coordinator), take_durable, server,
@@ -580,9 +575,13 @@ static void stop(struct server *server, bool clean)
     while (server->loop != NULL && (post = loop_take(server->loop)) != NULL) {
         if (post->kind == POST_LINK)
             link_news_free((struct link_news *)post);
+        else if (post->kind == POST_ASKED)
+            inquiry_take(NULL, post);
         else
             free(post);
     }
+    inquiries_free(server->inquiries);
+    alarms_free(server->alarms);
     loop_free(server->loop);
     free(server->coordinator);
     free(server->turn);

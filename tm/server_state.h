@@ -12,6 +12,11 @@
 #include "tm/links.h"
 #include "tm/settings.h"
 
+enum server_post { POST_CALL = 1, POST_LINK, POST_DURABLE, POST_ASKED };
+
+struct alarms;
+struct inquiries;
+
 struct server {
     const struct settings *settings;
     struct loop *loop;
@@ -20,6 +25,8 @@ struct server {
     struct wal *wal;
     struct wal_info wal_info;
     struct links *links;
+    struct inquiries *inquiries;
+    struct alarms *alarms;
     struct coordinator *coordinator;
     struct turn *turn;
     uint64_t handed_over; /* records given to the log in this start */
@@ -38,6 +45,9 @@ typedef void answer_fn(void *origin, cJSON *answer);
  * unless the daemon stops first. The message is only read. */
 void server_call(struct server *server, const cJSON *message, uint64_t caller, answer_fn *answer,
                  void *origin);
+
+/* Answers a request by its `client`. In the loop's thread; takes the reply. */
+void server_answer(uint64_t client, cJSON *reply);
 
 /* ---- admin.c: what the daemon says about itself ---- */
 

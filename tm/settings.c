@@ -25,6 +25,7 @@ static const struct conf_key keys[] = {
     {"tm", "socket_mode", CONF_MODE, offsetof(struct settings, socket_mode), 0, 0, 0},
     {"tm", "transaction_timeout", CONF_DURATION, offsetof(struct settings, transaction_timeout_ms),
      0, 0, 0},
+    {"tm", "in_doubt_alarm", CONF_DURATION, offsetof(struct settings, in_doubt_alarm_ms), 0, 0, 0},
     {"tm", "retention", CONF_DURATION, offsetof(struct settings, retention_ms), 0, 0, 0},
     {"tm", "max_transactions", CONF_COUNT, offsetof(struct settings, max_transactions), 0, 1,
      1000000},
@@ -85,6 +86,7 @@ int settings_read(const char *path, struct settings *out, struct error *error)
     *out = (struct settings){
         .socket_mode = 0660,
         .transaction_timeout_ms = 30 * 1000,
+        .in_doubt_alarm_ms = 5 * 60 * 1000,
         .retention_ms = 7u * 24 * 60 * 60 * 1000,
         .max_transactions = 10000,
         .max_branches = 40000,

@@ -20,6 +20,7 @@ struct settings {
     char socket_group[64];
     uint32_t socket_mode;
     uint32_t transaction_timeout_ms;
+    uint32_t in_doubt_alarm_ms; /* 0: never */
     uint32_t retention_ms;
     uint32_t max_transactions;
     uint32_t max_branches;

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from harness import POSTGRES_BIN, SOURCE, program, wait_until
+from harness import POSTGRES_BIN, SOURCE, gid_of, program, wait_until
 from played import new_site
 from test_postgresql import FOREIGN
 
@@ -93,7 +93,7 @@ def test_a_session_that_waits_for_a_prepared_branch_leads_to_it(site, prepared, 
                           f" where gid = '{prepared.gid}'") == [f"{{{pid}}}"]
 
 
-def test_foreign_branches_are_shown_with_their_manager(site, prepared):
+def test_foreign_branches_are_shown_with_their_manager(site, player, prepared):
     any_xa = "XA (psycopg, pgjdbc)"
     expected = {gid: any_xa if name == "psycopg" else name for name, gid in FOREIGN.items()}
     # With our format id, and yet not ours.
@@ -106,6 +106,8 @@ def test_foreign_branches_are_shown_with_their_manager(site, prepared):
                 cursor.execute("begin")
                 cursor.execute("prepare transaction %s", (gid,))
             assert dict(site.sql("select gid, manager from assent.foreign_prepared")) == expected
+            assert {item["gid"]: item["manager"] for item in listing(player)["prepared"]
+                    if "manager" in item} == expected
         finally:
             for gid, in site.sql("select gid from assent.foreign_prepared"):
                 cursor.execute("rollback prepared %s", (gid,))
@@ -120,6 +122,66 @@ def test_a_monitoring_role_may_read_the_views(site, prepared):
                 cursor.execute(f"select count(*) from assent.{view}")
     finally:
         site.sql("drop role watcher")
+
+
+# ---- the agent's own words, with no psql ----
+
+def listing(player, **fields):
+    answer = player.call("prepared", **fields)
+    assert answer["ok"], answer
+    return answer
+
+
+def entry(player, gid):
+    return next(item for item in listing(player)["prepared"] if item["gid"] == gid)
+
+
+def test_the_agent_tells_what_a_prepared_branch_holds_and_whom_it_blocks(site, player, prepared):
+    sql = "update account set balance = 0 where id = 1"
+    with waiting(site, sql) as pid:
+        item = entry(player, prepared.gid)
+    assert (item["gtrid"], item["rm"], item["branch"]) == (prepared.gtrid, "accounts", "")
+    assert item["owner"] == "shop" and item["actable"] and item["locks"] > 0
+    assert {"table": "public.account", "modes": "RowExclusiveLock"} in item["tables"]
+    [blocked] = item["blocks"]
+    assert (blocked["pid"], blocked["role"], blocked["query"]) == (pid, "postgres", sql) \
+        or blocked["query"] == "<insufficient privilege>"
+    assert blocked["waited_s"] >= 0 and item["xid_age"] >= 0
+
+
+def test_the_agent_tells_who_could_finish_a_branch_that_it_may_not(site, player):
+    branch = player.branch()
+    with contextlib.closing(site.server.connect(site.name)) as connection:
+        cursor = connection.cursor()
+        cursor.execute("begin")
+        cursor.execute(f"prepare transaction '{branch.gid}'")
+    try:
+        item = entry(player, branch.gid)
+        assert not item["actable"] and item["owner"] == "postgres"
+    finally:
+        site.sql(f"rollback prepared '{branch.gid}'")
+
+
+def test_the_agent_proves_what_became_of_a_branch_that_is_gone(site, player):
+    committed, undone, never = player.branch(), player.branch(), player.branch()
+    xids = []
+    for branch, word in ((committed, "commit"), (undone, "rollback")):
+        branch.run("update account set balance = balance where id = 2")
+        xids.append(branch.ready())
+        site.sql(f"{word} prepared '{branch.gid}'")
+    asked = [{"gid": committed.gid, "xid": xids[0]}, {"gid": undone.gid, "xid": xids[1]},
+             {"gid": never.gid, "xid": "0"}, {"gid": never.gid, "xid": str(2**40)}]
+    evidence = listing(player, evidence=asked)["evidence"]
+    assert [item["status"] for item in evidence] == ["committed", "aborted", "", "future"]
+    assert not any(item["prepared"] or item["marked"] for item in evidence)
+
+
+@pytest.mark.parametrize("evidence", [
+    1, [1], [{}], [{"gid": "x", "xid": "1"}], [{"gid": gid_of("bank.1.1", "accounts")}],
+    [{"gid": gid_of("bank.1.1", "accounts"), "xid": "x"}], [{}] * 257])
+def test_evidence_that_cannot_be_asked_for_is_refused_by_name(player, evidence):
+    answer = player.call("prepared", evidence=evidence)
+    assert answer["error"]["code"] == "invalid_request"
 
 
 # ---- versions ----

@@ -293,7 +293,7 @@ def test_the_description_has_every_route_and_every_route_answers_as_described(we
     served = set(re.findall(r'\{"(GET|POST)", +"([^"]+)"', (SOURCE / "tm/routes.c").read_text()))
     described = {(method.upper(), path) for path, item in spec["paths"].items()
                  for method in item if method != "parameters"}
-    assert served == described and len(served) == 14
+    assert served == described and len(served) == 16
     operations = [spec["paths"][path][method.lower()]["operationId"] for method, path in described]
     assert len(operations) == len(set(operations))
 

@@ -1,0 +1,517 @@
+/*
+ * common/indoubt.c - the report of everything that is in doubt.
+ *
+ * Two things put a branch into it: it is prepared in a database, whoever knows of it; or the
+ * coordinator has decided its transaction and has not heard that it was applied. What each says
+ * of the other's is put beside it, and common/doubt.c says what follows.
+ */
+#include "common/indoubt.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/doubt.h"
+#include "common/wire.h"
+
+enum { ITEMS_MAX = 1000, EVIDENCE_MAX = 256, NUMBER_BYTES = 24 };
+
+/* A report in the making. */
+struct report {
+    const struct indoubt_sources *sources;
+    cJSON *items, *foreign;
+    bool truncated;
+};
+
+/* One branch on its way into the report. */
+struct entry {
+    struct branch_id id;
+    char gid[GID_BYTES];
+    const struct indoubt_agent *agent;
+    const cJSON *prepared; /* what its agent says of it; NULL: it is not prepared there */
+    struct txn_knowledge knowledge;
+    struct doubt doubt;
+    char gtrid[GTRID_BYTES];
+};
+
+/* ---- reading what agents said ---- */
+
+static const cJSON *member(const cJSON *object, const char *name)
+{
+    return cJSON_GetObjectItemCaseSensitive(object, name);
+}
+
+static const char *text_of(const cJSON *object, const char *name)
+{
+    const char *text = cJSON_GetStringValue(member(object, name));
+    return text != NULL ? text : "";
+}
+
+/* The element of a list that is about this gid, or NULL. */
+static const cJSON *about(const cJSON *answer, const char *list, const char *gid)
+{
+    const cJSON *item;
+    cJSON_ArrayForEach(item, member(answer, list)) if (strcmp(text_of(item, "gid"), gid) ==
+                                                       0) return item;
+    return NULL;
+}
+
+static const struct indoubt_agent *agent_of(const struct indoubt_sources *sources, const char *rm)
+{
+    for (uint32_t i = 0; i < sources->agent_count; i++)
+        if (strcmp(sources->agents[i].rm, rm) == 0)
+            return &sources->agents[i];
+    return NULL;
+}
+
+static enum xid_status status_of(const cJSON *evidence)
+{
+    const char *status = text_of(evidence, "status");
+    if (cJSON_IsTrue(member(evidence, "marked")) || strcmp(status, "committed") == 0)
+        return XID_COMMITTED;
+    if (strcmp(status, "aborted") == 0)
+        return XID_ABORTED;
+    return strcmp(status, "future") == 0 ? XID_FUTURE : XID_UNKNOWN;
+}
+
+/* What its own agent says of a branch. */
+static const char *says(const struct indoubt_agent *agent, const char *gid)
+{
+    static const char *const words[] = {
+        [XID_UNKNOWN] = "gone",
+        [XID_COMMITTED] = "committed",
+        [XID_ABORTED] = "rolled back",
+        [XID_FUTURE] = "lost",
+    };
+    if (agent == NULL || agent->answer == NULL)
+        return "no answer";
+    if (about(agent->answer, "prepared", gid) != NULL)
+        return "prepared";
+    return words[status_of(about(agent->answer, "evidence", gid))];
+}
+
+/* ---- the question ---- */
+
+/* Is there something to prove about this branch: has its transaction been decided? */
+static bool is_pending(enum txn_known known, const struct branch_view *branch)
+{
+    switch (known) {
+    case KNOWN_COMMITTED:
+        return branch->progress == BR_YES || branch->progress == BR_UNSURE ||
+               branch->progress == BR_HEURISTIC;
+    case KNOWN_ABORTED:
+        return branch->progress == BR_YES || branch->progress == BR_HEURISTIC;
+    case KNOWN_MIXED:
+        return branch->progress == BR_HEURISTIC;
+    case KNOWN_DELEGATED:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* The branch, and what is known of it. */
+static void look_up(const struct coordinator *coordinator, const struct txn_view *txn,
+                    uint32_t branch, uint64_t now_ms, struct entry *out)
+{
+    memset(out, 0, sizeof *out);
+    out->id.gtrid = txn->gtrid;
+    memcpy(out->id.rm, txn->branches[branch].rm, RM_NAME_BYTES);
+    memcpy(out->id.branch, txn->branches[branch].branch, BRANCH_NAME_BYTES);
+    gid_format(&out->id, out->gid);
+    coordinator_know(coordinator, &out->id, now_ms, &out->knowledge);
+}
+
+cJSON *indoubt_question(const struct coordinator *coordinator, const char *rm, uint64_t now_ms)
+{
+    struct txn_view txn;
+    struct entry entry;
+    char xid[NUMBER_BYTES];
+    int count = 0;
+    cJSON *question = cJSON_CreateObject();
+    cJSON_AddStringToObject(question, "op", "prepared");
+    cJSON *evidence = cJSON_AddArrayToObject(question, "evidence");
+    for (uint32_t at = 0; coordinator != NULL && coordinator_list(coordinator, &at, now_ms, &txn);
+         at++)
+        for (uint32_t i = 0; i < txn.branch_count && count < EVIDENCE_MAX; i++) {
+            if (strcmp(txn.branches[i].rm, rm) != 0)
+                continue;
+            look_up(coordinator, &txn, i, now_ms, &entry);
+            if (!is_pending(entry.knowledge.known, &txn.branches[i]))
+                continue;
+            cJSON *item = cJSON_CreateObject();
+            u64_format(txn.branches[i].xid, xid);
+            cJSON_AddStringToObject(item, "gid", entry.gid);
+            cJSON_AddStringToObject(item, "xid", xid);
+            cJSON_AddItemToArray(evidence, item);
+            count++;
+        }
+    return question;
+}
+
+/* ---- one branch ---- */
+
+static enum doubt_vote vote_of(const struct entry *entry)
+{
+    const struct txn_knowledge *known = &entry->knowledge;
+    if (entry->prepared == NULL)
+        return VOTE_NOT_KNOWN;
+    /* The branches of a decided transaction are all known. */
+    if (known->live && known->known == KNOWN_COMMITTED && !known->enlisted)
+        return VOTE_OTHER;
+    if (known->voted == 0)
+        return VOTE_NOT_KNOWN;
+    return strtoull(text_of(entry->prepared, "xid"), NULL, 10) == known->voted ? VOTE_SAME
+                                                                               : VOTE_OTHER;
+}
+
+/* The RM whose branch ended otherwise than was decided. */
+static const char *differing(const struct txn_view *txn)
+{
+    for (uint32_t i = 0; i < txn->branch_count; i++)
+        if (txn->branches[i].progress == BR_HEURISTIC)
+            return txn->branches[i].rm;
+    return "a branch";
+}
+
+static enum branch_progress progress_of(const struct entry *entry)
+{
+    const struct txn_view *txn = &entry->knowledge.txn;
+    for (uint32_t i = 0; i < txn->branch_count; i++)
+        if (strcmp(txn->branches[i].rm, entry->id.rm) == 0 &&
+            strcmp(txn->branches[i].branch, entry->id.branch) == 0)
+            return txn->branches[i].progress;
+    return BR_ACTIVE;
+}
+
+static const struct registry *registry_of(const struct indoubt_sources *sources)
+{
+    static const struct registry nobody;
+    return sources->coordinator != NULL ? coordinator_registry(sources->coordinator) : &nobody;
+}
+
+/* Everything that the advice rests on. */
+static void gather(const struct indoubt_sources *sources, struct entry *entry)
+{
+    const struct txn_knowledge *known = &entry->knowledge;
+    const struct registry *registry = registry_of(sources);
+    const struct indoubt_agent *home = agent_of(sources, entry->id.rm);
+    const cJSON *answer = entry->agent != NULL ? entry->agent->answer : NULL;
+    gtrid_format(&entry->id.gtrid, entry->gtrid);
+    entry->doubt = (struct doubt){
+        .gtrid = entry->gtrid,
+        .gid = entry->gid,
+        .tm = entry->id.gtrid.tm,
+        .coordinator = sources->tm,
+        .rm = entry->id.rm,
+        .agent_url = home != NULL ? home->url : "",
+        .database = text_of(answer, "database"),
+        .owner = text_of(entry->prepared, "owner"),
+        .login = text_of(answer, "login"),
+        .misplaced = entry->agent != NULL && strcmp(entry->agent->rm, entry->id.rm) != 0,
+        .actable = cJSON_IsTrue(member(entry->prepared, "actable")),
+        .found = entry->prepared != NULL ? FOUND_PREPARED
+                 : answer != NULL        ? FOUND_GONE
+                                         : FOUND_NOT_ASKED,
+        .vote = vote_of(entry),
+        .status = status_of(about(answer, "evidence", entry->gid)),
+        .start = sources->start,
+        .silence = sources->silence,
+        .known = known->known,
+        .live = known->live,
+        .fenced = registry->fenced,
+        .waits_for = registry->rms[known->waits_for].name,
+        .rm_state = home != NULL ? home->state : RM_DOWN,
+        .progress = progress_of(entry),
+        .differs = differing(&known->txn),
+    };
+}
+
+/* ---- writing it down ---- */
+
+static void add_u64(cJSON *object, const char *name, uint64_t value)
+{
+    char text[NUMBER_BYTES];
+    u64_format(value, text);
+    cJSON_AddStringToObject(object, name, text);
+}
+
+static void add_text(cJSON *object, const char *name, const char *text)
+{
+    if (text[0] != '\0')
+        cJSON_AddStringToObject(object, name, text);
+}
+
+static void copy(cJSON *object, const cJSON *from, const char *name)
+{
+    const cJSON *item = member(from, name);
+    if (item != NULL)
+        cJSON_AddItemToObject(object, name, cJSON_Duplicate(item, true));
+}
+
+static const char *decision_of(enum txn_known known)
+{
+    static const char *const words[KNOWNS] = {
+        [KNOWN_NOTHING] = "not known",   [KNOWN_STRANGE] = "not known",
+        [KNOWN_UNDECIDED] = "none yet",  [KNOWN_LOGGING] = "none yet",
+        [KNOWN_DELEGATED] = "delegated", [KNOWN_COMMITTED] = "commit",
+        [KNOWN_ABORTED] = "rollback",    [KNOWN_UNPROVEN] = "none",
+        [KNOWN_FORGOTTEN] = "forgotten", [KNOWN_MIXED] = "mixed",
+    };
+    return words[known];
+}
+
+static void add_coordinator(cJSON *item, const struct entry *entry)
+{
+    const struct txn_knowledge *known = &entry->knowledge;
+    bool shown = known->txn.state != SHOWN_ANY;
+    cJSON *object = cJSON_AddObjectToObject(item, "coordinator");
+    add_text(object, "state", shown ? state_word(known->txn.state) : "");
+    cJSON_AddStringToObject(object, "decision", decision_of(known->known));
+    if (known->lsn != 0)
+        add_u64(object, "lsn", known->lsn);
+    if (known->voted != 0)
+        add_u64(object, "vote_xid", known->voted);
+}
+
+static void add_branch(cJSON *array, const struct branch_id *id, const char *state,
+                       const struct indoubt_agent *agent)
+{
+    char gid[GID_BYTES];
+    cJSON *object = cJSON_CreateObject();
+    gid_format(id, gid);
+    cJSON_AddStringToObject(object, "rm", id->rm);
+    add_text(object, "branch", id->branch);
+    add_text(object, "state", state);
+    cJSON_AddStringToObject(object, "says", says(agent, gid));
+    cJSON_AddItemToArray(array, object);
+}
+
+/* The others of its transaction: those that the coordinator knows, else those that are prepared. */
+static void add_others(cJSON *item, const struct indoubt_sources *sources,
+                       const struct entry *entry)
+{
+    const struct txn_view *txn = &entry->knowledge.txn;
+    struct branch_id id = {.gtrid = entry->id.gtrid};
+    cJSON *others = cJSON_AddArrayToObject(item, "others");
+    for (uint32_t i = 0; i < txn->branch_count; i++) {
+        memcpy(id.rm, txn->branches[i].rm, RM_NAME_BYTES);
+        memcpy(id.branch, txn->branches[i].branch, BRANCH_NAME_BYTES);
+        if (!branch_equal(&id, &entry->id))
+            add_branch(others, &id, txn->branches[i].state, agent_of(sources, id.rm));
+    }
+    for (uint32_t i = 0; txn->branch_count == 0 && i < sources->agent_count; i++) {
+        const cJSON *prepared;
+        cJSON_ArrayForEach(prepared, member(sources->agents[i].answer, "prepared"))
+        {
+            const char *gid = text_of(prepared, "gid");
+            if (gid_parse(gid, strlen(gid), &id) && gtrid_equal(&id.gtrid, &entry->id.gtrid) &&
+                !branch_equal(&id, &entry->id))
+                add_branch(others, &id, "", &sources->agents[i]);
+        }
+    }
+}
+
+/* Seconds since it was prepared; without its agent, since it was begun. */
+static double age_of(const struct entry *entry)
+{
+    return entry->prepared != NULL ? cJSON_GetNumberValue(member(entry->prepared, "age_s"))
+                                   : (double)(entry->knowledge.txn.age_ms / 1000);
+}
+
+static void add_holdings(cJSON *item, const struct entry *entry)
+{
+    static const char *const fields[] = {"owner", "xid", "xid_age", "locks", "tables", "blocks"};
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
+        copy(item, entry->prepared, fields[i]);
+    if (entry->prepared != NULL)
+        copy(item, entry->agent->answer, "freeze_max_age");
+}
+
+static const char *evidence_of(const struct entry *entry)
+{
+    static const char *const statuses[] = {
+        [XID_UNKNOWN] = "gone, and pg_xact_status says nothing",
+        [XID_COMMITTED] = "gone, and pg_xact_status or its marker says committed",
+        [XID_ABORTED] = "gone, and pg_xact_status says aborted",
+        [XID_FUTURE] = "gone, and its xid has not been given out: data was lost",
+    };
+    static const char *const votes[] = {
+        [VOTE_NOT_KNOWN] = "prepared; no vote of it is remembered",
+        [VOTE_SAME] = "prepared, and the one that has voted",
+        [VOTE_OTHER] = "prepared, but not the one that has voted",
+    };
+    switch (entry->doubt.found) {
+    case FOUND_NOT_ASKED:
+        return "its agent does not answer";
+    case FOUND_GONE:
+        return statuses[entry->doubt.status];
+    case FOUND_PREPARED:
+        break;
+    }
+    return votes[entry->doubt.vote];
+}
+
+static void add_entry(struct report *report, struct entry *entry)
+{
+    struct advice advice;
+    if (cJSON_GetArraySize(report->items) == ITEMS_MAX) {
+        report->truncated = true;
+        return;
+    }
+    gather(report->sources, entry);
+    doubt_judge(&entry->doubt, &advice);
+    cJSON *item = cJSON_CreateObject();
+    cJSON_AddStringToObject(item, "gtrid", entry->gtrid);
+    cJSON_AddStringToObject(item, "rm", entry->id.rm);
+    add_text(item, "branch", entry->id.branch);
+    cJSON_AddStringToObject(item, "gid", entry->gid);
+    if (entry->doubt.misplaced)
+        cJSON_AddStringToObject(item, "found_at", entry->agent->rm);
+    add_text(item, "label", entry->knowledge.txn.label);
+    add_text(item, "key", entry->knowledge.txn.key);
+    cJSON_AddNumberToObject(item, "age_s", age_of(entry));
+    add_holdings(item, entry);
+    add_coordinator(item, entry);
+    add_others(item, report->sources, entry);
+    cJSON_AddStringToObject(item, "evidence", evidence_of(entry));
+    cJSON_AddStringToObject(item, "verdict", fate_word(advice.fate));
+    cJSON_AddStringToObject(item, "reason", advice.reason);
+    add_text(item, "advice", advice.command);
+    cJSON_AddNumberToObject(item, "rank", advice.fate);
+    cJSON_AddItemToArray(report->items, item);
+}
+
+/* ---- who comes in ---- */
+
+/* What is prepared at one agent: ours, and foreign. */
+static void add_prepared(struct report *report, const struct indoubt_agent *agent)
+{
+    const struct indoubt_sources *sources = report->sources;
+    const cJSON *prepared;
+    cJSON_ArrayForEach(prepared, member(agent->answer, "prepared"))
+    {
+        const char *gid = text_of(prepared, "gid");
+        struct entry entry = {.agent = agent, .prepared = prepared};
+        if (gid_parse(gid, strlen(gid), &entry.id)) {
+            gid_format(&entry.id, entry.gid);
+            if (sources->coordinator != NULL)
+                coordinator_know(sources->coordinator, &entry.id, sources->now_ms,
+                                 &entry.knowledge);
+            add_entry(report, &entry);
+        } else {
+            cJSON *item = cJSON_Duplicate(prepared, true);
+            cJSON_AddStringToObject(item, "rm", agent->rm);
+            copy(item, agent->answer, "database");
+            cJSON_AddItemToArray(report->foreign, item);
+        }
+    }
+}
+
+/* Gone from its database as was decided: only the coordinator has yet to hear of it. */
+static bool is_applied(const struct entry *entry)
+{
+    const cJSON *answer = entry->agent != NULL ? entry->agent->answer : NULL;
+    enum xid_status status = status_of(about(answer, "evidence", entry->gid));
+    if (answer == NULL)
+        return false;
+    switch (entry->knowledge.known) {
+    case KNOWN_COMMITTED:
+        return status == XID_COMMITTED;
+    case KNOWN_ABORTED:
+        return status != XID_COMMITTED;
+    default:
+        return false;
+    }
+}
+
+/* What the coordinator has decided and nobody has confirmed, where it is not prepared any more or
+ * nobody can look. */
+static void add_unconfirmed(struct report *report, const struct txn_view *txn)
+{
+    const struct indoubt_sources *sources = report->sources;
+    for (uint32_t i = 0; i < txn->branch_count; i++) {
+        struct entry entry;
+        look_up(sources->coordinator, txn, i, sources->now_ms, &entry);
+        entry.agent = agent_of(sources, entry.id.rm);
+        const cJSON *answer = entry.agent != NULL ? entry.agent->answer : NULL;
+        if (is_pending(entry.knowledge.known, &txn->branches[i]) && !is_applied(&entry) &&
+            about(answer, "prepared", entry.gid) == NULL)
+            add_entry(report, &entry);
+    }
+}
+
+/* ---- the whole ---- */
+
+static int compare(const void *left, const void *right)
+{
+    const cJSON *a = *(const cJSON *const *)left, *b = *(const cJSON *const *)right;
+    double rank_a = cJSON_GetNumberValue(member(a, "rank"));
+    double rank_b = cJSON_GetNumberValue(member(b, "rank"));
+    double age_a = cJSON_GetNumberValue(member(a, "age_s"));
+    double age_b = cJSON_GetNumberValue(member(b, "age_s"));
+    if (rank_a != rank_b)
+        return rank_a < rank_b ? -1 : 1;
+    if (age_a != age_b)
+        return age_a > age_b ? -1 : 1;
+    return strcmp(text_of(a, "gid"), text_of(b, "gid"));
+}
+
+/* What needs a DBA first, and of those the oldest. Takes the array. */
+static cJSON *sorted(cJSON *array)
+{
+    int count = cJSON_GetArraySize(array);
+    cJSON **items = calloc((size_t)count + 1, sizeof *items);
+    cJSON *out = cJSON_CreateArray();
+    if (items == NULL)
+        abort();
+    for (int i = 0; i < count; i++)
+        items[i] = cJSON_DetachItemFromArray(array, 0);
+    qsort(items, (size_t)count, sizeof *items, compare);
+    for (int i = 0; i < count; i++) {
+        cJSON_DeleteItemFromObjectCaseSensitive(items[i], "rank");
+        cJSON_AddItemToArray(out, items[i]);
+    }
+    free(items);
+    cJSON_Delete(array);
+    return out;
+}
+
+static cJSON *agents_asked(const struct indoubt_sources *sources)
+{
+    cJSON *array = cJSON_CreateArray();
+    for (uint32_t i = 0; i < sources->agent_count; i++) {
+        const struct indoubt_agent *agent = &sources->agents[i];
+        cJSON *item = cJSON_CreateObject();
+        cJSON_AddStringToObject(item, "rm", agent->rm);
+        cJSON_AddStringToObject(item, "url", agent->url);
+        cJSON_AddStringToObject(item, "state", rm_state_word(agent->state));
+        cJSON_AddBoolToObject(item, "answered", agent->answer != NULL);
+        if (agent->answer == NULL)
+            add_text(item, "error", agent->error);
+        cJSON_AddItemToArray(array, item);
+    }
+    return array;
+}
+
+cJSON *indoubt_report(const struct indoubt_sources *sources)
+{
+    struct report report = {
+        .sources = sources, .items = cJSON_CreateArray(), .foreign = cJSON_CreateArray()};
+    struct txn_view txn;
+    for (uint32_t i = 0; i < sources->agent_count; i++)
+        add_prepared(&report, &sources->agents[i]);
+    for (uint32_t at = 0; sources->coordinator != NULL &&
+                          coordinator_list(sources->coordinator, &at, sources->now_ms, &txn);
+         at++)
+        add_unconfirmed(&report, &txn);
+
+    cJSON *whole = wire_ok();
+    cJSON_AddStringToObject(whole, "tm", sources->tm);
+    cJSON_AddBoolToObject(whole, "running", sources->start[0] == '\0');
+    cJSON_AddItemToObject(whole, "in_doubt", sorted(report.items));
+    cJSON_AddItemToObject(whole, "foreign", report.foreign);
+    cJSON_AddItemToObject(whole, "agents", agents_asked(sources));
+    if (report.truncated)
+        cJSON_AddTrueToObject(whole, "truncated");
+    return whole;
+}

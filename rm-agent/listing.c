@@ -1,0 +1,240 @@
+/*
+ * rm-agent/listing.c - `prepared`: what is prepared in this database, for people.
+ *
+ * Everything comes from one statement, and so from one moment: PostgreSQL writes it as JSON, and
+ * only what a gid means is added here. It changes nothing, and anybody who may open the socket
+ * may ask; but other people's SQL is for the agent's own user and root.
+ *
+ *     {"op":"prepared","evidence":[{"gid":"1095978580_...","xid":"90211"}]}
+ */
+#include "rm-agent/listing.h"
+
+#include <inttypes.h>
+#include <regex.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "rm-agent/control.h"
+#include "rm-agent/indoubt.h"
+#include "rm-agent/requests.h"
+
+enum { EVIDENCE_MAX = 256 };
+
+/* No process stands behind a prepared transaction: the way from it to its locks and to those who
+ * wait for them is the lock on its own transactionid (as in the view assent.blocked_by_prepared).
+ * A reply holds 4 MiB, so lists end somewhere. An xid that was not given out yet must not reach
+ * pg_xact_status(), which would fail for all. */
+static const char listing_sql[] =
+    "WITH locks AS MATERIALIZED (SELECT * FROM pg_locks),"
+    " ours AS MATERIALIZED (SELECT p.*, (SELECT x.virtualtransaction FROM locks x"
+    "   WHERE x.locktype = 'transactionid' AND x.transactionid = p.transaction AND x.granted"
+    "   AND x.pid IS NULL LIMIT 1) AS holder"
+    "  FROM pg_prepared_xacts p WHERE p.database = current_database()"
+    "  ORDER BY p.prepared, p.gid LIMIT 1000)"
+    " SELECT json_build_object("
+    "'near', pg_snapshot_xmax(pg_current_snapshot())::text,"
+    "'freeze_max_age', current_setting('autovacuum_freeze_max_age')::int,"
+    "'coordinators', (SELECT coalesce(json_agg(json_build_object('tm', t.name,"
+    "  'log', replace(t.log::text, '-', ''), 'incarnation', t.incarnation::text,"
+    "  'instance', replace(t.instance::text, '-', ''),"
+    "  'position', assent.last('position', t.name)::text,"
+    "  'beat', assent.last('beat', t.name)::text)), '[]') FROM assent.tm t),"
+    "'prepared', (SELECT coalesce(json_agg(json_build_object("
+    "  'gid', o.gid, 'transaction', o.transaction::text, 'owner', coalesce(o.owner, ''),"
+    "  'actable', (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = current_user)"
+    "   OR coalesce(pg_has_role(o.owner, 'MEMBER'), false),"
+    "  'age_s', greatest(0, extract(epoch FROM now() - o.prepared)::bigint),"
+    "  'xid_age', age(o.transaction),"
+    "  'locks', (SELECT count(*) FROM locks h WHERE h.pid IS NULL"
+    "   AND h.virtualtransaction = o.holder),"
+    "  'tables', (SELECT coalesce(json_agg(json_build_object('table', t.name, 'modes', t.modes)),"
+    "   '[]') FROM (SELECT c.oid::regclass::text AS name,"
+    "     string_agg(DISTINCT h.mode, ', ') AS modes"
+    "    FROM locks h JOIN pg_class c ON c.oid = h.relation AND c.relkind IN ('r', 'p', 'm')"
+    "    WHERE h.pid IS NULL AND h.virtualtransaction = o.holder AND h.locktype = 'relation'"
+    "    GROUP BY c.oid ORDER BY 1 LIMIT 20) t),"
+    "  'blocks', (SELECT coalesce(json_agg(json_build_object('pid', w.pid, 'role', w.usename,"
+    "    'application', w.application_name, 'waited_s', w.waited_s, 'lock', w.mode,"
+    "    'query', CASE WHEN $2::bool THEN w.query END)), '[]')"
+    "   FROM (SELECT w.pid, a.usename, a.application_name, w.mode, left(a.query, 300) AS query,"
+    "     greatest(0, extract(epoch FROM now() - w.waitstart)::bigint) AS waited_s"
+    "    FROM locks w LEFT JOIN pg_stat_activity a ON a.pid = w.pid"
+    "    WHERE NOT w.granted AND EXISTS (SELECT FROM locks h WHERE h.pid IS NULL AND h.granted"
+    "     AND h.virtualtransaction = o.holder AND h.locktype = w.locktype"
+    "     AND (w.database, w.relation, w.page, w.tuple, w.virtualxid, w.transactionid,"
+    "          w.classid, w.objid, w.objsubid) IS NOT DISTINCT FROM"
+    "         (h.database, h.relation, h.page, h.tuple, h.virtualxid, h.transactionid,"
+    "          h.classid, h.objid, h.objsubid))"
+    "    AND 0 = ANY (pg_blocking_pids(w.pid)) ORDER BY w.waitstart LIMIT 10) w)"
+    " ) ORDER BY o.prepared, o.gid), '[]') FROM ours o),"
+    "'evidence', (SELECT coalesce(json_agg(json_build_object('gid', a.gid, 'xid', a.xid,"
+    "  'prepared', EXISTS (SELECT FROM pg_prepared_xacts p WHERE p.gid = a.gid"
+    "   AND p.database = current_database()),"
+    "  'marked', EXISTS (SELECT FROM assent.marker m WHERE m.gtrid = a.gtrid),"
+    "  'status', CASE WHEN a.xid = '0' THEN ''"
+    "   WHEN a.xid::xid8 >= pg_snapshot_xmax(pg_current_snapshot()) THEN 'future'"
+    "   ELSE coalesce(pg_xact_status(a.xid::xid8), 'unknown') END)), '[]')"
+    "  FROM json_to_recordset($1::json) AS a(gid text, gtrid text, xid text)))";
+
+struct listing {
+    struct agent *agent;
+    struct asker *asker;
+};
+
+/* ---- what a gid means ---- */
+
+/* Other managers' gids, as in the view assent.foreign_prepared. */
+static const struct {
+    const char *pattern;
+    const char *manager;
+} managers[] = {
+    {"^131077_[^_]*_[^_]*$", "pgjdbc"},
+    {"^-?[0-9]+_[A-Za-z0-9+/=]*_[A-Za-z0-9+/=]*$", "XA (psycopg, pgjdbc)"},
+    {"^citus_", "Citus"},
+    {"^1279875137\\.[0-9a-f]+\\.[0-9a-f]+$", "LIXA"},
+    {"^[A-Za-z0-9]{16,}-[0-9]{2,}$", "dtm"},
+};
+
+static const char *manager_of(const char *gid)
+{
+    for (size_t i = 0; i < sizeof managers / sizeof managers[0]; i++) {
+        regex_t regex;
+        if (regcomp(&regex, managers[i].pattern, REG_EXTENDED | REG_NOSUB) != 0)
+            continue;
+        bool fits = regexec(&regex, gid, 0, NULL, 0) == 0;
+        regfree(&regex);
+        if (fits)
+            return managers[i].manager;
+    }
+    return "unknown";
+}
+
+static const char *text_of(const cJSON *object, const char *name)
+{
+    const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
+    return text != NULL ? text : "";
+}
+
+/* Whose it is, and its xid in 64 bits. */
+static void explain(cJSON *item, uint64_t near)
+{
+    const char *gid = text_of(item, "gid");
+    char xid[NUMBER_BYTES], gtrid[GTRID_BYTES];
+    struct branch_id branch;
+    uint32_t transaction = (uint32_t)strtoul(text_of(item, "transaction"), NULL, 10);
+    u64_format(xid_widen(transaction, near), xid);
+    cJSON_DeleteItemFromObjectCaseSensitive(item, "transaction");
+    cJSON_AddStringToObject(item, "xid", xid);
+    if (!gid_parse(gid, strlen(gid), &branch)) {
+        cJSON_AddStringToObject(item, "manager", manager_of(gid));
+        return;
+    }
+    gtrid_format(&branch.gtrid, gtrid);
+    cJSON_AddStringToObject(item, "gtrid", gtrid);
+    cJSON_AddStringToObject(item, "rm", branch.rm);
+    cJSON_AddStringToObject(item, "branch", branch.branch);
+}
+
+/* ---- asking and answering ---- */
+
+/* The branches whose evidence is wanted, as the statement takes them; NULL with *failure. */
+static char *read_evidence(const cJSON *object, struct failure *failure)
+{
+    const cJSON *wanted = cJSON_GetObjectItemCaseSensitive(object, "evidence"), *item;
+    cJSON *asked = cJSON_CreateArray();
+    if (wanted != NULL && (!cJSON_IsArray(wanted) || cJSON_GetArraySize(wanted) > EVIDENCE_MAX)) {
+        refuse(failure, ERR_INVALID_REQUEST, "evidence: an array of at most %d branches",
+               EVIDENCE_MAX);
+        goto refused;
+    }
+    cJSON_ArrayForEach(item, wanted)
+    {
+        struct branch_id branch;
+        char gtrid[GTRID_BYTES], xid_text[NUMBER_BYTES];
+        uint64_t xid;
+        const char *gid = text_of(item, "gid");
+        if (!gid_parse(gid, strlen(gid), &branch) || branch.gtrid.incarnation == 0) {
+            refuse(failure, ERR_INVALID_REQUEST, "evidence: a gid that is none of Assent's");
+            goto refused;
+        }
+        if (field_u64(item, "xid", true, &xid, failure) != 0)
+            goto refused;
+        gtrid_format(&branch.gtrid, gtrid);
+        u64_format(xid, xid_text);
+        cJSON *row = cJSON_CreateObject();
+        cJSON_AddStringToObject(row, "gid", gid);
+        cJSON_AddStringToObject(row, "gtrid", gtrid);
+        cJSON_AddStringToObject(row, "xid", xid_text);
+        cJSON_AddItemToArray(asked, row);
+    }
+    size_t length;
+    return wire_print(asked, &length);
+
+refused:
+    cJSON_Delete(asked);
+    return NULL;
+}
+
+/* What the database wrote, and what this agent knows of itself. */
+static cJSON *complete(const struct agent *agent, cJSON *answer)
+{
+    const struct identity *identity = &agent->identity;
+    uint64_t near = strtoull(text_of(answer, "near"), NULL, 10);
+    char number[NUMBER_BYTES];
+    cJSON *item;
+    cJSON_DeleteItemFromObjectCaseSensitive(answer, "near");
+    cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(answer, "prepared"))
+        explain(item, near);
+    cJSON_AddTrueToObject(answer, "ok");
+    cJSON_AddStringToObject(answer, "rm", agent->options->rm);
+    u64_format(agent->incarnation, number);
+    cJSON_AddStringToObject(answer, "agent", number);
+    cJSON_AddStringToObject(answer, "database", identity->database);
+    cJSON_AddStringToObject(answer, "login", identity->login);
+    cJSON_AddStringToObject(answer, "server_version", identity->server_version);
+    u64_format(identity->system_identifier, number);
+    cJSON_AddStringToObject(answer, "system_identifier", number);
+    cJSON_AddNumberToObject(answer, "timeline", identity->timeline);
+    return answer;
+}
+
+static void listed(void *arg, const struct pg_reply *reply)
+{
+    struct listing listing = *(struct listing *)arg;
+    struct failure failure = {0};
+    cJSON *answer = NULL;
+    free(arg);
+    if (reply->sqlstate[0] != '\0') {
+        refuse(&failure, ERR_RM_UNAVAILABLE, "%s", reply->message);
+    } else {
+        char *text = strdup(pg_value(reply, 0, 0));
+        if (text == NULL)
+            abort();
+        text_mend(text);
+        answer = cJSON_Parse(text);
+        free(text);
+        if (answer == NULL)
+            refuse(&failure, ERR_INTERNAL, "the database's answer cannot be read");
+    }
+    if (answer == NULL)
+        asker_failure(listing.asker, &failure);
+    else
+        asker_object(listing.asker, complete(listing.agent, answer));
+}
+
+void listing_answer(struct agent *agent, struct asker *asker, const cJSON *object, bool queries)
+{
+    struct failure failure = {0};
+    char *evidence = read_evidence(object, &failure);
+    if (evidence == NULL) {
+        asker_failure(asker, &failure);
+        return;
+    }
+    struct listing *listing = malloc(sizeof *listing);
+    if (listing == NULL)
+        abort();
+    *listing = (struct listing){agent, asker};
+    control_ask(agent, listed, listing, listing_sql, 2, evidence, queries ? "t" : "f");
+    free(evidence);
+}

@@ -1,0 +1,85 @@
+"""Alarms: a line in the log when one begins and when it is over, and a list in `status` meanwhile."""
+
+from harness import gid_of, wait_until
+from test_in_doubt import decide_without_ledger, own_transfer
+
+
+def alarms(bank):
+    answer = bank.ctl("status")
+    return {alarm["alarm"]: alarm for alarm in answer["alarms"]} if answer.code == 0 else {}
+
+
+def wait_for_alarm(bank, kind):
+    return wait_until(lambda: alarms(bank).get(kind), 30, f"alarm {kind}")
+
+
+def wait_for_none(bank):
+    wait_until(lambda: not alarms(bank), 30, "no alarm is left")
+
+
+def impatient(stopped_bank, *lines):
+    with open(stopped_bank.conf, "r+") as conf:
+        text = conf.read().replace("[tm]\n", "[tm]\n" + "".join(f"{line}\n" for line in lines))
+        conf.seek(0)
+        conf.write(text)
+    stopped_bank.start()
+    return stopped_bank
+
+
+def test_a_quiet_bank_has_none(bank):
+    assert alarms(bank) == {}
+
+
+def test_an_agent_that_is_gone_is_told_and_told_to_be_back(bank):
+    bank.ledger.agent.kill()
+    alarm = wait_for_alarm(bank, "down")
+    assert alarm["rm"] == "ledger" and bank.ledger.url in alarm["what"]
+    assert "alarm (down): the agent of ledger" in bank.tm.log_text()
+    assert "the agent of ledger" in bank.ctl.text("status")[1]
+    bank.ledger.agent.start()
+    wait_for_none(bank)
+    assert "alarm over (down): the agent of ledger" in bank.tm.log_text()
+
+
+def test_the_oldest_in_doubt_over_its_limit_is_an_alarm(stopped_bank):
+    bank = impatient(stopped_bank, "in_doubt_alarm = 1s")
+    own_transfer(bank)
+    alarm = wait_for_alarm(bank, "in-doubt")
+    assert alarm["advice"] == "assentctl in-doubt"
+    assert "prepared for longer than 1 s" in alarm["what"]
+    bank.end_transactions()
+    wait_for_none(bank)
+
+
+def test_a_decision_that_is_not_applied_is_an_alarm_also_with_its_agent_gone(stopped_bank):
+    bank = impatient(stopped_bank, "in_doubt_alarm = 1s")
+    decide_without_ledger(bank)
+    assert "not applied everywhere" in wait_for_alarm(bank, "in-doubt")["what"]
+    bank.ledger.agent.start()
+    wait_for_none(bank)
+
+
+def test_a_heuristic_outcome_is_an_alarm(bank):
+    gtrid = decide_without_ledger(bank)
+    bank.ledger.sql(f"rollback prepared '{gid_of(gtrid, 'ledger')}'")
+    bank.ledger.agent.start()
+    assert wait_for_alarm(bank, "mixed")["what"].startswith("1 transaction ended differently")
+
+
+def test_a_quarantined_database_is_an_alarm(bank):
+    decide_without_ledger(bank)
+    bank.ledger.sql("select setval('assent.beat_bank', 1)")
+    bank.ledger.agent.start()
+    alarm = wait_for_alarm(bank, "quarantined")
+    assert alarm["rm"] == "ledger" and "agents release ledger" in alarm["advice"]
+
+
+def test_a_fence_is_an_alarm(bank):
+    """Another log registers under this coordinator's name."""
+    bank.tm.kill()
+    for database in bank.databases:
+        database.sql("update assent.tm set incarnation = incarnation + 5")
+    bank.tm.start()
+    assert "refused this coordinator" in wait_for_alarm(bank, "fenced")["what"]
+    assert "refused" in alarms(bank)
+    assert bank.ctl("status")["state"] == "fenced"

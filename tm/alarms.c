@@ -1,0 +1,263 @@
+/*
+ * tm/alarms.c - what a person should look at.
+ *
+ * Once a second every condition is looked at anew, for the coordinator and for each RM. Nothing is
+ * remembered but since when: an alarm ends when its condition does, and cannot be forgotten.
+ */
+#include "tm/alarms.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/logger.h"
+
+enum { LOOK_MS = 1000, DOWN_PATIENCE_MS = 10 * 1000, NEARLY_ALL_PERCENT = 90 };
+
+/* The worst first. */
+enum alarm_kind {
+    ALARM_FENCED,
+    ALARM_QUARANTINED,
+    ALARM_REFUSED,
+    ALARM_MIXED,
+    ALARM_IN_DOUBT,
+    ALARM_DOWN,
+    ALARM_SLOTS,
+    ALARM_KINDS
+};
+
+static const char *const kind_words[ALARM_KINDS] = {
+    [ALARM_FENCED] = "fenced", [ALARM_QUARANTINED] = "quarantined", [ALARM_REFUSED] = "refused",
+    [ALARM_MIXED] = "mixed",   [ALARM_IN_DOUBT] = "in-doubt",       [ALARM_DOWN] = "down",
+    [ALARM_SLOTS] = "slots",
+};
+
+/* The coordinator's own alarms stand behind those of the last RM. */
+enum { COORDINATOR = RMS_MAX, PLACES };
+
+struct alarm {
+    uint64_t since_ms; /* 0: its condition does not hold */
+    bool told;
+    char what[FENCE_BYTES];
+    char advice[REASON_BYTES];
+};
+
+struct alarms {
+    uint64_t look_at_ms;
+    struct alarm list[ALARM_KINDS][PLACES];
+};
+
+struct alarms *alarms_create(void)
+{
+    return calloc(1, sizeof(struct alarms));
+}
+
+void alarms_free(struct alarms *alarms)
+{
+    free(alarms);
+}
+
+/* ---- conditions: each says what it is, if it holds ---- */
+
+static void describe(struct alarm *alarm, const char *what, const char *advice)
+{
+    snprintf(alarm->what, sizeof alarm->what, "%s", what);
+    snprintf(alarm->advice, sizeof alarm->advice, "%s", advice);
+}
+
+static bool is_mixed(const struct server *server, struct alarm *alarm)
+{
+    struct coordinator_counts counts;
+    coordinator_counts(server->coordinator, &counts);
+    if (counts.mixed_live == 0)
+        return false;
+    describe(alarm, "", "assentctl list --state mixed");
+    snprintf(alarm->what, sizeof alarm->what,
+             "%" PRIu32 " transaction%s ended differently in one database than in the others, by "
+             "another's hand",
+             counts.mixed_live, counts.mixed_live == 1 ? "" : "s");
+    return true;
+}
+
+static bool is_old_in_doubt(const struct server *server, struct alarm *alarm)
+{
+    struct coordinator_counts counts;
+    uint32_t limit_ms = server->settings->in_doubt_alarm_ms;
+    coordinator_counts(server->coordinator, &counts);
+    if (limit_ms == 0 || counts.in_doubt == 0 ||
+        server->now_ms - counts.in_doubt_since_ms < limit_ms)
+        return false;
+    describe(alarm, "", "assentctl in-doubt");
+    snprintf(alarm->what, sizeof alarm->what,
+             "a transaction has been decided, or may have been, for longer than %" PRIu32
+             " s and is not applied everywhere",
+             limit_ms / 1000);
+    return true;
+}
+
+static bool is_old_prepared(const struct server *server, const struct rm *rm,
+                            const struct link_view *link, struct alarm *alarm)
+{
+    uint32_t limit_ms = server->settings->in_doubt_alarm_ms;
+    if (limit_ms == 0 || rm->state != RM_UP || link->health.prepared == 0 ||
+        link->health.oldest_s < limit_ms / 1000)
+        return false;
+    describe(alarm, "", "assentctl in-doubt");
+    snprintf(alarm->what, sizeof alarm->what,
+             "%s has a transaction that has been prepared for longer than %" PRIu32 " s", rm->name,
+             limit_ms / 1000);
+    return true;
+}
+
+static bool is_slots_full(const struct rm *rm, const struct link_view *link, struct alarm *alarm)
+{
+    const struct agent_health *health = &link->health;
+    if (rm->state != RM_UP || health->slots_max == 0 ||
+        health->prepared * 100 < health->slots_max * (uint32_t)NEARLY_ALL_PERCENT)
+        return false;
+    describe(alarm, "", "raise max_prepared_transactions, on the standbys first");
+    snprintf(alarm->what, sizeof alarm->what,
+             "%s: %" PRIu32 " of the %" PRIu32 " prepared transactions that "
+             "max_prepared_transactions allows are in use",
+             rm->name, health->prepared, health->slots_max);
+    return true;
+}
+
+static bool is_down(const struct rm *rm, const struct link_view *link, struct alarm *alarm)
+{
+    if (rm->state != RM_DOWN || rm->retired)
+        return false;
+    describe(alarm, "", "start it: assent-agent -c FILE");
+    snprintf(alarm->what, sizeof alarm->what, "the agent of %s, at %s, is not connected: %s",
+             rm->name, link->url,
+             link->last_error[0] != '\0' ? link->last_error : "it has not answered yet");
+    return true;
+}
+
+static bool is_refused(const struct rm *rm, struct alarm *alarm)
+{
+    if (rm->state != RM_REFUSED)
+        return false;
+    describe(alarm, "", "assentctl agents");
+    snprintf(alarm->what, sizeof alarm->what, "the agent of %s refuses this coordinator (%s): %s",
+             rm->name, refusal_word(rm->refusal), refusal_meaning(rm->refusal));
+    return true;
+}
+
+static bool is_quarantined(const struct rm *rm, struct alarm *alarm)
+{
+    if (rm->state != RM_QUARANTINED)
+        return false;
+    describe(alarm, "", "");
+    snprintf(alarm->what, sizeof alarm->what,
+             "%s is quarantined: its database has lost durable data or is another one (the beat "
+             "to expect is %" PRIu64 ")",
+             rm->name, rm->beat);
+    snprintf(alarm->advice, sizeof alarm->advice,
+             "compare its data, then: assentctl agents release %s --reason TEXT", rm->name);
+    return true;
+}
+
+static bool is_fenced(const struct registry *registry, struct alarm *alarm)
+{
+    if (!registry->fenced)
+        return false;
+    describe(alarm, "", "assentctl status");
+    fence_sentence(registry, alarm->what);
+    return true;
+}
+
+/* Does this condition hold at this place? */
+static bool holds(const struct server *server, enum alarm_kind kind, uint32_t place,
+                  struct alarm *alarm)
+{
+    const struct registry *registry = coordinator_registry(server->coordinator);
+    struct link_view link;
+    if (place == COORDINATOR)
+        return kind == ALARM_FENCED     ? is_fenced(registry, alarm)
+               : kind == ALARM_MIXED    ? is_mixed(server, alarm)
+               : kind == ALARM_IN_DOUBT ? is_old_in_doubt(server, alarm)
+                                        : false;
+    if (place >= registry->count)
+        return false;
+    const struct rm *rm = &registry->rms[place];
+    links_show(server->links, place, &link);
+    switch (kind) {
+    case ALARM_QUARANTINED:
+        return is_quarantined(rm, alarm);
+    case ALARM_REFUSED:
+        return is_refused(rm, alarm);
+    case ALARM_DOWN:
+        return is_down(rm, &link, alarm);
+    case ALARM_SLOTS:
+        return is_slots_full(rm, &link, alarm);
+    case ALARM_IN_DOUBT:
+        return is_old_prepared(server, rm, &link, alarm);
+    case ALARM_FENCED:
+    case ALARM_MIXED:
+    case ALARM_KINDS:
+        break;
+    }
+    return false;
+}
+
+/* ---- since when ---- */
+
+/* An agent that starts again has some seconds before anybody is told. */
+static bool is_ripe(enum alarm_kind kind, const struct alarm *alarm, uint64_t now_ms)
+{
+    return alarm->since_ms != 0 &&
+           (kind != ALARM_DOWN || now_ms - alarm->since_ms >= DOWN_PATIENCE_MS);
+}
+
+static void look(struct server *server, enum alarm_kind kind, uint32_t place)
+{
+    struct alarm *alarm = &server->alarms->list[kind][place];
+    if (!holds(server, kind, place, alarm)) {
+        if (alarm->told)
+            log_notice("alarm over (%s): %s", kind_words[kind], alarm->what);
+        *alarm = (struct alarm){.since_ms = 0};
+        return;
+    }
+    if (alarm->since_ms == 0)
+        alarm->since_ms = server->now_ms;
+    if (alarm->told || !is_ripe(kind, alarm, server->now_ms))
+        return;
+    alarm->told = true;
+    log_error("alarm (%s): %s; to do: %s", kind_words[kind], alarm->what, alarm->advice);
+}
+
+uint64_t alarms_tend(struct server *server)
+{
+    struct alarms *alarms = server->alarms;
+    if (server->now_ms < alarms->look_at_ms)
+        return alarms->look_at_ms;
+    alarms->look_at_ms = server->now_ms + LOOK_MS;
+    for (enum alarm_kind kind = 0; kind < ALARM_KINDS; kind++)
+        for (uint32_t place = 0; place < PLACES; place++)
+            look(server, kind, place);
+    return alarms->look_at_ms;
+}
+
+cJSON *alarms_list(const struct server *server)
+{
+    const struct registry *registry = coordinator_registry(server->coordinator);
+    cJSON *array = cJSON_CreateArray();
+    for (enum alarm_kind kind = 0; kind < ALARM_KINDS; kind++)
+        for (uint32_t place = 0; place < PLACES; place++) {
+            const struct alarm *alarm = &server->alarms->list[kind][place];
+            if (!is_ripe(kind, alarm, server->now_ms))
+                continue;
+            cJSON *item = cJSON_CreateObject();
+            cJSON_AddStringToObject(item, "alarm", kind_words[kind]);
+            if (place != COORDINATOR)
+                cJSON_AddStringToObject(item, "rm", registry->rms[place].name);
+            cJSON_AddStringToObject(item, "what", alarm->what);
+            cJSON_AddStringToObject(item, "advice", alarm->advice);
+            cJSON_AddNumberToObject(item, "for_s",
+                                    (double)((server->now_ms - alarm->since_ms) / 1000));
+            cJSON_AddItemToArray(array, item);
+        }
+    return array;
+}
