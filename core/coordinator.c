@@ -45,7 +45,7 @@ enum move {
     NOTE_UNSURE,    /* kept for the DBA; asked again */
     UNDO_ONE,       /* ROLLBACK, this branch */
     UNDO_AGAIN,     /* ROLLBACK, those that have not answered and can be reached */
-    UNDO_OTHER,     /* ROLLBACK, if it is not the one that was voted for */
+    UNDO_OTHER,     /* ROLLBACK, if it was never voted for, or is left over of a rollback */
     DELEGATE,       /* the record is durable: COMMIT-ONE-PHASE */
     DELEGATE_AGAIN,
     DELEGATE_DONE, /* the database has committed */
@@ -453,11 +453,14 @@ static void undo_one(struct step *s)
         undo_stranger(s);
 }
 
-/* Whatever became of the branch that was voted for: another under its gid never was. */
+/* Whatever became of the branch that was voted for: another under its gid never was. And a branch
+ * that could not be reached while the others were undone is undone now. */
 static void undo_other(struct step *s)
 {
     if (s->branch == NULL || s->branch->xid != s->event->result->xid)
         undo_stranger(s);
+    else if (s->txn->decision == OUTCOME_ROLLED_BACK && s->branch->progress != BR_HEURISTIC)
+        order_branch(s, ORDER_ROLLBACK, s->branch);
 }
 
 /* ---- one phase ---- */

@@ -502,6 +502,24 @@ START_TEST(a_second_transaction_under_a_mixed_gid_is_undone)
 }
 END_TEST
 
+START_TEST(a_branch_that_was_out_of_reach_when_it_became_mixed_is_undone_later)
+{
+    given_preparing();
+    agent_says(RESULT_READY, 1, "ledger");
+    agent_is_lost("ledger");
+    ask_about(OP_ROLLBACK, 1, "");
+    did();
+    struct result result = result_about(RESULT_HEURISTIC, 1, "accounts");
+    result.actual = OUTCOME_COMMITTED;
+    hear(result);
+    ck_assert_str_eq(did(), "log MIXED\nreply mixed\nreply mixed\n");
+    agent_accepts("ledger");
+    did();
+    agent_says(RESULT_FOUND, 1, "ledger");
+    ck_assert_str_eq(did(), "rollback ledger\n");
+}
+END_TEST
+
 START_TEST(a_branch_gone_without_evidence_stays_in_doubt)
 {
     given_committing();
@@ -985,6 +1003,7 @@ int main(void)
     tcase_add_test(aborts, a_gtrid_above_ours_is_refused_with_an_alarm);
     tcase_add_test(aborts, a_branch_undone_by_hand_makes_it_mixed_and_is_never_hidden);
     tcase_add_test(aborts, a_second_transaction_under_a_mixed_gid_is_undone);
+    tcase_add_test(aborts, a_branch_that_was_out_of_reach_when_it_became_mixed_is_undone_later);
     tcase_add_test(aborts, a_branch_gone_without_evidence_stays_in_doubt);
     suite_add_tcase(suite, aborts);
 
