@@ -134,13 +134,13 @@ shared_buffers = 16MB
 logging_collector = off
 """
 
-    def __init__(self, name, template, folder):
-        self.name = name
+    def __init__(self, name, template, folder, port=5432):
+        self.name, self.port = name, port
         self.folder = folder / name
         self.data = self.folder / "data"
         shutil.copytree(template, self.data)
         with open(self.data / "postgresql.conf", "a") as conf:
-            conf.write(f"unix_socket_directories = '{self.folder}'\n")
+            conf.write(f"unix_socket_directories = '{self.folder}'\nport = {port}\n")
         give_to_postgres(self.folder)
         self.process = Process(f"postgres {name}",
                                [str(POSTGRES_BIN / "postgres"), "-D", str(self.data)],
@@ -179,7 +179,7 @@ logging_collector = off
         self.process.stop(signal.SIGQUIT)
 
     def conninfo(self, database, user="postgres"):
-        return f"host={self.folder} dbname={database} user={user}"
+        return f"host={self.folder} port={self.port} dbname={database} user={user}"
 
     def connect(self, database, user="postgres", autocommit=True):
         connection = psycopg2.connect(self.conninfo(database, user))

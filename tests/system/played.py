@@ -285,9 +285,10 @@ def new_site(run_folder, server, **details):
 
 
 @contextlib.contextmanager
-def new_server(run_folder, *settings, before_start=None):
+def new_server(run_folder, *settings, before_start=None, port=5432):
     """A PostgreSQL server that a test may stop, starve or turn into another."""
-    server = harness.Postgres(f"own{next(numbers)}", run_folder / "template" / "data", run_folder)
+    server = harness.Postgres(f"own{next(numbers)}", run_folder / "template" / "data", run_folder,
+                              port)
     with open(server.data / "postgresql.conf", "a") as conf:
         conf.write("".join(f"{setting}\n" for setting in settings))
     if before_start:

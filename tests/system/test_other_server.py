@@ -17,7 +17,7 @@ def standby_of(primary, run_folder):
     """A second server that follows the first, as pg_basebackup makes it."""
     name = f"standby{next(numbers)}"
     standby = Postgres.__new__(Postgres)
-    standby.name, standby.folder = name, run_folder / name
+    standby.name, standby.folder, standby.port = name, run_folder / name, primary.port
     standby.data = standby.folder / "data"
     standby.folder.mkdir()
     give_to_postgres(standby.folder)
