@@ -138,16 +138,29 @@ void agent_serve(struct agent *agent)
     sd_notify(0, "READY=1");
 }
 
-void agent_stop(struct agent *agent, const char *format, ...)
+static void end_with(struct agent *agent, int exit_status, const char *format, va_list args)
 {
     char message[1024];
-    va_list args;
-    va_start(args, format);
     vsnprintf(message, sizeof message, format, args);
-    va_end(args);
     log_error("%s", message);
     agent->over = true;
-    agent->exit_status = EXIT_FAILURE;
+    agent->exit_status = exit_status;
+}
+
+void agent_stop(struct agent *agent, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    end_with(agent, EXIT_FAILURE, format, args);
+    va_end(args);
+}
+
+void agent_start_over(struct agent *agent, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    end_with(agent, EXIT_START_OVER, format, args);
+    va_end(args);
 }
 
 static void tick(struct agent *agent, uint64_t now_ms)

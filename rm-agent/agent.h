@@ -91,6 +91,10 @@ struct agent {
     int exit_status;
 };
 
+/* Besides EXIT_SUCCESS and EXIT_FAILURE: nothing that it remembers holds any more, and a new start
+ * of the program has to go on. */
+enum { EXIT_START_OVER = -1 };
+
 /* Runs until SIGTERM or until it must not go on; returns the exit status. SIGHUP has path read
  * again. */
 int agent_run(const char *path, struct agent_options *options);
@@ -101,6 +105,9 @@ int agent_run(const char *path, struct agent_options *options);
 void agent_serve(struct agent *agent);
 /* It must not go on: say why and end. */
 void agent_stop(struct agent *agent, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The database is not the one that it was, or not all of it: say why, and begin anew. */
+void agent_start_over(struct agent *agent, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 /* One event of a branch, and all that follows from it. now_ms is filled in. */
 void agent_event(struct agent *agent, struct participant_event event);
 /* The same, for an answer: message and sqlstate may be NULL. */

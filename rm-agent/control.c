@@ -41,6 +41,7 @@ struct control {
     struct backend previous; /* our last connection; pid 0: none */
     struct question *first, **last;
     struct ending *stuck; /* backends that we were not allowed to end, so far */
+    char lost[512];       /* why everything begins anew */
     bool complained;      /* once for each time the database cannot be reached */
 };
 
@@ -293,6 +294,30 @@ static void took_gids(void *arg, const struct pg_reply *replies, int count)
     greeted(control);
 }
 
+/* Whatever we said before was said in a higher incarnation than the next. */
+static void remembered(void *arg, const struct pg_reply *replies, int count)
+{
+    struct control *control = arg;
+    (void)replies;
+    (void)count;
+    agent_start_over(control->agent, "%s; the agent starts over, and the coordinators judge it",
+                     control->lost);
+}
+
+/* The database is another, or has lost what it had confirmed. */
+static void start_over(struct control *control, const char *format, ...)
+{
+    char incarnation[NUMBER_BYTES];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(control->lost, sizeof control->lost, format, args);
+    va_end(args);
+    u64_format(control->agent->incarnation, incarnation);
+    greet(control, remembered,
+          "UPDATE assent.agent SET incarnation = $1::bigint WHERE incarnation < $1::bigint",
+          incarnation, NULL);
+}
+
 static void took_beats(void *arg, const struct pg_reply *replies, int count)
 {
     struct control *control = arg;
@@ -302,9 +327,9 @@ static void took_beats(void *arg, const struct pg_reply *replies, int count)
     for (int i = 0; i < pg_rows(replies); i++)
         if (strtoull(pg_value(replies, i, 1), NULL, 10) <
             tms_flushed_beat(control->agent, pg_value(replies, i, 0))) {
-            agent_stop(control->agent,
-                       "database %s has lost durable data: beat %s of %s is older than what "
-                       "it had confirmed; the coordinators judge it when I start again",
+            start_over(control,
+                       "database %s has lost durable data: beat %s of %s is older than what it had "
+                       "confirmed",
                        control->agent->identity.database, pg_value(replies, i, 1),
                        pg_value(replies, i, 0));
             return;
@@ -388,6 +413,12 @@ static void took_incarnation(void *arg, const struct pg_reply *replies, int coun
             return;
         }
         agent->incarnation = stored;
+    } else if (stored < agent->incarnation) {
+        start_over(control,
+                   "database %s has lost durable data: it knows of the agent's incarnation %" PRIu64
+                   ", this is %" PRIu64,
+                   agent->identity.database, stored, agent->incarnation);
+        return;
     } else if (stored != agent->incarnation) {
         agent_stop(agent,
                    "another agent serves database %s: incarnation %" PRIu64 ", mine is %" PRIu64,
@@ -437,17 +468,19 @@ static void took_version(void *arg, const struct pg_reply *replies, int count)
 
 /* Is it still the database that we knew? A new timeline with its beats in order is a clean
  * switchover; anything else the coordinators have to judge, and they do at registration. */
-static bool same_database(struct agent *agent, const struct identity *found)
+static bool same_database(struct control *control, const struct identity *found)
 {
+    const struct agent *agent = control->agent;
     const struct identity *known = &agent->identity;
     if (agent->participant == NULL)
         return true;
     if (found->system_identifier != known->system_identifier ||
         strcmp(found->database, known->database) != 0) {
-        agent_stop(agent,
-                   "this is another database cluster than before: system identifier "
-                   "%" PRIu64 " instead of %" PRIu64,
-                   found->system_identifier, known->system_identifier);
+        start_over(control,
+                   "this is another database than before: %s in the cluster of system identifier "
+                   "%" PRIu64 " instead of %s in %" PRIu64,
+                   found->database, found->system_identifier, known->database,
+                   known->system_identifier);
         return false;
     }
     if (found->timeline != known->timeline)
@@ -479,7 +512,7 @@ static void took_identity(void *arg, const struct pg_reply *replies, int count)
               strlen(pg_value(replies, 0, 4)));
     found.superuser = strcmp(pg_value(replies, 0, 6), "on") == 0;
     pg_server_version(control->pg, found.server_version, sizeof found.server_version);
-    if (!same_database(agent, &found))
+    if (!same_database(control, &found))
         return;
     agent->identity = found;
     agent->health.slots_max = (uint32_t)strtoul(pg_value(replies, 0, 5), NULL, 10);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/error.h"
 #include "rm-agent/agent.h"
@@ -52,6 +53,14 @@ static int misused(void)
     return EXIT_USAGE;
 }
 
+/* The same process, since a supervisor watches it, and nothing else of what it was. */
+static int start_over(char **argv)
+{
+    execv("/proc/self/exe", argv);
+    perror("error: start over");
+    return EXIT_FAILURE;
+}
+
 int main(int argc, char **argv)
 {
     static struct agent_options options;
@@ -92,5 +101,6 @@ int main(int argc, char **argv)
     }
     if (install)
         return install_schema(&options, admin, &error) == 0 ? EXIT_SUCCESS : complain(&error);
-    return agent_run(config, &options);
+    int status = agent_run(config, &options);
+    return status == EXIT_START_OVER ? start_over(argv) : status;
 }
