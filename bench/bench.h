@@ -107,6 +107,7 @@ struct options {
     uint32_t pool;  /* the agents' connections for COMMIT PREPARED */
     double seconds; /* for each mode */
     double slice_s;
+    double pinned_s;  /* again for so long, all modes together, with xmin held; 0: no */
     const char *wait; /* "applied", "decided" */
     const char *url;  /* of a coordinator that runs */
     const char *folder;
@@ -151,7 +152,7 @@ _Noreturn void stop(const char *format, ...) __attribute__((format(printf, 1, 2)
 _Noreturn void stop_error(const struct error *error);
 
 /* run.c */
-void run(struct bench *bench, struct figures *figures);
+void run(struct bench *bench, struct figures *figures, double seconds);
 /* A client's transaction is over, committed; count: of them, when it did several at once. */
 void client_done(struct client *client, uint32_t count);
 /* Turn the loop until `over` says so, or stop the program. */
@@ -161,6 +162,8 @@ void run_until(struct bench *bench, bool (*over)(struct bench *bench), double li
 /* work.c */
 void work_open(struct bench *bench);
 void work_close(struct bench *bench);
+/* Statements on a connection of their own. */
+void work_do(const struct database_site *site, const char *sql);
 /* BEGIN, UPDATE and PREPARE TRANSACTION under the branches' gids, in all databases. */
 void work_prepare(struct client *client, bool pipelined, client_fn *then);
 void work_commit_prepared(struct client *client, client_fn *then);
@@ -201,6 +204,12 @@ void site_close(void);
 double cpu_self_us(void);
 double cpu_process_us(pid_t pid);
 double cpu_family_us(pid_t pid);
+
+/* pinned.c: one prepared transaction in each database, and what the modes kept beside it. */
+void pinned_begin(struct bench *bench);
+void pinned_end(struct bench *bench);
+void pinned_report(const struct bench *bench, const struct figures *before,
+                   const struct figures *pinned, uint32_t count);
 
 /* report.c, plot.c */
 double percentile_ms(const struct figures *figures, double share);

@@ -30,6 +30,8 @@ static const char help[] =
     "  --databases N         in each transaction (2)\n"
     "  --seconds S           for each mode and number of clients (5)\n"
     "  --slice S             length of a slice: the modes take turns (0.5)\n"
+    "  --pinned S            then S seconds more with a prepared transaction pending in each\n"
+    "                        database, and what each mode has kept of its rate\n"
     "  --wait WORD           commit answers when `applied' (default) or `decided'\n"
     "  --batch N             decide: requests in one message (16)\n"
     "  --self-contained      start throw-away clusters and daemons (from where I am)\n"
@@ -52,6 +54,7 @@ enum option_code {
     OPTION_BATCH,
     OPTION_SELF_CONTAINED,
     OPTION_FOLDER,
+    OPTION_PINNED,
     OPTION_POOL,
     OPTION_URL,
     OPTION_RM,
@@ -71,6 +74,7 @@ static const struct option long_options[] = {
     {"batch", required_argument, NULL, OPTION_BATCH},
     {"self-contained", no_argument, NULL, OPTION_SELF_CONTAINED},
     {"folder", required_argument, NULL, OPTION_FOLDER},
+    {"pinned", required_argument, NULL, OPTION_PINNED},
     {"pool", required_argument, NULL, OPTION_POOL},
     {"url", required_argument, NULL, OPTION_URL},
     {"rm", required_argument, NULL, OPTION_RM},
@@ -229,6 +233,9 @@ static void read_options(struct bench *bench, int argc, char **argv)
         case OPTION_FOLDER:
             options->folder = optarg;
             break;
+        case OPTION_PINNED:
+            options->pinned_s = duration_s("pinned", optarg);
+            break;
         case OPTION_POOL:
             options->pool = number("pool", optarg, 1000);
             break;
@@ -260,6 +267,8 @@ static void read_options(struct bench *bench, int argc, char **argv)
         misused("what is \"%s\"?", argv[optind]);
     if (options->mode_count == 0 || options->client_counts == 0)
         misused("--mode and --clients want at least one each");
+    if (options->pinned_s > 0 && (options->client_counts != 1 || options->json))
+        misused("--pinned wants one number of clients, and prints no JSON");
     if (options->slice_s > options->seconds)
         options->slice_s = options->seconds;
     if (options->self_contained == (rms > 0) || options->self_contained == (options->url != NULL))
@@ -406,6 +415,20 @@ static void tear_down(struct bench *bench)
     free(bench->clients);
 }
 
+static void run_pinned(struct bench *bench, const struct figures *before)
+{
+    static struct figures pinned[MODES_MAX];
+    uint32_t count = bench->options.mode_count;
+    for (uint32_t i = 0; i < count; i++)
+        pinned[i] = (struct figures){.mode = before[i].mode, .clients = before[i].clients};
+    pinned_begin(bench);
+    run(bench, pinned, bench->options.pinned_s / count);
+    pinned_end(bench);
+    pinned_report(bench, before, pinned, count);
+    for (uint32_t i = 0; i < count; i++)
+        free(pinned[i].samples_us);
+}
+
 int main(int argc, char **argv)
 {
     static struct bench bench;
@@ -419,9 +442,11 @@ int main(int argc, char **argv)
         for (uint32_t j = 0; j < options->mode_count; j++)
             all[count++] =
                 (struct figures){.mode = options->modes[j], .clients = options->clients[i]};
-        run(&bench, figures);
+        run(&bench, figures, options->seconds);
     }
     report(&bench, all, count);
+    if (options->pinned_s > 0)
+        run_pinned(&bench, all);
     if (options->plot != NULL)
         plot(options->plot, all, count);
     tear_down(&bench);

@@ -145,10 +145,10 @@ static void warm_up(struct bench *bench, struct figures *figures)
     *figures = (struct figures){.mode = mode, .clients = clients};
 }
 
-void run(struct bench *bench, struct figures *figures)
+void run(struct bench *bench, struct figures *figures, double seconds)
 {
     const struct options *options = &bench->options;
-    uint32_t rounds = (uint32_t)(options->seconds / options->slice_s + 0.5);
+    uint32_t rounds = (uint32_t)(seconds / options->slice_s + 0.5);
     rounds = rounds < 1 ? 1 : rounds > ROUNDS_MAX ? ROUNDS_MAX : rounds;
     for (uint32_t i = 0; i < options->mode_count; i++)
         warm_up(bench, &figures[i]);

@@ -213,6 +213,13 @@ static void make_table(const struct bench *bench, const struct database_site *si
     PQfinish(conn);
 }
 
+void work_do(const struct database_site *site, const char *sql)
+{
+    PGconn *conn = connect_to(site);
+    must(conn, PQexec(conn, sql));
+    PQfinish(conn);
+}
+
 static void line_open(struct line *line, const struct database_site *site)
 {
     line->conn = connect_to(site);
@@ -241,9 +248,6 @@ void work_close(struct bench *bench)
     for (uint32_t i = 0; i < bench->clients_most; i++)
         for (uint32_t j = 0; j < bench->options.databases; j++)
             PQfinish(bench->clients[i].lines[j].conn);
-    for (uint32_t i = 0; i < bench->options.databases; i++) {
-        PGconn *conn = connect_to(&bench->databases[i]);
-        must(conn, PQexec(conn, "DROP TABLE assent_bench"));
-        PQfinish(conn);
-    }
+    for (uint32_t i = 0; i < bench->options.databases; i++)
+        work_do(&bench->databases[i], "DROP TABLE assent_bench");
 }

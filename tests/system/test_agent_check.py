@@ -1,6 +1,9 @@
 """What stands in an agent's way is said before it does: at its start, and to a DBA who asks."""
 
 import contextlib
+import re
+import socket
+import threading
 
 import pytest
 
@@ -166,3 +169,59 @@ def test_a_server_that_is_away_is_the_finding(site):
         assert found(site, "error", "no connection to its database")
     finally:
         site.server_is_back()
+
+
+@contextlib.contextmanager
+def pooler_before(server, folder):
+    """Passes bytes on as a pooler does, and like one gives its clients another key than the
+    server's: so the process that answers is not the one that the client was told of."""
+    folder.mkdir()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(folder / ".s.PGSQL.5432"))
+    listener.listen()
+
+    def pass_on(source, target, change):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(change(data))
+            target.shutdown(socket.SHUT_WR)
+
+    def other_key(data):
+        return re.sub(rb"K\0\0\0\x0c....", b"K\0\0\0\x0c\0\0\0\x07", data, flags=re.DOTALL)
+
+    def serve():
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                backend = socket.socket(socket.AF_UNIX)
+                backend.connect(f"{server.folder}/.s.PGSQL.{server.port}")
+                for way in ((client, backend, bytes), (backend, client, other_key)):
+                    threading.Thread(target=pass_on, args=way, daemon=True).start()
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield folder
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
+
+def test_a_pooler_between_is_called_by_its_name(run_folder, servers):
+    with (new_site(run_folder, servers[0]) as site,
+          pooler_before(servers[0], run_folder / "pooler") as pooler):
+        head, sections = site.conf.read_text().split("[exec shop]")
+        behind = sections.replace(str(servers[0].folder), str(pooler))
+        site.conf.write_text(head + "[exec shop]" + behind)
+        site.start()
+        assert found(site, "error", "[exec shop]", "a connection pooler stands between")
+        site.conf.write_text(head.replace(str(servers[0].folder), str(pooler)))
+        site.agent.stop()
+        site.agent.start()
+        assert wait_until(lambda: found_unconnected(site, "a connection pooler stands between"))
+
+
+def found_unconnected(site, words):
+    try:
+        with contextlib.closing(Client(site.socket, 30)) as client:
+            return any(words in each["what"] for each in client.call("check")["findings"])
+    except OSError:
+        return False
