@@ -549,13 +549,15 @@ int control_open(struct agent *agent, struct error *error)
     control->agent = agent;
     control->last = &control->first;
     agent->control = control;
+    /* Plans are made once, when assent.session is all but empty, and would read the whole table.
+     * While a prepared transaction pins it, it fills with dead rows: only an index stays quick. */
     struct pg_options options = {
         .conninfo = agent->options->conninfo,
         .settings = "-c synchronous_commit=on -c lock_timeout=10s -c statement_timeout=0"
                     " -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0"
                     " -c search_path=pg_catalog -c default_transaction_isolation=read\\ committed"
                     " -c default_transaction_read_only=off -c datestyle=ISO"
-                    " -c plan_cache_mode=force_generic_plan",
+                    " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off",
         .retry = true,
         .up = up,
         .down = down,
