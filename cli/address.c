@@ -56,3 +56,37 @@ int address_find(const struct cli *cli, char **urls)
     *urls = strdup(given);
     return *urls != NULL ? EXIT_DONE : EXIT_USAGE;
 }
+
+struct place {
+    char name[64];
+    char data_dir[256];
+};
+
+static int take_place(void *arg, const char *section, const char *key, const char *value)
+{
+    struct place *place = arg;
+
+    if (strcmp(section, "tm") == 0 && strcmp(key, "name") == 0)
+        snprintf(place->name, sizeof place->name, "%s", value);
+    if (strcmp(section, "tm") == 0 && strcmp(key, "data_dir") == 0)
+        snprintf(place->data_dir, sizeof place->data_dir, "%s", value);
+    return 1;
+}
+
+int address_find_data_dir(const struct cli *cli, char **dir)
+{
+    const char *path = cli->conf_path != NULL ? cli->conf_path : ADDRESS_DEFAULT_CONF;
+    struct place place = {0};
+
+    if (ini_parse(path, take_place, &place) < 0) {
+        fprintf(stderr,
+                "error: cannot read %s\n"
+                "hint: give -c assentd.ini, or --dir with the coordinator's data_dir\n",
+                path);
+        return EXIT_USAGE;
+    }
+    if (place.data_dir[0] == '\0')
+        snprintf(place.data_dir, sizeof place.data_dir, "/var/lib/assent/%s", place.name);
+    *dir = strdup(place.data_dir);
+    return *dir != NULL ? EXIT_DONE : EXIT_USAGE;
+}

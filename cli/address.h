@@ -12,4 +12,8 @@
  * EXIT_DONE with *urls, malloc'ed and comma-separated; else EXIT_USAGE, with the reason told. */
 int address_find(const struct cli *cli, char **urls);
 
+/* data_dir in the file of -c or the default file, or what it is when the file names none. Returns
+ * EXIT_DONE with *dir, malloc'ed; else EXIT_USAGE, with the reason told. */
+int address_find_data_dir(const struct cli *cli, char **dir);
+
 #endif

@@ -76,6 +76,13 @@ command_fn status_command, agents_command, list_command, show_command;
 command_fn check_command;
 /* cli/indoubt_command.c */
 command_fn in_doubt_command;
+/* cli/settle_command.c */
+command_fn resolve_command, forget_command, rm_command;
+/* `agents WORD`: is it one that changes something? Then argv[0] is that word. */
+bool settles_agents(const char *word);
+command_fn rm_settle;
+/* cli/audit_command.c */
+command_fn audit_command;
 /* cli/log_command.c */
 command_fn log_command;
 

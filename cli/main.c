@@ -44,7 +44,34 @@ static const struct command commands[] = {
     {"rollback", "GTRID", "undo on every database, and print the outcome", "", rollback_command},
     {"outcome", "GTRID | --key KEY", "print how a transaction ended", "", outcome_command},
     {"status", "", "how the coordinator is", "", status_command},
-    {"agents", "", "the databases' agents and how they are", "", agents_command},
+    {"agents", "[waive|release|retire RM]", "the databases' agents and how they are",
+     "  waive RM             do not wait for this agent to register any more\n"
+     "  release RM           its database lost durable data and has been looked at: go on\n"
+     "  retire RM            it takes part no more\n"
+     "    --reason TEXT      why, for the audit trail; needed\n"
+     "    --force            retire it although transactions still have work there\n"
+     "    --yes              do not ask on a terminal\n",
+     agents_command},
+    {"rm", "pause|resume RM", "drain a resource manager for maintenance",
+     "  pause RM             new branches are refused, running ones finish\n"
+     "    --wait             until nothing has work there any more\n"
+     "  resume RM            new branches are taken again\n"
+     "    --reason TEXT      why, for the audit trail\n",
+     rm_command},
+    {"resolve", "GTRID commit|rollback", "settle a transaction by a DBA's word",
+     "  --reason TEXT        why, for the audit trail; needed\n"
+     "  --dry-run            only show branches, tables and sessions, and whether it would be "
+     "mixed\n"
+     "  --rm RM[/BRANCH]     only this branch of a transaction that is committing\n"
+     "  --force              also against the log, or where nobody can know: a heuristic outcome\n"
+     "  --yes                do not ask on a terminal\n",
+     resolve_command},
+    {"forget", "GTRID", "a mixed or resolved transaction has been dealt with",
+     "  --reason TEXT        why, for the audit trail; needed\n"
+     "  --dry-run            only show what is kept of it\n"
+     "  --force              although a branch of it is still prepared\n"
+     "  --yes                do not ask on a terminal\n",
+     forget_command},
     {"list", "", "live transactions",
      "  --state STATE        only these: active, preparing, committing, rolling-back, ...\n",
      list_command},
@@ -55,6 +82,10 @@ static const struct command commands[] = {
      in_doubt_command},
     {"check", "", "what will go wrong, before it does: databases, roles, disk, clocks, versions",
      "  --strict             exit 1 for warnings too, not for errors alone\n", check_command},
+    {"audit", "[verify]", "who has settled what, when and why",
+     "  verify               whether any line of the trail was changed or taken out; exit 1 if so\n"
+     "    --dir DIR          the coordinator's data_dir, if not that of -c FILE\n",
+     audit_command},
     {"log", "dump|verify|stat DIR", "read a coordinator's log, with no daemon",
      "  dump DIR             its records, one a line\n"
      "    --gtrid GTRID      only those of this transaction\n"

@@ -148,6 +148,8 @@ int agents_command(struct cli *cli, int argc, char **argv)
     cJSON *reply;
     int code;
 
+    if (argc > 1 && settles_agents(argv[1]))
+        return rm_settle(cli, argc - 1, argv + 1);
     if (options_read(cli, argc, argv, NULL, false, 0, 0, NULL, &code) < 0)
         return code;
     code = ask_report(cli, call_request("agents"), &reply);

@@ -26,15 +26,26 @@
 enum { DAY_MS = 24 * 60 * 60 * 1000, WAIT_DEFAULT_MS = 10000, REQUEST_ID_LEAST = 16 };
 
 static const char *const op_words[OPS] = {
-    [OP_NONE] = "",         [OP_BEGIN] = "begin",       [OP_ENLIST] = "enlist",
-    [OP_COMMIT] = "commit", [OP_ROLLBACK] = "rollback", [OP_OUTCOME] = "outcome",
-    [OP_SHOW] = "show",     [OP_LIST] = "list",         [OP_AGENTS] = "agents",
-    [OP_STATUS] = "status", [OP_IN_DOUBT] = "in-doubt", [OP_CHECK] = "check",
+    [OP_NONE] = "",           [OP_BEGIN] = "begin",       [OP_ENLIST] = "enlist",
+    [OP_COMMIT] = "commit",   [OP_ROLLBACK] = "rollback", [OP_OUTCOME] = "outcome",
+    [OP_SHOW] = "show",       [OP_LIST] = "list",         [OP_AGENTS] = "agents",
+    [OP_STATUS] = "status",   [OP_IN_DOUBT] = "in-doubt", [OP_CHECK] = "check",
+    [OP_RESOLVE] = "resolve", [OP_FORGET] = "forget",     [OP_WAIVE] = "waive",
+    [OP_RELEASE] = "release", [OP_RETIRE] = "retire",     [OP_PAUSE] = "pause",
+    [OP_RESUME] = "resume",
 };
 
 static const char *const protocol_words[] = {[PROTOCOL_2PC] = "2pc", [PROTOCOL_3PC] = "3pc"};
 
 static const char *const wait_words[] = {[WAIT_APPLIED] = "applied", [WAIT_DECIDED] = "decided"};
+
+/* What a DBA asks for, by the outcome that he wants. */
+static const char *const resolution_words[] = {
+    [OUTCOME_NONE] = "",
+    [OUTCOME_IN_PROGRESS] = "",
+    [OUTCOME_COMMITTED] = "commit",
+    [OUTCOME_ROLLED_BACK] = "rollback",
+};
 
 static const char *const isolation_words[] = {
     [ISOLATION_DEFAULT] = "",
@@ -984,9 +995,30 @@ static int read_list(const cJSON *object, struct request *out, struct failure *f
     return 0;
 }
 
+/* Whatever a DBA decides, he says why; only a pause is no decision. */
+static int read_settling(const cJSON *object, struct request *out, struct failure *failure)
+{
+    bool about_rm = out->op != OP_RESOLVE && out->op != OP_FORGET;
+    bool needs_why = out->op != OP_PAUSE && out->op != OP_RESUME;
+    int wanted;
+    if (field_word(object, "outcome", out->op == OP_RESOLVE, resolution_words,
+                   COUNT_OF(resolution_words), &wanted, failure) != 0 ||
+        field_rm(object, "rm", about_rm, out->rm, failure) != 0 ||
+        field_branch(object, "branch", out->branch, failure) != 0 ||
+        field_label(object, "reason", 1, out->why, sizeof out->why, failure) != 0 ||
+        field_bool(object, "force", &out->force, failure) != 0 ||
+        field_bool(object, "dry_run", &out->dry_run, failure) != 0)
+        return -1;
+    if (needs_why && out->why[0] == '\0' && !out->dry_run)
+        return field_missing("reason", true, failure);
+    out->wanted = (enum outcome)wanted;
+    return 0;
+}
+
 static bool op_needs_gtrid(enum op op)
 {
-    return op == OP_ENLIST || op == OP_COMMIT || op == OP_ROLLBACK || op == OP_SHOW;
+    return op == OP_ENLIST || op == OP_COMMIT || op == OP_ROLLBACK || op == OP_SHOW ||
+           op == OP_RESOLVE || op == OP_FORGET;
 }
 
 static bool op_takes_gtrid(enum op op)
@@ -1029,6 +1061,14 @@ int wire_read_request(const cJSON *object, struct request *out, struct failure *
         return read_outcome(object, out, failure);
     case OP_LIST:
         return read_list(object, out, failure);
+    case OP_RESOLVE:
+    case OP_FORGET:
+    case OP_WAIVE:
+    case OP_RELEASE:
+    case OP_RETIRE:
+    case OP_PAUSE:
+    case OP_RESUME:
+        return read_settling(object, out, failure);
     default:
         return 0;
     }
@@ -1057,6 +1097,19 @@ static void write_enlist(cJSON *object, const struct request *request)
     add_text_if_set(object, "isolation", isolation_word(request->isolation));
 }
 
+static void write_settling(cJSON *object, const struct request *request)
+{
+    if (request->wanted != OUTCOME_NONE)
+        add_text(object, "outcome", resolution_words[request->wanted]);
+    add_text_if_set(object, "rm", request->rm);
+    add_text_if_set(object, "branch", request->branch);
+    add_message_if_set(object, "reason", request->why);
+    if (request->force)
+        add_bool(object, "force", true);
+    if (request->dry_run)
+        add_bool(object, "dry_run", true);
+}
+
 cJSON *wire_write_request(const struct request *request)
 {
     cJSON *object = new_request(wire_op_name(request->op));
@@ -1078,6 +1131,15 @@ cJSON *wire_write_request(const struct request *request)
         break;
     case OP_LIST:
         add_text(object, "state", state_word(request->state));
+        break;
+    case OP_RESOLVE:
+    case OP_FORGET:
+    case OP_WAIVE:
+    case OP_RELEASE:
+    case OP_RETIRE:
+    case OP_PAUSE:
+    case OP_RESUME:
+        write_settling(object, request);
         break;
     default:
         break;
@@ -1240,9 +1302,10 @@ static int read_branches(const cJSON *object, struct reply *out, struct failure 
 static void write_ending(cJSON *object, const struct reply *reply)
 {
     add_text(object, "outcome", outcome_word(reply->outcome));
-    if (reply->op == OP_OUTCOME && reply->gtrid.tm[0] != '\0')
+    bool of_dba = reply->op == OP_RESOLVE || reply->op == OP_FORGET;
+    if ((reply->op == OP_OUTCOME || of_dba) && reply->gtrid.tm[0] != '\0')
         add_gtrid(object, "gtrid", &reply->gtrid);
-    if (reply->op == OP_COMMIT) {
+    if (reply->op == OP_COMMIT || of_dba) {
         add_bool(object, "applied", reply->applied);
         add_rms(object, "pending", reply->pending, reply->pending_count);
     }
@@ -1282,7 +1345,13 @@ cJSON *wire_write_reply(const struct reply *reply, const struct branch_access *a
     case OP_COMMIT:
     case OP_ROLLBACK:
     case OP_OUTCOME:
+    case OP_RESOLVE:
+    case OP_FORGET:
         write_ending(object, reply);
+        break;
+    case OP_PAUSE:
+    case OP_RETIRE:
+        add_u32(object, "running", reply->running);
         break;
     default:
         break;
@@ -1322,7 +1391,12 @@ static int read_reply_of(const cJSON *object, struct reply *out, struct failure 
     case OP_COMMIT:
     case OP_ROLLBACK:
     case OP_OUTCOME:
+    case OP_RESOLVE:
+    case OP_FORGET:
         return read_ending(object, out, failure);
+    case OP_PAUSE:
+    case OP_RETIRE:
+        return field_u32(object, "running", true, &out->running, failure);
     default:
         return 0;
     }

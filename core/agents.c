@@ -28,6 +28,12 @@ static void wake_branches_of(struct step *s, uint32_t rm)
     }
 }
 
+void scan_all_soon(struct step *s)
+{
+    for (uint32_t i = 0; i < s->c->registry.count; i++)
+        s->c->scan_at_ms[i] = s->event->now_ms;
+}
+
 void answer_event(struct step *s)
 {
     struct coordinator *c = s->c;
@@ -37,7 +43,7 @@ void answer_event(struct step *s)
     bool could_presume = registry_may_presume(&c->registry, NULL);
     bool first = !rm->accepted; /* in this start: the next one may then offer more */
 
-    if (c->registry.fenced)
+    if (c->registry.fenced || rm->retired)
         return;
     switch (registry_register(&c->registry, at, s->event->answer)) {
     case REGISTRATION_ACCEPTED:
@@ -52,7 +58,7 @@ void answer_event(struct step *s)
         return;
     }
     case REGISTRATION_QUARANTINED:
-        c->alarms++;
+        quarantine(s);
         return;
     case REGISTRATION_LEFT_OUT:
         return;
@@ -72,10 +78,8 @@ void answer_event(struct step *s)
         c->registry.established = true;
     }
     c->scan_at_ms[at] = s->event->now_ms;
-    /* What the others' scans found before this could not be judged yet. */
     if (!could_presume && registry_may_presume(&c->registry, NULL))
-        for (uint32_t i = 0; i < c->registry.count; i++)
-            c->scan_at_ms[i] = s->event->now_ms;
+        scan_all_soon(s);
     wake_branches_of(s, at);
 }
 
@@ -86,6 +90,8 @@ static void note_beat(struct step *s)
     if (s->event->result->beat <= rm->beat)
         return;
     rm->beat = s->event->result->beat;
+    if (rm->found_beat < rm->beat)
+        rm->found_beat = rm->beat;
     if (MUTANT(BEAT_NOT_LOGGED))
         return;
     struct record *record = write_record(s, RECORD_BEAT);
@@ -97,8 +103,14 @@ static void note_beat(struct step *s)
 
 void quarantine(struct step *s)
 {
-    s->c->registry.rms[s->event->rm].state = RM_QUARANTINED;
+    struct rm *rm = &s->c->registry.rms[s->event->rm];
+    rm->state = RM_QUARANTINED;
     s->c->alarms++;
+    /* What it has lost would be hidden from the next start by what it writes until then. */
+    if (rm->quarantined)
+        return;
+    rm->quarantined = true;
+    memcpy(write_record(s, RECORD_QUARANTINED)->rm, rm->name, RM_NAME_BYTES);
 }
 
 /* Which event of its transaction a result is; the rest is about the agent itself. */
@@ -118,6 +130,22 @@ static enum txn_event result_means(enum result_type type)
     return meaning[type];
 }
 
+/* Where the database may have lost the branch, its xid is no evidence: only to be found prepared
+ * counts, and that it is not there any more when it was to be rolled back. */
+static bool proves_nothing(struct step *s, enum txn_event event)
+{
+    struct branch *branch = s->branch;
+    if (!may_be_lost(s->c, s->txn, branch))
+        return false;
+    if (event == TE_FOUND && branch->xid == s->event->result->xid) {
+        branch->refound = true;
+        if (branch->progress == BR_UNSURE)
+            branch->progress = BR_YES;
+    }
+    return event == TE_HEURISTIC || event == TE_UNSURE ||
+           (event == TE_DONE && s->txn->state == TXN_COMMITTING);
+}
+
 void result_event(struct step *s)
 {
     struct coordinator *c = s->c;
@@ -129,7 +157,8 @@ void result_event(struct step *s)
         result->agent_incarnation != rm->agent_incarnation)
         return;
     if (result->type == RESULT_LOST) {
-        quarantine(s);
+        if (!released_since(c, s->event->rm, &result->branch.gtrid))
+            quarantine(s);
         return;
     }
     enum txn_event event = result_means(result->type);
@@ -150,6 +179,8 @@ void result_event(struct step *s)
             c->refused++;
             return;
         }
+        if (s->branch != NULL && proves_nothing(s, event))
+            return;
     }
     transaction_event(s, event);
 }

@@ -186,6 +186,10 @@ void request_event(struct step *s)
         begin(s);
         return;
     }
+    if (is_settling(request->op) && !request->has_gtrid) {
+        settle_request(s);
+        return;
+    }
     if (request->op == OP_OUTCOME && !request->has_gtrid) {
         outcome_by_key(s);
         return;
@@ -207,6 +211,11 @@ void request_event(struct step *s)
         break;
     case OP_OUTCOME:
         say_what_is_known(s, &request->gtrid);
+        break;
+    case OP_RESOLVE:
+    case OP_FORGET:
+        s->txn = NULL; /* the record is about what the request names, live or not */
+        settle_request(s);
         break;
     default:
         refuse_request(s, ERR_UNKNOWN_OPERATION);

@@ -52,6 +52,8 @@ enum move {
     DELEGATE_NO,   /* it has not, and cannot any more */
     JUDGE_STRAY,   /* prepared under a gtrid that is not live */
     END_STRAY,     /* a session of one that is not live */
+    FOLLOW,        /* COMMIT or ROLLBACK what is found, as a DBA has resolved */
+    COUNT_FOLLOWED,
 };
 
 /* clang-format off */
@@ -69,6 +71,7 @@ static const enum move moves[TXN_STATES][TXN_EVENTS] = {
     [TXN_DELEGATING] = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      REFUSE,      REFUSE,     REFUSE,      REFUSE,        REFUSE,         REFUSE,      IGNORE,      IGNORE,    DELEGATE, X__,        X__),
     [TXN_DELEGATED]  = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      REFUSE,      REFUSE,     DELEGATE_NO, DELEGATE_DONE, REFUSE,         REFUSE,      IGNORE,      IGNORE,    X__,      X__,        DELEGATE_AGAIN),
     [TXN_MIXED]      = ROW(SAY_FROZEN, SAY_OUTCOME, SAY_OUTCOME, IGNORE,      IGNORE,      IGNORE,     IGNORE,      IGNORE,        IGNORE,         IGNORE,      UNDO_OTHER,  IGNORE,    X__,      X__,        X__),
+    [TXN_RESOLVED]   = ROW(SAY_OVER,   SAY_OUTCOME, SAY_OUTCOME, IGNORE,      IGNORE,      IGNORE,     IGNORE,      COUNT_FOLLOWED, COUNT_FOLLOWED, IGNORE,     FOLLOW,      IGNORE,    X__,      X__,        X__),
 #undef X__
 #undef ROW
 };
@@ -130,13 +133,13 @@ static bool any_heuristic(const struct step *s)
 {
     for (const struct branch *b = live_first(&s->c->live, s->txn); b != NULL;
          b = live_after(&s->c->live, b))
-        if (b->progress == BR_HEURISTIC)
+        if (b->progress == BR_HEURISTIC || b->counted)
             return true;
     return false;
 }
 
 /* If every branch has answered, it is over. */
-static void end_if_applied(struct step *s)
+void end_if_applied(struct step *s)
 {
     struct txn *txn = s->txn;
     for (const struct branch *b = live_first(&s->c->live, txn); b != NULL;
@@ -179,7 +182,7 @@ static bool add_waiter(struct step *s)
 /* Is this RM able to take part at this moment? Its AGENT record comes before its first branch. */
 bool may_enlist(const struct rm *rm)
 {
-    return rm->state == RM_UP && rm->durable && !rm->retired;
+    return rm->state == RM_UP && rm->durable && !rm->retired && !rm->paused;
 }
 
 struct branch *enlist(struct step *s, uint32_t rm, const char *name)
@@ -271,7 +274,7 @@ static void give_reason_of(struct step *s, const struct result *result)
     memcpy(reason->hint, result->hint, sizeof reason->hint);
 }
 
-static void abort_because(struct step *s, const char *message)
+void abort_because(struct step *s, const char *message)
 {
     give_reason(s->txn, "", "", message);
     abort_txn(s);
@@ -360,51 +363,98 @@ static void count_no(struct step *s)
 
 /* ---- moves of the second phase ---- */
 
+/* As was decided, unless a DBA has spoken. What its database may have lost is driven only once it
+ * is found there. */
+static void drive(struct step *s, const struct branch *branch)
+{
+    if (may_be_lost(s->c, s->txn, branch))
+        return;
+    order_branch(s, wanted(s->txn, branch) == OUTCOME_COMMITTED ? ORDER_COMMIT : ORDER_ROLLBACK,
+                 branch);
+}
+
+static void drive_all(struct step *s)
+{
+    for (const struct branch *b = live_first(&s->c->live, s->txn); b != NULL;
+         b = live_after(&s->c->live, b))
+        if (b->progress == BR_YES || b->progress == BR_UNSURE)
+            drive(s, b);
+}
+
 static void commit(struct step *s)
 {
     s->txn->state = TXN_COMMITTING;
     note_commit(s);
-    order_those(s, ORDER_COMMIT, BR_YES);
+    drive_all(s);
     resend_soon(s);
     answer_waiters(s, WHO_WANTS_DECISION);
 }
 
 static void drive_again(struct step *s)
 {
-    order_those(s, ORDER_COMMIT, BR_YES);
-    order_those(s, ORDER_COMMIT, BR_UNSURE);
+    drive_all(s);
     resend_later(s);
+    /* Of what was read back, a DBA may have settled the last branch. */
+    end_if_applied(s);
 }
 
 static void count_done(struct step *s)
 {
     if (!is_pending(s->txn->state, s->branch))
         return;
-    s->branch->progress = BR_DONE;
+    /* A branch that a DBA wants rolled back may have been committed just before he said so. */
+    if (s->txn->state == TXN_COMMITTING && s->branch->verdict == OUTCOME_ROLLED_BACK &&
+        s->event->result->actual != OUTCOME_COMMITTED && !MUTANT(HEURISTIC_IS_DONE))
+        call_heuristic(s, s->branch, OUTCOME_ROLLED_BACK,
+                       "heuristic: a DBA had this branch rolled back though it was committed");
+    else
+        s->branch->progress = BR_DONE;
     end_if_applied(s);
+}
+
+void call_heuristic(struct step *s, struct branch *branch, enum outcome actual, const char *message)
+{
+    branch->progress = BR_HEURISTIC;
+    s->c->alarms++;
+    struct record *record = write_record(s, RECORD_MIXED);
+    record->outcome = actual;
+    record->branch_count = 1;
+    write_branch(s, branch, &record->branches[0]);
+    give_reason(s->txn, s->c->registry.rms[branch->rm].name, "", message);
 }
 
 static void note_heuristic(struct step *s)
 {
     const struct result *result = s->event->result;
     enum outcome other = s->txn->state == TXN_COMMITTING ? OUTCOME_ROLLED_BACK : OUTCOME_COMMITTED;
-    if (!is_pending(s->txn->state, s->branch) || result->actual != other)
+    if (!is_pending(s->txn->state, s->branch))
         return;
-    if (MUTANT(HEURISTIC_IS_DONE)) {
-        count_done(s);
+    if (result->actual != other || MUTANT(HEURISTIC_IS_DONE)) {
+        if (s->branch->verdict != OUTCOME_NONE || MUTANT(HEURISTIC_IS_DONE))
+            count_done(s);
         return;
     }
-    s->branch->progress = BR_HEURISTIC;
-    s->c->alarms++;
-    struct record *record = write_record(s, RECORD_MIXED);
-    record->outcome = other;
-    record->branch_count = 1;
-    write_branch(s, s->branch, &record->branches[0]);
-    give_reason(s->txn, s->c->registry.rms[s->branch->rm].name, result->sqlstate,
-                other == OUTCOME_COMMITTED
-                    ? "heuristic: this branch was committed by hand though it was rolled back"
-                    : "heuristic: this branch was rolled back by hand though it was committed");
+    call_heuristic(s, s->branch, other,
+                   other == OUTCOME_COMMITTED
+                       ? "heuristic: this branch was committed by hand though it was rolled back"
+                       : "heuristic: this branch was rolled back by hand though it was committed");
     end_if_applied(s);
+}
+
+/* Gone, and nothing says how: unless a DBA has, it is kept for him. */
+static void note_unsure(struct step *s)
+{
+    if (s->branch->progress != BR_YES)
+        return;
+    s->branch->progress = BR_UNSURE;
+    s->c->alarms++;
+    if (s->branch->verdict == OUTCOME_COMMITTED)
+        s->branch->progress = BR_DONE;
+    else if (s->branch->verdict == OUTCOME_ROLLED_BACK)
+        call_heuristic(s, s->branch, OUTCOME_ROLLED_BACK,
+                       "heuristic: a DBA counts this branch as rolled back");
+    if (s->branch->verdict != OUTCOME_NONE)
+        end_if_applied(s);
 }
 
 static void undo_again(struct step *s)
@@ -440,7 +490,7 @@ static void drive_one(struct step *s)
     if (s->branch->progress == BR_LEFT)
         order_branch(s, ORDER_ROLLBACK, s->branch);
     else
-        order_branch(s, ORDER_COMMIT, s->branch);
+        drive(s, s->branch);
 }
 
 static void undo_one(struct step *s)
@@ -453,13 +503,17 @@ static void undo_one(struct step *s)
         undo_stranger(s);
 }
 
-/* Whatever became of the branch that was voted for: another under its gid never was. And a branch
- * that could not be reached while the others were undone is undone now. */
+/* Whatever became of the branch that was voted for: another under its gid never was. If it is that
+ * one, a DBA has spoken without having seen it, and it follows his word; or it could not be reached
+ * while the others were undone, and is undone now. */
 static void undo_other(struct step *s)
 {
     if (s->branch == NULL || s->branch->xid != s->event->result->xid)
         undo_stranger(s);
-    else if (s->txn->decision == OUTCOME_ROLLED_BACK && s->branch->progress != BR_HEURISTIC)
+    else if (s->branch->counted)
+        order_branch(s, ORDER_COMMIT, s->branch);
+    else if (s->branch->verdict == OUTCOME_ROLLED_BACK ||
+             (s->txn->decision == OUTCOME_ROLLED_BACK && s->branch->progress != BR_HEURISTIC))
         order_branch(s, ORDER_ROLLBACK, s->branch);
 }
 
@@ -488,6 +542,31 @@ static void end_delegated(struct step *s, enum outcome outcome)
         s->c->rolled_back++;
     }
     end(s, outcome);
+}
+
+/* ---- resolved by a DBA ---- */
+
+/* Found prepared: the DBA's word is about whatever carries this name. */
+static void follow(struct step *s)
+{
+    const struct result *result = s->event->result;
+    if (s->branch == NULL)
+        s->branch =
+            live_add_branch(&s->c->live, s->txn, s->event->rm, s->event->result->branch.branch);
+    if (s->branch == NULL)
+        return;
+    s->branch->progress = BR_YES;
+    s->branch->refound = true;
+    s->branch->xid = result->xid;
+    drive(s, s->branch);
+}
+
+static void count_followed(struct step *s)
+{
+    enum outcome actual = s->event->result->actual;
+    bool otherwise = actual != OUTCOME_NONE && actual != wanted(s->txn, s->branch);
+    if (s->branch->progress == BR_YES)
+        s->branch->progress = otherwise ? BR_HEURISTIC : BR_DONE;
 }
 
 /* ---- transactions that are not live ---- */
@@ -520,6 +599,26 @@ static bool was_never_voted_for(struct step *s)
     return false;
 }
 
+/* Prepared in a database that had lost data: come back from before that, it follows a commit that
+ * is known. What is forgotten, or was voted for as another transaction, is left to the DBA. */
+static void follow_known_commit(struct step *s, enum outcome outcome)
+{
+    const struct result *result = s->event->result;
+    const struct gtrid *gtrid = &result->branch.gtrid;
+    const struct ended *ended = live_find_ended(&s->c->live, gtrid->incarnation, gtrid->sequence);
+    if (outcome != OUTCOME_COMMITTED || result->type != RESULT_FOUND ||
+        (ended != NULL &&
+         live_ended_xid(ended, s->event->rm, result->branch.branch) != result->xid)) {
+        s->c->alarms++;
+        return;
+    }
+    struct order *order = give_order(s, ORDER_COMMIT, s->event->rm);
+    order->branch.gtrid = *gtrid;
+    memcpy(order->branch.branch, result->branch.branch, BRANCH_NAME_BYTES);
+    order->xid = result->xid;
+    order->lsn = safe_lsn(s->c, s->event->rm);
+}
+
 /* An agent has something of a transaction that is over, or that we do not know: abort, in every
  * case in which we may speak at all. */
 static void judge_stray(struct step *s, bool prepared)
@@ -534,6 +633,10 @@ static void judge_stray(struct step *s, bool prepared)
     enum outcome outcome = outcomes_find(&s->c->outcomes, gtrid->incarnation, gtrid->sequence);
     if (prepared && !coordinator_may_tell(s->c, gtrid->incarnation, outcome))
         return;
+    if (prepared && released_since(s->c, s->event->rm, gtrid) && outcome != OUTCOME_ROLLED_BACK) {
+        follow_known_commit(s, outcome);
+        return;
+    }
     if (prepared && outcome == OUTCOME_COMMITTED && !was_never_voted_for(s))
         return;
     struct order *order = give_order(s, ORDER_ROLLBACK, s->event->rm);
@@ -656,10 +759,7 @@ static void carry_out(struct step *s, enum move move)
         note_heuristic(s);
         break;
     case NOTE_UNSURE:
-        if (s->branch->progress == BR_YES) {
-            s->branch->progress = BR_UNSURE;
-            s->c->alarms++;
-        }
+        note_unsure(s);
         break;
     case UNDO_ONE:
         undo_one(s);
@@ -689,6 +789,12 @@ static void carry_out(struct step *s, enum move move)
         break;
     case END_STRAY:
         judge_stray(s, false);
+        break;
+    case FOLLOW:
+        follow(s);
+        break;
+    case COUNT_FOLLOWED:
+        count_followed(s);
         break;
     case REFUSE:
         s->c->refused++;

@@ -25,6 +25,7 @@ enum txn_state {
     TXN_DELEGATING, /* one branch: the DELEGATED record is with the log */
     TXN_DELEGATED,  /* the only branch's database decides */
     TXN_MIXED,      /* over, but a branch ended the other way: kept for the DBA */
+    TXN_RESOLVED,   /* a DBA has decided: what is found of it follows, until it is forgotten */
     TXN_STATES
 };
 
@@ -91,6 +92,7 @@ enum event_type {
     EV_TIMER,   /* from coordinator_due() */
     EV_SCAN,    /* from coordinator_due(): ask rm what is prepared there */
     EV_DRAIN,   /* begin no more */
+    EV_SETTLED, /* from coordinator_due(): a DBA's decision is durable */
     EVENTS
 };
 
@@ -195,6 +197,29 @@ struct coordinator_counts {
 };
 void coordinator_counts(const struct coordinator *coordinator, struct coordinator_counts *out);
 
+/* What a DBA's decision about a transaction would mean. */
+enum judgement {
+    JUDGED_AGREES = 0,   /* with the log and with all that is known */
+    JUDGED_UNKNOWABLE,   /* nothing says that it is right or wrong: needs force */
+    JUDGED_CONTRADICTED, /* the log or the evidence says otherwise: needs force */
+    JUDGED_IMPOSSIBLE,   /* not to be had by force either */
+};
+
+struct resolution_view {
+    enum judgement judgement;
+    const char *why; /* a sentence for people */
+    bool live;       /* false: its branches are those that the agents find prepared */
+    bool mixed;      /* branches would end differently, or may have */
+    uint32_t branch_count;
+    struct resolution_branch {
+        char rm[RM_NAME_BYTES];
+        char branch[BRANCH_NAME_BYTES];
+        const char *state;
+        const char *plan; /* "commit", "rollback", "count as committed", ..., "nothing" */
+        uint64_t xid;
+    } branches[BRANCHES_MAX];
+};
+
 struct branch_view {
     char rm[RM_NAME_BYTES];
     char branch[BRANCH_NAME_BYTES];
@@ -210,6 +235,7 @@ struct txn_view {
     char label[LABEL_BYTES];
     uint64_t age_ms;  /* of this start's transactions; others count from the start */
     uint32_t left_ms; /* undecided ones */
+    bool resolved;    /* by a DBA; kept until it is forgotten */
     bool has_reason;
     struct reason reason;
     uint32_t branch_count;
@@ -222,6 +248,11 @@ bool coordinator_show(const struct coordinator *coordinator, const struct gtrid 
 /* The live transaction at or after `from`, and its position in *from; false: no more. */
 bool coordinator_list(const struct coordinator *coordinator, uint32_t *from, uint64_t now_ms,
                       struct txn_view *out);
+/* What a resolve or forget would do; changes nothing. */
+void coordinator_judge(const struct coordinator *coordinator, const struct request *request,
+                       struct resolution_view *out);
+/* Live transactions that still have work at this RM. */
+uint32_t coordinator_running_at(const struct coordinator *coordinator, uint32_t rm);
 /* What is known of the outcome, as a client is told. ERR_NONE or ERR_UNKNOWN_TRANSACTION. */
 enum error_code coordinator_outcome(const struct coordinator *coordinator,
                                     const struct gtrid *gtrid, enum outcome *out);

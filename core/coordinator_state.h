@@ -6,6 +6,16 @@
 
 #include "core/live.h"
 
+/* A DBA's decision: with the log, and not yet known to be on its disk. */
+struct act {
+    uint64_t ticket;
+    enum op op;
+    uint64_t client;
+    struct record record;
+};
+
+enum { ACTS_MAX = 8 };
+
 struct coordinator {
     struct coordinator_settings settings;
     struct registry registry;
@@ -26,6 +36,9 @@ struct coordinator {
     uint64_t durable_records;
     uint64_t durable_lsn;
     uint32_t logging_first, logging_last; /* transactions waiting for the log, oldest first */
+
+    uint32_t act_first, act_count;
+    struct act acts[ACTS_MAX];
 
     uint64_t scan_at_ms[RMS_MAX];
     uint64_t scans;
@@ -53,6 +66,8 @@ void gtrid_of(const struct coordinator *c, uint64_t incarnation, uint64_t sequen
               struct gtrid *out);
 struct order *give_order(struct step *s, enum order_type type, uint32_t rm);
 bool reachable(const struct step *s, uint32_t rm);
+/* The position that an order to this RM may carry. */
+uint64_t safe_lsn(const struct coordinator *c, uint32_t rm);
 /* An order about one branch of the step's transaction, if its agent can be reached. */
 void order_branch(struct step *s, enum order_type type, const struct branch *branch);
 struct reply *reply_to(struct step *s, enum op op, uint64_t client);
@@ -78,6 +93,9 @@ void set_timer(struct step *s);
 void resend_soon(struct step *s);
 void resend_later(struct step *s);
 
+/* "prepared", ...: a branch, for people. */
+const char *progress_word(enum branch_progress progress);
+
 /* ---- coordinator.c: decides ---- */
 
 void transaction_event(struct step *s, enum txn_event event);
@@ -87,8 +105,38 @@ bool may_enlist(const struct rm *rm);
 struct branch *enlist(struct step *s, uint32_t rm, const char *name);
 /* What is known of the outcome at this moment, live or over. */
 void say_what_is_known(struct step *s, const struct gtrid *gtrid);
+/* It aborts here and now; the message says why. */
+void abort_because(struct step *s, const char *message);
+/* If every branch has answered, it is over. */
+void end_if_applied(struct step *s);
+/* A branch has ended the other way. */
+void call_heuristic(struct step *s, struct branch *branch, enum outcome actual,
+                    const char *message);
 /* May this be said of a transaction that is not live: to an agent, or to a client? */
 bool coordinator_may_tell(const struct coordinator *c, uint64_t incarnation, enum outcome outcome);
+
+/* ---- dba.c and settle.c: what a DBA decides ---- */
+
+bool is_settling(enum op op);
+void settle_request(struct step *s);
+void refuse_because(struct step *s, enum error_code error, const char *message);
+/* The record of the request's decision, to be filled in; then it is an act that waits for the log.
+ * There must be room among the acts. */
+struct record *begin_act(struct step *s, enum record_type type);
+void end_act(struct step *s, const struct record *record);
+void resolve_request(struct step *s);
+void resolve_settled(struct step *s, const struct act *act);
+const char *resolve_replay(struct coordinator *c, const struct record *record);
+/* The record of the oldest act is durable: it takes effect, and the DBA is answered. */
+void settled_event(struct step *s);
+/* A DBA's record, read back. Returns why the log must be refused, or NULL. */
+const char *settle_replay(struct coordinator *c, const struct record *record);
+/* The branch's database may have lost it, and it has not been seen there since. */
+bool may_be_lost(const struct coordinator *c, const struct txn *txn, const struct branch *branch);
+/* The same of a transaction that is not live. */
+bool released_since(const struct coordinator *c, uint32_t rm, const struct gtrid *gtrid);
+/* How a branch of a decided transaction is to end: as a DBA says, else as was decided. */
+enum outcome wanted(const struct txn *txn, const struct branch *branch);
 
 /* ---- clients.c and agents.c ---- */
 
@@ -98,5 +146,7 @@ void result_event(struct step *s);
 void scan(struct step *s);
 /* The agent's database lost durable data: nothing it says counts until a DBA releases it. */
 void quarantine(struct step *s);
+/* Abort may be presumed now, and could not before: what scans found then could not be judged. */
+void scan_all_soon(struct step *s);
 
 #endif

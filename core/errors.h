@@ -36,6 +36,12 @@
       "says why.")                                                                                 \
     X(RM_QUARANTINED, "rm_quarantined", 503, false,                                                \
       "The database lost durable data. A DBA has to look at it and release it.")                   \
+    X(RM_PAUSED, "rm_paused", 503, true,                                                           \
+      "A DBA has paused this resource manager: new branches are refused and running ones "         \
+      "finish. Try again once it is resumed.")                                                     \
+    X(CONTRADICTED, "contradicted", 409, false,                                                    \
+      "The log or the evidence says otherwise, or nobody can know. It is done only with "          \
+      "`force`, and the transaction is then reported as `mixed`.")                                 \
     X(FENCED, "fenced", 503, false,                                                                \
       "This coordinator has been superseded, or its log is not the newest; `assentctl status` "    \
       "says why. It begins and decides nothing.")                                                  \

@@ -256,7 +256,7 @@ struct branch *live_add_branch(struct live *live, struct txn *txn, uint32_t rm, 
     return branch;
 }
 
-struct branch *live_find_branch(struct live *live, const struct txn *txn, uint32_t rm,
+struct branch *live_find_branch(const struct live *live, const struct txn *txn, uint32_t rm,
                                 const char *name)
 {
     for (struct branch *b = live_first(live, txn); b != NULL; b = live_after(live, b))

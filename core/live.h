@@ -21,6 +21,9 @@ struct branch {
     bool opened;                /* the agent has said that exec was used */
     uint64_t agent_incarnation; /* at its first enlist */
     uint64_t xid;               /* that was voted for */
+    enum outcome verdict;       /* a DBA's about this branch, NONE without one */
+    bool counted;               /* as committed, by a DBA's force: nobody has seen it happen */
+    bool refound;               /* prepared, in a database that was released after it lost data */
 };
 
 struct waiter {
@@ -48,7 +51,8 @@ struct txn {
     uint32_t next_logged;
     bool has_reason;
     bool keyed;            /* the key is in the table of live keys */
-    enum outcome decision; /* MIXED: what the TM had decided */
+    enum outcome decision; /* MIXED: what the TM had decided; RESOLVED: what a DBA has */
+    bool heuristic;        /* RESOLVED: against the log, or without evidence */
     struct reason reason;
     char key[KEY_BYTES];
     char label[LABEL_BYTES];
@@ -119,7 +123,7 @@ uint64_t live_ended_xid(const struct ended *ended, uint32_t rm, const char *name
 
 /* Appends a branch; NULL when there is no room. */
 struct branch *live_add_branch(struct live *live, struct txn *txn, uint32_t rm, const char *name);
-struct branch *live_find_branch(struct live *live, const struct txn *txn, uint32_t rm,
+struct branch *live_find_branch(const struct live *live, const struct txn *txn, uint32_t rm,
                                 const char *name);
 /* NULL when there is no room, or too many wait for this transaction already. */
 struct waiter *live_add_waiter(struct live *live, struct txn *txn);

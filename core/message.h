@@ -36,6 +36,14 @@ enum op {
     OP_STATUS,
     OP_IN_DOUBT,
     OP_CHECK,
+    /* A DBA's: */
+    OP_RESOLVE, /* settle a transaction, or one branch of it, by a person's word */
+    OP_FORGET,  /* a heuristic outcome has been dealt with */
+    OP_WAIVE,   /* do not wait for this RM to register */
+    OP_RELEASE, /* this RM's quarantine is over */
+    OP_RETIRE,  /* this RM takes part no more */
+    OP_PAUSE,   /* no new branches at this RM */
+    OP_RESUME,
     OPS
 };
 
@@ -78,7 +86,7 @@ struct request {
     uint32_t wait_ms;    /* commit */
     enum wait wait;
     enum protocol protocol;
-    char rm[RM_NAME_BYTES]; /* enlist */
+    char rm[RM_NAME_BYTES]; /* enlist; resolve: of one branch; all that is about an RM */
     char branch[BRANCH_NAME_BYTES];
     char role[ROLE_BYTES];
     bool read_only;
@@ -86,6 +94,10 @@ struct request {
     uint32_t rm_count; /* begin: enlist these at once */
     char rms[BRANCHES_MAX][RM_NAME_BYTES];
     enum shown_state state; /* list: only these */
+    enum outcome wanted;    /* resolve */
+    bool force, dry_run;
+    char who[LABEL_BYTES]; /* the DBA, as the receiver knows him */
+    char why[REASON_BYTES];
 };
 
 /* Why a transaction was rolled back, or a request refused: for people. */
@@ -115,7 +127,8 @@ struct reply {
     struct gtrid gtrid;    /* also with ERR_KEY_IN_USE, with its outcome */
     uint32_t left_ms;      /* begin: until the deadline */
     enum outcome outcome;
-    bool applied; /* every branch has carried the outcome out */
+    bool applied;     /* every branch has carried the outcome out */
+    uint32_t running; /* pause: transactions that still have work at the RM */
     bool has_reason;
     struct reason reason;
     uint32_t pending_count; /* branches that have not, by their RM */
@@ -170,7 +183,7 @@ struct result {
     uint64_t number; /* of the scan */
     uint64_t xid;
     uint64_t beat;       /* a beat that is already on the database's disk; 0 none */
-    enum outcome actual; /* HEURISTIC, SETTLE's DONE */
+    enum outcome actual; /* HEURISTIC, DONE: how it ended here */
     char sqlstate[SQLSTATE_BYTES];
     char message[REASON_BYTES];
     char detail[DETAIL_BYTES];

@@ -50,6 +50,11 @@
     X(HALF_WORK, "a statement of an earlier incarnation of the agent opens a new session")         \
     X(UNKNOWN_AT_ONCE, "a lost answer is passed on while its backend may still run")               \
     X(PREDECESSOR_LIVES, "a starting agent leaves its predecessor's backends alone")               \
+    X(FORCE_UNASKED, "a DBA's decision against the log is taken without force")                    \
+    X(FORCED_IS_PLAIN, "a decision that was forced is not called heuristic")                       \
+    X(SETTLE_EARLY, "a DBA's decision takes effect before its record is durable")                  \
+    X(RELEASED_IS_WHOLE, "a database that was released is believed about what it may have lost")   \
+    X(RESOLUTION_NOT_KEPT, "a start does not read a DBA's decisions back")                         \
     X(LOG_UNCHECKED, "the log's reader believes a record whatever its checksum")
 
 enum mutant {

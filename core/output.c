@@ -54,11 +54,10 @@ bool reachable(const struct step *s, uint32_t rm)
     return s->c->registry.rms[rm].state == RM_UP;
 }
 
-/* An order about one branch of the step's transaction, if its agent can be reached. */
 /* A position that no crash takes back and every later offer reaches: a torn tail must not fence
  * us. Until the agent's AGENT record of this start is on disk, the next offer may be no more than
  * this one's; whatever concerns that agent and was recovered lies below it. */
-static uint64_t safe_lsn(const struct coordinator *c, uint32_t rm)
+uint64_t safe_lsn(const struct coordinator *c, uint32_t rm)
 {
     bool durable = c->agent_tickets[rm] != 0 && c->durable_records >= c->agent_tickets[rm];
     return durable ? c->durable_lsn : c->registry.rms[rm].offer_lsn;
@@ -73,7 +72,8 @@ void order_branch(struct step *s, enum order_type type, const struct branch *bra
     order->branch.gtrid.sequence = s->txn->sequence;
     memcpy(order->branch.branch, branch->name, BRANCH_NAME_BYTES);
     order->agent_incarnation = branch->agent_incarnation;
-    order->xid = branch->xid;
+    /* Where the database may have lost it, its xid may be another's. */
+    order->xid = may_be_lost(s->c, s->txn, branch) ? 0 : branch->xid;
     order->lsn = safe_lsn(s->c, branch->rm);
     if (MUTANT(LSN_NEWEST))
         order->lsn += s->c->records - s->c->durable_records;
@@ -113,7 +113,8 @@ void refuse_rm(struct step *s, const struct rm *rm)
         [RM_QUARANTINED] = ERR_RM_QUARANTINED,
     };
     struct reply *reply = answer(s);
-    reply->error = errors[rm->state];
+    reply->error = rm->paused ? ERR_RM_PAUSED : errors[rm->state];
+    reply->has_reason = true;
     memcpy(reply->reason.rm, rm->name, RM_NAME_BYTES);
 }
 
@@ -160,6 +161,8 @@ enum outcome decided(const struct txn *txn)
         return OUTCOME_ROLLED_BACK;
     case TXN_MIXED:
         return OUTCOME_MIXED;
+    case TXN_RESOLVED:
+        return txn->heuristic ? OUTCOME_MIXED : txn->decision;
     case TXN_LOGGING:
         return MUTANT(TELL_EARLY) ? OUTCOME_COMMITTED : OUTCOME_IN_PROGRESS;
     case TXN_DELEGATED:

@@ -329,6 +329,8 @@ static void tell_evidence(struct participant *participant, uint32_t at,
     result->beat = event->beat;
     if (event->status == XID_ABORTED)
         result->actual = OUTCOME_ROLLED_BACK;
+    if (event->status == XID_COMMITTED)
+        result->actual = OUTCOME_COMMITTED;
     forget(participant, at);
 }
 
@@ -557,10 +559,14 @@ static void carry_out(struct participant *participant, uint32_t at, enum move mo
         slot->clean = true;
         end_as(participant, at, BRANCH_REFUSED);
         break;
-    case TELL_DONE:
-        tell(out, slot, RESULT_DONE)->beat = event->beat;
+    case TELL_DONE: {
+        struct result *result = tell(out, slot, RESULT_DONE);
+        result->beat = event->beat;
+        if (slot->state == BRANCH_COMMITTING)
+            result->actual = OUTCOME_COMMITTED;
         forget(participant, at);
         break;
+    }
     case FORGET:
         forget(participant, at);
         break;

@@ -34,6 +34,8 @@ enum record_type {
     RECORD_KEY = 19,         /* snapshot: the key of a committed transaction */
     RECORD_FENCED = 20,      /* an agent refused this log; flags 0: an operator took it back */
     RECORD_ANCESTOR = 21,    /* snapshot: an earlier start */
+    RECORD_QUARANTINED = 22, /* the database of an RM has lost durable data */
+    RECORD_PAUSED = 23,      /* a DBA: no new branches at this RM; flags 0: resumed */
     RECORD_TYPES
 };
 
@@ -50,6 +52,13 @@ enum record_flag {
     FLAG_RETIRED = 2,
     FLAG_WAIVED = 4,
     FLAG_PROVED = 8,
+    FLAG_QUARANTINED = 16,
+};
+
+/* Of RESOLVED. */
+enum resolved_flag {
+    RESOLVED_HEURISTIC = 1, /* against the log or the evidence, or without any */
+    RESOLVED_STRAY = 2,     /* of a transaction that was not live */
 };
 
 struct record_branch {
@@ -63,21 +72,21 @@ struct record {
     enum record_type type;
     uint64_t lsn;         /* where it was read, set by the reader; not in the payload */
     uint64_t incarnation; /* START; COMMIT, END, DELEGATED, OUTCOME, RESOLVED, MIXED: of the gtrid;
-                             HORIZON */
+                             HORIZON; RELEASED: of the newest gtrid */
     uint64_t sequence;    /* the same but START */
     struct uuid instance; /* START */
     char key[KEY_BYTES];  /* COMMIT, DELEGATED */
-    enum outcome outcome; /* OUTCOME, RESOLVED, MIXED (how the branch ended) */
-    char rm[RM_NAME_BYTES];     /* AGENT, BEAT, RETIRED, WAIVED, RELEASED */
+    enum outcome outcome; /* OUTCOME, MIXED (how the branch ended), RESOLVED (FORGOTTEN: forget) */
+    char rm[RM_NAME_BYTES];     /* AGENT, BEAT, RETIRED, WAIVED, RELEASED, QUARANTINED, PAUSED */
     char url[URL_BYTES];        /* AGENT */
-    char who[LABEL_BYTES];      /* RETIRED, WAIVED, RELEASED, RESOLVED */
+    char who[LABEL_BYTES];      /* RETIRED, WAIVED, RELEASED, RESOLVED, PAUSED */
     char why[REASON_BYTES];     /* the same */
     uint64_t beat;              /* BEAT, RELEASED */
     uint64_t system_identifier; /* AGENT, BEAT, RELEASED */
     uint32_t timeline;          /* the same */
-    uint32_t branch_count;      /* COMMIT; DELEGATED, MIXED: 1 */
-    uint32_t flags;             /* RM: enum record_flag; FENCED: enum refusal */
-    uint64_t offer_lsn;         /* RM: see struct rm */
+    uint32_t branch_count;      /* COMMIT; DELEGATED, MIXED: 1; RESOLVED: 1 or 0, all */
+    uint32_t flags;     /* RM: enum record_flag; FENCED: enum refusal; RESOLVED; PAUSED: 1 or 0 */
+    uint64_t offer_lsn; /* RM: see struct rm */
     uint8_t
         bits[RECORD_BITS_BYTES]; /* CHUNK: a bit a sequence, lowest first; sequence: its number */
     struct record_branch branches[BRANCHES_MAX];

@@ -141,7 +141,10 @@ enum registration registry_register(struct registry *registry, uint32_t at,
         return refused(registry, at, answer);
 
     rm->refusal = REFUSAL_NONE;
-    if (rm->state == RM_QUARANTINED || lost_data(rm, answer)) {
+    rm->found_beat = answer->beat;
+    rm->found_system_identifier = answer->system_identifier;
+    rm->found_timeline = answer->timeline;
+    if (rm->quarantined || rm->state == RM_QUARANTINED || lost_data(rm, answer)) {
         rm->state = RM_QUARANTINED;
         return REGISTRATION_QUARANTINED;
     }

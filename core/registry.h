@@ -44,6 +44,8 @@ struct rm {
     bool durable;    /* that record is on disk: branches may be enlisted */
     bool retired;
     bool waived;                    /* a DBA: do not wait for it */
+    bool paused;                    /* a DBA: no new branches */
+    bool quarantined;               /* in the log, until a DBA releases it */
     bool accepted;                  /* has accepted this start of the TM, be it up or down now */
     struct start_id accepted_start; /* the last one that it is known to have accepted */
     bool proved;                    /* replay: has accepted the newest start so far */
@@ -54,6 +56,12 @@ struct rm {
     uint64_t beat; /* highest that is known durable, logged as BEAT */
     uint64_t system_identifier;
     uint32_t timeline;
+    /* What its agent has shown last; while it is quarantined not what we had remembered. */
+    uint64_t found_beat;
+    uint64_t found_system_identifier;
+    uint32_t found_timeline;
+    /* Up to this transaction its database may have lost what it promised: RELEASED. 0 none. */
+    uint64_t released_incarnation, released_sequence;
     char database[64];
     char server_version[32];
 };

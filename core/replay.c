@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "core/coordinator_state.h"
+#include "core/mutant.h"
 
 static struct coordinator *lay_out(struct memory *memory, const struct coordinator_limits *limits)
 {
@@ -179,15 +180,12 @@ static const char *replay_rm(struct coordinator *c, const struct record *record)
         rm->retired = false;
         rm->waived = false;
         break;
-    case RECORD_RETIRED:
-        rm->retired = true;
-        return NULL;
-    case RECORD_WAIVED:
-        rm->waived = true;
+    case RECORD_QUARANTINED:
+        rm->quarantined = true;
+        rm->state = RM_QUARANTINED;
         return NULL;
     default:
-        /* BEAT only rises; RELEASED says what counts from here on. */
-        if (record->type == RECORD_RELEASED || rm->beat < record->beat)
+        if (rm->beat < record->beat)
             rm->beat = record->beat;
     }
     rm->system_identifier = record->system_identifier;
@@ -221,6 +219,9 @@ static const char *replay_known_rm(struct coordinator *c, const struct record *r
     rm->retired = (record->flags & FLAG_RETIRED) != 0;
     rm->waived = (record->flags & FLAG_WAIVED) != 0;
     rm->proved = (record->flags & FLAG_PROVED) != 0;
+    rm->quarantined = (record->flags & FLAG_QUARANTINED) != 0;
+    if (rm->quarantined)
+        rm->state = RM_QUARANTINED;
     rm->offer_lsn = record->offer_lsn;
     rm->accepted_start = (struct start_id){record->incarnation, record->instance};
     rm->beat = record->beat;
@@ -259,10 +260,16 @@ bool coordinator_replay(struct coordinator *c, const struct record *record, cons
         break;
     case RECORD_AGENT:
     case RECORD_BEAT:
+    case RECORD_QUARANTINED:
+        *why = replay_rm(c, record);
+        break;
     case RECORD_RETIRED:
     case RECORD_WAIVED:
     case RECORD_RELEASED:
-        *why = replay_rm(c, record);
+    case RECORD_PAUSED:
+    case RECORD_RESOLVED:
+        if (!MUTANT(RESOLUTION_NOT_KEPT) || record->type != RECORD_RESOLVED)
+            *why = settle_replay(c, record);
         break;
     case RECORD_HORIZON:
         outcomes_set_horizon(&c->outcomes, record->incarnation, record->sequence);
@@ -285,7 +292,6 @@ bool coordinator_replay(struct coordinator *c, const struct record *record, cons
     case RECORD_KEY:
         outcomes_add_key(&c->outcomes, record->incarnation, record->sequence, record->key);
         break;
-    case RECORD_RESOLVED:
     case RECORD_SEAL:
     case RECORD_STOP:
     case RECORD_TYPES:

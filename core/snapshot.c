@@ -22,13 +22,17 @@ enum part {
     PART_KEYS,
     PART_HORIZON,
     PART_LIVE,
+    PART_RELEASES,
+    PART_PAUSES,
+    PART_ACTS,
     PARTS
 };
 
 enum { PART_SHIFT = 40 };
 
-/* Of a live transaction: its decision, then a MIXED record for each branch that went astray. */
-enum { RECORDS_A_TXN = 1 + BRANCHES_MAX };
+/* Of a live transaction: its decision, then what a DBA has said of each branch, then a MIXED record
+ * for each that went astray. */
+enum { RECORDS_A_TXN = 1 + 2 * BRANCHES_MAX };
 
 static void snapshot_rm(const struct rm *rm, struct record *out)
 {
@@ -42,7 +46,8 @@ static void snapshot_rm(const struct rm *rm, struct record *out)
     out->incarnation = rm->accepted_start.incarnation;
     out->instance = rm->accepted_start.instance;
     out->flags = (rm->logged ? FLAG_LOGGED : 0u) | (rm->retired ? FLAG_RETIRED : 0u) |
-                 (rm->waived ? FLAG_WAIVED : 0u) | (rm->accepted ? FLAG_PROVED : 0u);
+                 (rm->waived ? FLAG_WAIVED : 0u) | (rm->accepted ? FLAG_PROVED : 0u) |
+                 (rm->quarantined ? FLAG_QUARANTINED : 0u);
 }
 
 static void snapshot_fence(const struct registry *registry, struct record *out)
@@ -71,6 +76,36 @@ static void add_branch(const struct coordinator *c, const struct branch *branch,
     written->xid = branch->xid;
 }
 
+static void snapshot_reason(const struct txn *txn, struct record *out)
+{
+    out->type = RECORD_RESOLVED;
+    out->incarnation = txn->incarnation;
+    out->sequence = txn->sequence;
+    memcpy(out->why, txn->reason.message, REASON_BYTES);
+}
+
+/* What a DBA has said of one branch. Of one that counts as committed by his word, the decision
+ * would be delivered again without it. */
+static bool snapshot_verdict(const struct coordinator *c, const struct txn *txn,
+                             const struct branch *branch, struct record *out)
+{
+    if (branch->verdict == OUTCOME_NONE)
+        return false;
+    snapshot_reason(txn, out);
+    out->outcome = branch->verdict;
+    out->flags = branch->counted || branch->verdict == OUTCOME_ROLLED_BACK ? RESOLVED_HEURISTIC : 0;
+    add_branch(c, branch, out);
+    return true;
+}
+
+static bool snapshot_resolved(const struct txn *txn, struct record *out)
+{
+    snapshot_reason(txn, out);
+    out->outcome = txn->decision;
+    out->flags = RESOLVED_STRAY | (txn->heuristic ? RESOLVED_HEURISTIC : 0u);
+    return true;
+}
+
 /* The decision of a live transaction; false if there is none that the log knows of. */
 static bool snapshot_decision(const struct coordinator *c, const struct txn *txn,
                               struct record *out)
@@ -84,6 +119,8 @@ static bool snapshot_decision(const struct coordinator *c, const struct txn *txn
     case TXN_DELEGATED:
         out->type = RECORD_DELEGATED;
         break;
+    case TXN_RESOLVED:
+        return snapshot_resolved(txn, out);
     case TXN_MIXED:
         if (txn->decision != OUTCOME_COMMITTED)
             return false;
@@ -101,13 +138,18 @@ static bool snapshot_decision(const struct coordinator *c, const struct txn *txn
     return true;
 }
 
-static bool snapshot_astray(const struct coordinator *c, const struct txn *txn, uint32_t number,
+static bool snapshot_branch(const struct coordinator *c, const struct txn *txn, uint32_t number,
                             struct record *out)
 {
+    bool astray = number >= BRANCHES_MAX;
     const struct branch *branch = live_first(&c->live, txn);
-    for (uint32_t i = 0; i < number && branch != NULL; i++)
+    for (uint32_t i = 0; i < number % BRANCHES_MAX && branch != NULL; i++)
         branch = live_after(&c->live, branch);
-    if (branch == NULL || branch->progress != BR_HEURISTIC)
+    if (branch == NULL)
+        return false;
+    if (!astray)
+        return snapshot_verdict(c, txn, branch, out);
+    if (branch->progress != BR_HEURISTIC)
         return false;
     bool committed = txn->state == TXN_COMMITTING || txn->decision == OUTCOME_COMMITTED;
     out->type = RECORD_MIXED;
@@ -118,13 +160,42 @@ static bool snapshot_astray(const struct coordinator *c, const struct txn *txn, 
     return true;
 }
 
+static void snapshot_release(const struct rm *rm, struct record *out)
+{
+    out->type = RECORD_RELEASED;
+    memcpy(out->rm, rm->name, RM_NAME_BYTES);
+    out->beat = rm->beat;
+    out->system_identifier = rm->system_identifier;
+    out->timeline = rm->timeline;
+    out->incarnation = rm->released_incarnation;
+    out->sequence = rm->released_sequence;
+}
+
+/* What a DBA has said of an RM and its RM record cannot tell. */
+static bool snapshot_dba(const struct coordinator *c, enum part part, uint64_t index,
+                         struct record *out)
+{
+    const struct rm *rm = &c->registry.rms[index];
+    if (part == PART_RELEASES && rm->released_incarnation != 0 && !rm->quarantined) {
+        snapshot_release(rm, out);
+        return true;
+    }
+    if (part == PART_PAUSES && rm->paused) {
+        out->type = RECORD_PAUSED;
+        memcpy(out->rm, rm->name, RM_NAME_BYTES);
+        out->flags = 1;
+        return true;
+    }
+    return false;
+}
+
 static bool snapshot_live(const struct coordinator *c, uint64_t index, struct record *out)
 {
     const struct txn *txn = &c->live.txns[index / RECORDS_A_TXN];
     uint32_t number = (uint32_t)(index % RECORDS_A_TXN);
     if (txn->state == TXN_NONE)
         return false;
-    return number == 0 ? snapshot_decision(c, txn, out) : snapshot_astray(c, txn, number - 1, out);
+    return number == 0 ? snapshot_decision(c, txn, out) : snapshot_branch(c, txn, number - 1, out);
 }
 
 static uint64_t part_size(const struct coordinator *c, enum part part)
@@ -138,7 +209,11 @@ static uint64_t part_size(const struct coordinator *c, enum part part)
     case PART_ESTABLISHED:
         return c->registry.established ? 1 : 0;
     case PART_RMS:
+    case PART_RELEASES:
+    case PART_PAUSES:
         return c->registry.count;
+    case PART_ACTS:
+        return c->act_count;
     case PART_FENCE:
         return c->registry.fenced ? 1 : 0;
     case PART_CHUNKS:
@@ -199,6 +274,13 @@ static bool snapshot_at(const struct coordinator *c, enum part part, uint64_t in
         return true;
     case PART_LIVE:
         return snapshot_live(c, index, out);
+    case PART_RELEASES:
+    case PART_PAUSES:
+        return snapshot_dba(c, part, index, out);
+    case PART_ACTS:
+        /* Handed to the log, and not in effect yet. */
+        *out = c->acts[(c->act_first + index) % ACTS_MAX].record;
+        return true;
     case PARTS:
         break;
     }

@@ -103,6 +103,9 @@ void coordinator_step(struct coordinator *c, const struct event *event, struct a
     case EV_DRAIN:
         c->draining = true;
         break;
+    case EV_SETTLED:
+        settled_event(&s);
+        break;
     case EV_HOLE:
     case EVENTS:
         assert(false && "not an event");
@@ -133,6 +136,12 @@ static bool log_is_due(const struct coordinator *c)
            c->live.txns[c->logging_first].ticket <= c->durable_records;
 }
 
+static bool act_is_due(const struct coordinator *c)
+{
+    return c->act_count > 0 && !c->registry.fenced &&
+           (c->acts[c->act_first].ticket <= c->durable_records || MUTANT(SETTLE_EARLY));
+}
+
 static bool scans(const struct coordinator *c, uint32_t rm)
 {
     return c->started && !c->registry.fenced && c->registry.rms[rm].state == RM_UP &&
@@ -146,6 +155,10 @@ bool coordinator_due(struct coordinator *c, uint64_t now_ms, struct event *out)
     if (log_is_due(c)) {
         out->type = EV_LOGGED;
         out->txn = c->logging_first;
+        return true;
+    }
+    if (act_is_due(c)) {
+        out->type = EV_SETTLED;
         return true;
     }
     if (timers_due(&c->live.timers, now_ms, &out->txn)) {

@@ -44,7 +44,7 @@ const char *txn_state_word(enum txn_state state)
 {
     static const char *const words[TXN_STATES] = {
         "none",     "active",     "preparing", "logging", "committing",
-        "aborting", "delegating", "delegated", "mixed",
+        "aborting", "delegating", "delegated", "mixed",   "resolved",
     };
     return words[state];
 }
@@ -90,11 +90,12 @@ static enum shown_state shown(enum txn_state state)
         [TXN_LOGGING] = SHOWN_PREPARING,     [TXN_COMMITTING] = SHOWN_COMMITTING,
         [TXN_ABORTING] = SHOWN_ROLLING_BACK, [TXN_DELEGATING] = SHOWN_PREPARING,
         [TXN_DELEGATED] = SHOWN_PREPARING,   [TXN_MIXED] = SHOWN_MIXED,
+        [TXN_RESOLVED] = SHOWN_COMMITTED,
     };
     return states[state];
 }
 
-static const char *progress_word(enum branch_progress progress)
+const char *progress_word(enum branch_progress progress)
 {
     static const char *const words[] = {
         [BR_ACTIVE] = "active",       [BR_ASKED] = "preparing", [BR_YES] = "prepared",
@@ -111,12 +112,17 @@ static void view_live(const struct coordinator *c, const struct txn *txn, uint64
     out->gtrid.incarnation = txn->incarnation;
     out->gtrid.sequence = txn->sequence;
     out->state = shown(txn->state);
+    if (txn->state == TXN_RESOLVED && txn->decision == OUTCOME_ROLLED_BACK)
+        out->state = SHOWN_ROLLED_BACK;
+    if (txn->state == TXN_RESOLVED && txn->heuristic)
+        out->state = SHOWN_MIXED;
     memcpy(out->key, txn->key, KEY_BYTES);
     memcpy(out->label, txn->label, LABEL_BYTES);
     out->age_ms = now_ms - txn->begun_ms;
     out->left_ms = 0;
     if ((txn->state == TXN_ACTIVE || txn->state == TXN_PREPARING) && txn->deadline_ms > now_ms)
         out->left_ms = (uint32_t)(txn->deadline_ms - now_ms);
+    out->resolved = txn->state == TXN_RESOLVED;
     out->has_reason = txn->has_reason;
     out->reason = txn->reason;
     out->branch_count = 0;

@@ -58,14 +58,15 @@ struct wal_options {
 };
 
 struct wal_info {
-    struct uuid log;        /* drawn when the log was created */
-    bool created;           /* just now */
-    bool torn;              /* a torn tail was found and zeroed */
-    bool clean;             /* the last record is STOP */
-    bool same_home;         /* on the host and in the directory where it was written last */
-    uint64_t recovered_lsn; /* of the newest record found, 0 none */
-    uint64_t incarnation;   /* the highest in the log, 0 none */
-    uint64_t records;       /* replayed */
+    struct uuid log;         /* drawn when the log was created */
+    bool created;            /* just now */
+    bool torn;               /* a torn tail was found and zeroed */
+    bool clean;              /* the last record is STOP */
+    bool same_home;          /* on the host and in the directory where it was written last */
+    uint64_t recovered_lsn;  /* of the newest record found, 0 none */
+    uint64_t checkpoint_lsn; /* up to here a snapshot stood for the records; 0: for none */
+    uint64_t incarnation;    /* the highest in the log, 0 none */
+    uint64_t records;        /* replayed */
 };
 
 /*

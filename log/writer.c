@@ -210,6 +210,7 @@ static void describe(const struct wal *wal, const struct log_end *end, uint64_t 
         .clean = end->clean,
         .same_home = end->home[0] == '\0' || strcmp(end->home, wal->home) == 0,
         .recovered_lsn = end->chain.lsn,
+        .checkpoint_lsn = end->checkpoint,
         .incarnation = end->chain.incarnation,
         .records = records,
     };

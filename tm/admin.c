@@ -136,6 +136,10 @@ static cJSON *agent_object(const struct server *server, uint32_t at)
     cJSON_AddNumberToObject(object, "slots_max", link.health.slots_max);
     cJSON_AddNumberToObject(object, "sessions", link.health.sessions);
     cJSON_AddBoolToObject(object, "accepted", rm->accepted);
+    cJSON_AddBoolToObject(object, "paused", rm->paused);
+    cJSON_AddBoolToObject(object, "waived", rm->waived);
+    cJSON_AddBoolToObject(object, "retired", rm->retired);
+    cJSON_AddNumberToObject(object, "running", coordinator_running_at(server->coordinator, at));
     if (rm->refusal != REFUSAL_NONE)
         cJSON_AddStringToObject(object, "refusal", refusal_word(rm->refusal));
     cJSON_AddStringToObject(object, "last_error", link.last_error);

@@ -492,7 +492,7 @@ static enum MHD_Result ask(struct client *client)
         return send_answer(client);
     begin_work(client);
     MHD_suspend_connection(client->connection);
-    server_call(http->server, client->request, CALLER_UNKNOWN, post_answer, client);
+    server_call(http->server, client->request, CALLER_HTTP, post_answer, client);
     return MHD_YES;
 }
 

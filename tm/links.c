@@ -289,6 +289,14 @@ static void watch_clock(struct links *links, uint64_t now_ms)
             reopen(&links->links[i], now_ms);
 }
 
+/* A DBA has released its database: the agent registers again, to be judged by that. */
+static void begin_anew(struct link *link, uint64_t now_ms)
+{
+    link->state = LINK_IDLE;
+    link->queued = 0;
+    link->retry_at_ms = now_ms;
+}
+
 uint64_t links_tend(struct links *links, uint64_t now_ms)
 {
     uint64_t wake = UINT64_MAX;
@@ -298,7 +306,12 @@ uint64_t links_tend(struct links *links, uint64_t now_ms)
         return wake;
     for (uint32_t i = 0; i < links->count; i++) {
         struct link *link = &links->links[i];
-        if (link->net == NULL || link->state != LINK_IDLE)
+        const struct rm *rm = &coordinator_registry(links->coordinator)->rms[i];
+        if (link->net == NULL || rm->retired)
+            continue;
+        if (link->state == LINK_UP && rm->state == RM_DOWN)
+            begin_anew(link, now_ms);
+        if (link->state != LINK_IDLE)
             continue;
         if (link->retry_at_ms <= now_ms)
             offer(link, now_ms);

@@ -178,6 +178,8 @@ const struct route routes[] = {
     {"POST", "/v1/transactions/{gtrid}/branches", OP_ENLIST,   NULL,    write_reply},
     {"POST", "/v1/transactions/{gtrid}/commit",   OP_COMMIT,   NULL,    write_reply},
     {"POST", "/v1/transactions/{gtrid}/rollback", OP_ROLLBACK, NULL,    write_reply},
+    {"POST", "/v1/transactions/{gtrid}/resolve",  OP_RESOLVE,  NULL,    write_reply},
+    {"POST", "/v1/transactions/{gtrid}/forget",   OP_FORGET,   NULL,    write_reply},
     {"GET",  "/v1/transactions/{gtrid}/outcome",  OP_OUTCOME,  NULL,    write_reply},
     {"GET",  "/v1/outcomes",                      OP_OUTCOME,  "key",   write_reply},
     {"GET",  "/v1/in-doubt",                      OP_IN_DOUBT, NULL,    write_reply},

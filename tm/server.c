@@ -33,6 +33,7 @@ struct item {
     struct call *call;
     struct request request;
     struct failure failure; /* when it could not be read */
+    cJSON *plan;            /* a DBA's decision: what it does at each branch */
     cJSON *reply;
 };
 
@@ -206,7 +207,13 @@ static void send_reply(struct server *server, const struct reply *reply)
         access[i].agent = registry->rms[rm].url;
         access[i].ticket = tickets[i];
     }
-    server_answer(reply->client, wire_write_reply(reply, access));
+    struct item *item = (struct item *)(uintptr_t)reply->client;
+    cJSON *object = wire_write_reply(reply, access);
+    if (item->plan != NULL && reply->error == ERR_NONE)
+        cJSON_AddItemToObject(object, "branches",
+                              cJSON_DetachItemFromObject(item->plan, "branches"));
+    cJSON_Delete(item->plan);
+    finish_item(item, object);
 }
 
 /* The records first: whatever a send rests on must at least be on its way to the disk, and what
@@ -215,8 +222,10 @@ static void finish_turn(struct server *server)
 {
     struct turn *turn = server->turn;
     POINT_IF(turn->record_count > 0, "tm.before-append");
-    if (turn->record_count > 0)
+    if (turn->record_count > 0) {
         wal_append(server->wal, turn->records, turn->record_length, turn->record_count);
+        audit_handed(server->audit, turn->records, turn->record_length);
+    }
     server->handed_over += turn->record_count;
     POINT_IF(turn->record_count > 0, "tm.after-append");
     for (uint32_t i = 0; i < turn->order_count; i++)
@@ -263,6 +272,19 @@ static void checkpoint(struct server *server)
 
 /* ---- what was posted ---- */
 
+static void settle_item(struct server *server, struct item *item)
+{
+    struct event event = {.type = EV_REQUEST, .request = &item->request};
+    cJSON *reply;
+    if (dba_answers(server, &item->request, &reply)) {
+        finish_item(item, reply);
+        return;
+    }
+    if (item->request.has_gtrid)
+        item->plan = dba_plan(server, &item->request);
+    step(server, &event);
+}
+
 static void handle_item(struct server *server, struct item *item)
 {
     POINT_IF(item->request.op == OP_BEGIN, "tm.take-begin");
@@ -283,6 +305,15 @@ static void handle_item(struct server *server, struct item *item)
     case OP_IN_DOUBT:
     case OP_CHECK:
         inquiry_ask(server, &item->request);
+        break;
+    case OP_RESOLVE:
+    case OP_FORGET:
+    case OP_WAIVE:
+    case OP_RELEASE:
+    case OP_RETIRE:
+    case OP_PAUSE:
+    case OP_RESUME:
+        settle_item(server, item);
         break;
     default: {
         struct event event = {.type = EV_REQUEST, .request = &item->request};
@@ -351,6 +382,7 @@ static void handle_post(struct server *server, struct post *post)
         POINT("tm.before-decided");
         coordinator_durable(server->coordinator, durable->records, durable->lsn);
         POINT("tm.after-decided");
+        audit_durable(server->audit, durable->records, durable->lsn);
         free(post);
         break;
     }
@@ -427,6 +459,30 @@ static void serve(struct server *server)
 
 /* ---- the start ---- */
 
+/* The trail is opened only once the log has made its directory. */
+static int keep_for_trail(struct server *server, const struct record *record, struct error *error)
+{
+    struct record *larger =
+        realloc(server->recovered, (server->recovered_count + 1) * sizeof *larger);
+    if (larger == NULL)
+        return fail(error, "out of memory for the audit trail");
+    server->recovered = larger;
+    larger[server->recovered_count++] = *record;
+    return 0;
+}
+
+static int open_trail(struct server *server, struct error *error)
+{
+    if (audit_open(&server->audit, server->settings->data_dir, server->settings->tm, error) != 0)
+        return -1;
+    for (size_t i = 0; i < server->recovered_count; i++)
+        if (server->recovered[i].lsn > server->wal_info.checkpoint_lsn)
+            audit_recovered(server->audit, &server->recovered[i]);
+    free(server->recovered);
+    server->recovered = NULL;
+    return 0;
+}
+
 static int replay(void *arg, const struct wal_record *written, struct error *error)
 {
     struct server *server = arg;
@@ -437,7 +493,7 @@ static int replay(void *arg, const struct wal_record *written, struct error *err
     case RECORD_OK:
         record.lsn = written->lsn;
         if (coordinator_replay(server->coordinator, &record, &why))
-            return 0;
+            return audit_is_for(written->type) ? keep_for_trail(server, &record, error) : 0;
         return fail(error, "record %llu (%s): %s", (unsigned long long)written->lsn,
                     record_name(written->type), why);
     case RECORD_MAY_IGNORE:
@@ -522,7 +578,8 @@ static int start(struct server *server, const struct server_claims *claims, stru
 
     POINT("tm.start");
     if (loop_create(&server->loop, error) != 0 || loop_signals(server->loop, signals, error) != 0 ||
-        make_core(server, error) != 0 || open_log(server, claims->moved, error) != 0)
+        make_core(server, error) != 0 || open_log(server, claims->moved, error) != 0 ||
+        open_trail(server, error) != 0)
         return -1;
 
     POINT("tm.log-recovered");
@@ -572,6 +629,7 @@ static void stop(struct server *server, bool clean)
     links_close(server->links);
     POINT("tm.before-log-closes");
     wal_close(server->wal, clean);
+    audit_close(server->audit);
     while (server->loop != NULL && (post = loop_take(server->loop)) != NULL) {
         if (post->kind == POST_LINK)
             link_news_free((struct link_news *)post);

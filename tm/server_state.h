@@ -8,6 +8,7 @@
 #include "common/net.h"
 #include "core/turn.h"
 #include "log/wal.h"
+#include "tm/audit.h"
 #include "tm/http.h"
 #include "tm/links.h"
 #include "tm/settings.h"
@@ -29,6 +30,9 @@ struct server {
     struct alarms *alarms;
     struct coordinator *coordinator;
     struct turn *turn;
+    struct audit *audit;
+    struct record *recovered; /* of DBAs, read from the log at the start, for the trail */
+    size_t recovered_count;
     uint64_t handed_over; /* records given to the log in this start */
     uint64_t started_ms;
     uint64_t now_ms; /* of this turn */
@@ -36,7 +40,8 @@ struct server {
 
 /* ---- server.c: requests, wherever they come from ---- */
 
-#define CALLER_UNKNOWN UINT64_MAX /* its uid cannot be told */
+#define CALLER_UNKNOWN UINT64_MAX       /* its uid cannot be told */
+#define CALLER_HTTP    (UINT64_MAX - 1) /* nor can that of one who comes over HTTP */
 
 /* Gets the answer to a call and takes it over; in any thread, perhaps within server_call(). */
 typedef void answer_fn(void *origin, cJSON *answer);
@@ -57,5 +62,13 @@ void fence_sentence(const struct registry *registry, char out[FENCE_BYTES]);
 
 /* Answers show, list, agents and status. The caller deletes the object. */
 cJSON *admin_answer(const struct server *server, const struct request *request);
+
+/* ---- dba.c: what changes by a person's word ---- */
+
+/* Is the caller a DBA? Then his name is put into the request, and true is only returned for what
+ * can be answered at once: a refusal, or what a decision would do. */
+bool dba_answers(const struct server *server, struct request *request, cJSON **reply);
+/* What a resolve or forget would do, branch by branch. */
+cJSON *dba_plan(const struct server *server, const struct request *request);
 
 #endif

@@ -21,6 +21,7 @@ static const struct conf_key keys[] = {
     TM_TEXT(data_dir),
     TM_TEXT(listen),
     TM_TEXT(http_listen),
+    {"tm", "http_admin", CONF_BOOL, offsetof(struct settings, http_admin), 0, 0, 0},
     TM_TEXT(socket_group),
     {"tm", "socket_mode", CONF_MODE, offsetof(struct settings, socket_mode), 0, 0, 0},
     {"tm", "transaction_timeout", CONF_DURATION, offsetof(struct settings, transaction_timeout_ms),

@@ -18,6 +18,7 @@ struct settings {
     char listen[URL_BYTES];
     char http_listen[64]; /* "": no HTTP */
     char socket_group[64];
+    bool http_admin; /* a DBA's requests are taken over HTTP too */
     uint32_t socket_mode;
     uint32_t transaction_timeout_ms;
     uint32_t in_doubt_alarm_ms; /* 0: never */

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/wire.h"
 #include "tests/sim/sim.h"
 
 /* ---- facts ---- */
@@ -63,7 +64,8 @@ static bool lost_something(struct sim *sim, const struct fate_branch *branch)
 /* Nobody answers for this branch any more. */
 static bool excused(struct sim *sim, const struct fate_branch *branch)
 {
-    return branch->by_hand || lost_promises(sim, branch);
+    return branch->by_hand || lost_promises(sim, branch) ||
+           checker_fate(sim, &branch->id.gtrid)->heuristic;
 }
 
 static bool any_by_hand(struct sim *sim, const struct fate *fate)
@@ -71,7 +73,7 @@ static bool any_by_hand(struct sim *sim, const struct fate *fate)
     for (uint32_t i = 0; i < fate->branch_count; i++)
         if (excused(sim, &fate->branches[i]))
             return true;
-    return false;
+    return fate->heuristic;
 }
 
 /* The same, or its database has at least lost something, which may have been this. */
@@ -132,7 +134,8 @@ static void check_told(struct sim *sim, struct fate *fate)
                   gtrid_word(&fate->gtrid));
     if (sim->checker.forked)
         return;
-    if (fate->told_committed && fate->told_rolled_back && !all_left(fate))
+    if (fate->told_committed && fate->told_rolled_back && !all_left(fate) &&
+        !any_touched(sim, fate))
         violation(sim, "clients were told both outcomes of %s", gtrid_word(&fate->gtrid));
     if (fate->told_committed && !any_by_hand(sim, fate))
         for (uint32_t i = 0; i < fate->branch_count; i++)
@@ -184,9 +187,10 @@ static void check_applied(struct sim *sim, struct fate *fate, bool claimed, cons
         return;
     for (uint32_t i = 0; i < fate->branch_count; i++) {
         const struct fate_branch *branch = &fate->branches[i];
-        bool other_way = claimed && branch->by_hand && branch->rolled_back;
+        /* But who has the DBA's word for it may believe that. */
+        bool other_way = claimed && branch->by_hand && branch->rolled_back && !fate->worded;
         if (branch->in_record && branch->commits == 0 && (other_way || !excused(sim, branch)) &&
-            !lost_something(sim, branch))
+            (!lost_something(sim, branch) || (branch->misjudged && !fate->worded)))
             violation(sim, "%s: %s, and it is not applied at %s", gtrid_word(&fate->gtrid), why,
                       branch->id.rm);
     }
@@ -250,6 +254,34 @@ static void see_commit(struct sim *sim, const struct record *record, bool durabl
     check_votes(sim, fate);
 }
 
+/* Only what a DBA has forced, and the log keeps, excuses branches that differ. */
+static void see_resolved(struct sim *sim, struct fate *fate, const struct record *record)
+{
+    bool heuristic = (record->flags & RESOLVED_HEURISTIC) != 0;
+    if (record->outcome == OUTCOME_FORGOTTEN) {
+        fate->forgotten = true;
+        return;
+    }
+    if (heuristic && !fate->forced && !sim->checker.forked)
+        violation(sim, "%s is settled against the evidence, and nobody forced it",
+                  gtrid_word(&fate->gtrid));
+    fate->heuristic |= heuristic;
+    fate->worded = true;
+    fate->kept |= heuristic && (record->flags & RESOLVED_STRAY) != 0;
+}
+
+/* What rested on its beats until now is given up by the DBA's word. */
+static void see_released(struct sim *sim, const char *rm)
+{
+    sim->databases[rm_number(rm)].released = true;
+    for (uint32_t i = 0; i < sim->checker.count; i++)
+        for (uint32_t j = 0; j < sim->checker.fates[i].branch_count; j++) {
+            struct fate_branch *branch = &sim->checker.fates[i].branches[j];
+            if (text_equal(branch->id.rm, rm, RM_NAME_BYTES))
+                branch->beat = 0;
+        }
+}
+
 void checker_record(struct sim *sim, uint32_t host, const struct record *record, bool durable)
 {
     (void)host;
@@ -262,6 +294,14 @@ void checker_record(struct sim *sim, uint32_t host, const struct record *record,
             fate_of_record(sim, record)->delegated_durable = true;
         else if (!fate_of_record(sim, record)->asked_to_commit)
             violation(sim, "a one-phase commit that nobody asked for");
+        break;
+    case RECORD_RELEASED:
+        if (durable)
+            see_released(sim, record->rm);
+        break;
+    case RECORD_RESOLVED:
+        if (durable)
+            see_resolved(sim, fate_of_record(sim, record), record);
         break;
     case RECORD_END:
         if (!durable)
@@ -336,6 +376,15 @@ void checker_voted(struct sim *sim, const struct result *result)
 {
     if (result->type == RESULT_READY && !checker_fate(sim, &result->branch.gtrid)->commit_handed)
         checker_branch(sim, &result->branch)->beat = result->beat;
+}
+
+/* Once a DBA has released a database that lost data, an xid there may be another's. */
+void checker_ended(struct sim *sim, const struct result *result)
+{
+    if (result->type != RESULT_DONE || !sim->databases[rm_number(result->branch.rm)].released)
+        return;
+    struct fate_branch *branch = checker_branch(sim, &result->branch);
+    branch->misjudged |= branch->in_record && branch->commits == 0 && !branch->by_hand;
 }
 
 /* A database that shows less than what a decision rests on has to be refused. */
@@ -557,7 +606,7 @@ static bool coordinator_settled(struct sim *sim, const struct host *host, bool c
 {
     static struct txn_view view;
     for (uint32_t i = 0; coordinator_list(host->coordinator, &i, 0, &view); i++) {
-        if (view.state != SHOWN_MIXED && !checker_fate(sim, &view.gtrid)->excused)
+        if (!view.resolved && view.state != SHOWN_MIXED && !checker_fate(sim, &view.gtrid)->excused)
             return unsettled(sim, complain, "live", gtrid_word(&view.gtrid));
     }
     return true;
@@ -574,7 +623,7 @@ static bool any_quarantine(struct sim *sim)
 
 bool checker_settled(struct sim *sim, bool complain)
 {
-    if (any_quarantine(sim))
+    if (any_quarantine(sim) && !sim->plan.dba)
         return sim->now_us > sim->plan.quiet_us + 20 * SECOND;
     for (uint32_t i = 0; i < sim->plan.apps; i++)
         if (!sim->apps[i].up || sim->apps[i].step != APP_REST)
@@ -607,6 +656,26 @@ static void check_outcome(struct sim *sim, const struct host *host, struct fate 
                   gtrid_word(&fate->gtrid));
 }
 
+/* Branches that differ by a DBA's word are told to whoever asks, until he has dealt with it. */
+static void check_reported(struct sim *sim, const struct host *host, const struct fate *fate)
+{
+    bool committed = false, undone = false;
+    enum outcome outcome = OUTCOME_NONE;
+    for (uint32_t i = 0; i < fate->branch_count; i++) {
+        committed |= fate->branches[i].commits > 0;
+        undone |= fate->branches[i].commits == 0 && fate->branches[i].rolled_back;
+        if (fate->branches[i].by_hand)
+            return;
+    }
+    bool differs = fate->heuristic && committed && undone;
+    if ((!differs && !fate->kept) || fate->forgotten || fate->excused || sim->checker.forked)
+        return;
+    coordinator_outcome(host->coordinator, &fate->gtrid, &outcome);
+    if (outcome != OUTCOME_MIXED)
+        violation(sim, "%s was settled by force, and is told as %s", gtrid_word(&fate->gtrid),
+                  outcome_word(outcome));
+}
+
 void checker_final(struct sim *sim)
 {
     const struct host *host = in_charge(sim);
@@ -618,5 +687,7 @@ void checker_final(struct sim *sim)
             check_applied(sim, fate, false, "a client was told that it is committed");
         if (host != NULL)
             check_outcome(sim, host, fate);
+        if (host != NULL)
+            check_reported(sim, host, fate);
     }
 }

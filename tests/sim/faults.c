@@ -22,6 +22,7 @@ enum fault {
     FAULT_COPIED_LOG,
     FAULT_REWIND,
     FAULT_BY_HAND,
+    FAULT_DBA,
     FAULTS,
 };
 
@@ -88,6 +89,10 @@ static void draw_theme(struct sim *sim)
         plan->refusal = rate(sim, 500);
         plan->by_hand = choice(sim, 3000) ? rate(sim, 2000) : 0;
         plan->noise = sim->seed % 5 == 0 ? 4000 : 0;
+        if (sim->seed % 7 == 0) { /* who finishes by hand what is being put out */
+            plan->run_again = 8000;
+            plan->by_hand = 2000;
+        }
         break;
     case THEME_READ_ONLY:
         plan->read_only = 7000;
@@ -177,6 +182,17 @@ void plan_draw(struct sim *sim)
     for (uint32_t i = 0; i < FAULT_OLD_LOG; i++)
         plan->fault_weight[i] = choice(sim, 5000) ? (uint32_t)between(sim, 0, 10) : 0;
     draw_theme(sim);
+    plan->log_may_fork = plan->fault_weight[FAULT_OLD_LOG] > 0 ||
+                         plan->fault_weight[FAULT_COPIED_LOG] > 0 || plan->old_at_commit > 0 ||
+                         plan->copy_at_commit > 0;
+    /* Not where much is run again: those nights have enough of their own. */
+    plan->dba = sim->seed % 5 == 3 && plan->own_connection < 8000;
+    if (plan->dba) {
+        plan->fault_weight[FAULT_DBA] = 12;
+        if (sim->seed % 10 == 3)
+            plan->fault_weight[FAULT_REWIND] = 8;
+        plan->fault_every_us = plan->fault_every_us / 3 + 30 * MS;
+    }
 }
 
 static uint32_t any_rm(struct sim *sim)
@@ -318,6 +334,9 @@ static void strike(struct sim *sim, enum fault fault)
     }
     case FAULT_BY_HAND:
         database_by_hand(sim, any_rm(sim));
+        break;
+    case FAULT_DBA:
+        dba_strikes(sim);
         break;
     case FAULTS:
         break;

@@ -331,6 +331,7 @@ struct database {
     uint64_t promised_beat; /* the highest that a TM was told */
     bool lost_promises;     /* it was put back behind that */
     bool lost_something;    /* it was put back at all: a DBA may be needed */
+    bool released;          /* by a DBA, since */
     uint32_t wal_count, wal_flushed;
     struct wal_entry wal[WAL_ENTRIES];
     /* what the log says */
@@ -527,6 +528,7 @@ struct fate_branch {
     uint32_t committed_statements;
     bool rolled_back; /* the transaction that was voted for */
     bool own_prepared;
+    bool misjudged; /* called done on an xid's evidence, in a database that had lost it */
 };
 
 struct fate {
@@ -538,7 +540,12 @@ struct fate {
     bool asked_to_commit; /* the application has sent commit */
     bool told_committed, told_rolled_back;
     char key[KEY_BYTES];
-    bool excused; /* of a log that was put away, or given out twice: nobody can know of it */
+    bool excused;   /* of a log that was put away, or given out twice: nobody can know of it */
+    bool forced;    /* a DBA has asked to settle it against all evidence */
+    bool heuristic; /* and the log has it so: its branches may differ, and it has to be said */
+    bool forgotten; /* a DBA has dealt with it */
+    bool worded;    /* a DBA has said how it ended */
+    bool kept;      /* forced when it was live no more: mixed until it is forgotten */
     uint32_t branch_count;
     struct fate_branch branches[TXN_BRANCHES * 2];
 };
@@ -562,6 +569,8 @@ void checker_undone(struct sim *sim, const struct branch_id *branch, uint64_t xi
  */
 void checker_voted(struct sim *sim, const struct result *result);
 void checker_accepted(struct sim *sim, uint32_t rm, uint64_t beat);
+/* An agent has said what became of a branch. */
+void checker_ended(struct sim *sim, const struct result *result);
 void checker_left(struct sim *sim, const struct branch_id *branch);
 void checker_told(struct sim *sim, const struct reply *reply, const struct uuid *instance);
 
@@ -604,7 +613,13 @@ struct plan {
     uint32_t run_again; /* an own connection's block, after the commit was asked for */
     uint32_t checkpoint;
     uint32_t read_only_all;
+    bool dba;          /* settles things */
+    bool log_may_fork; /* it may be put back or copied */
 };
+
+/* A DBA does something, right or wrong; and once all is quiet, what is left to be done. */
+void dba_strikes(struct sim *sim);
+void dba_tidies(struct sim *sim);
 
 void plan_draw(struct sim *sim);
 void fault_strikes(struct sim *sim);

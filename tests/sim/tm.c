@@ -118,6 +118,9 @@ void tm_link(struct sim *sim, uint32_t index, uint32_t rm)
     struct link *link = &host->links[rm];
     if (coordinator_registry(host->coordinator)->fenced)
         return;
+    enum rm_state state = coordinator_registry(host->coordinator)->rms[host->index_of[rm]].state;
+    if (link->state == LINK_UP && state == RM_DOWN)
+        link->state = LINK_DOWN; /* released: it registers anew */
     if (!coordinator_started(host->coordinator)) {
         link_in(sim, host, rm, 20 * MS);
     } else if (link->state == LINK_UP && sim->now_us - link->heard_us > 4 * SECOND) {
@@ -265,6 +268,7 @@ static void take_results(struct sim *sim, struct host *host, uint32_t rm, const 
     for (uint32_t i = 0; i < count && !turn_full(&sim->turn); i++) {
         event->result = &results[i];
         checker_voted(sim, &results[i]);
+        checker_ended(sim, &results[i]);
         turn_step(&sim->turn, event);
         make_noise(sim, host, &results[i].branch.gtrid);
     }

@@ -279,6 +279,7 @@ static void live_through(struct sim *sim)
             continue;
         look_us = sim->now_us + 500 * MS;
         faults_mend(sim);
+        dba_tidies(sim);
         if (checker_settled(sim, false))
             return;
         if (sim->now_us > sim->plan.quiet_us + QUIET_SECONDS * SECOND || sim->mended > MENDS_MAX)

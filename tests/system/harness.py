@@ -454,6 +454,11 @@ class Bank:
         return (answer.code == 0 and answer["state"] == "ready"
                 and all(rm["state"] == "up" for rm in answer["rms"]))
 
+    def ctl_conf(self, *arguments):
+        """assentctl by the coordinator's configuration: what needs no daemon."""
+        return subprocess.run([program("assentctl"), "-c", str(self.conf), "--json", *arguments],
+                              capture_output=True, text=True, timeout=60)
+
     def client(self):
         return Client(self.socket)
 

@@ -57,7 +57,7 @@ class Web:
         self.bank, self.port = bank, free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         bank.conf.write_text(bank.conf.read_text().replace(
-            "[tm]\n", f"[tm]\nhttp_listen = {self.url}\n"))
+            "[tm]\n", f"[tm]\nhttp_listen = {self.url}\nhttp_admin = on\n"))
 
     def request(self, method, path, body=None, **headers):
         """A body that is bytes goes as it is, anything else as JSON."""
@@ -293,13 +293,15 @@ def test_the_description_has_every_route_and_every_route_answers_as_described(we
     served = set(re.findall(r'\{"(GET|POST)", +"([^"]+)"', (SOURCE / "tm/routes.c").read_text()))
     described = {(method.upper(), path) for path, item in spec["paths"].items()
                  for method in item if method != "parameters"}
-    assert served == described and len(served) == 16
+    assert served == described and len(served) == 18
     operations = [spec["paths"][path][method.lower()]["operationId"] for method, path in described]
     assert len(operations) == len(set(operations))
 
     bodies = {"/v1/transactions": {"rms": ["accounts"], "key": "described", "timeout": "30s"},
               "/v1/transactions/{gtrid}/branches": {"rm": "ledger", "branch": "b2"},
-              "/v1/transactions/{gtrid}/commit": {"wait": "decided"}}
+              "/v1/transactions/{gtrid}/commit": {"wait": "decided"},
+              "/v1/transactions/{gtrid}/resolve": {"outcome": "rollback", "dry_run": True},
+              "/v1/transactions/{gtrid}/forget": {"dry_run": True}}
     gtrid = web.begin(rms=["ledger"])
     for method, path in sorted(described):
         query = {"/v1/transactions": "?state=active", "/v1/outcomes": "?key=described"}

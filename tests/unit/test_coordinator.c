@@ -768,7 +768,7 @@ START_TEST(a_committed_branch_that_comes_back_is_never_undone)
     ledger_is_found_prepared(1, 701);
     ck_assert_int_eq((int)coordinator_registry(tm)->rms[1].state, RM_UP);
     ledger_is_found_prepared(100, 701);
-    ck_assert_str_eq(did(), "");
+    ck_assert_str_eq(did(), "log QUARANTINED\n");
     ck_assert_int_eq((int)coordinator_registry(tm)->rms[1].state, RM_QUARANTINED);
 }
 END_TEST
@@ -973,6 +973,171 @@ START_TEST(a_draining_coordinator_begins_nothing_and_finishes_the_rest)
 }
 END_TEST
 
+/* ---- a DBA ---- */
+
+static void dba_asks(enum op op, uint64_t sequence, enum outcome wanted_outcome, bool force)
+{
+    ask((struct request){.op = op,
+                         .has_gtrid = true,
+                         .gtrid = gtrid_number(sequence),
+                         .wanted = wanted_outcome,
+                         .force = force,
+                         .who = "root",
+                         .why = "ticket 4711"});
+}
+
+static void dba_asks_about(enum op op, const char *rm)
+{
+    struct request request = {.op = op, .who = "root", .why = "ticket 4711"};
+    strcpy(request.rm, rm);
+    ask(request);
+}
+
+START_TEST(a_dbas_decision_takes_effect_only_once_it_is_durable)
+{
+    given_preparing();
+    dba_asks(OP_RESOLVE, 1, OUTCOME_ROLLED_BACK, false);
+    ck_assert_str_eq(did(), "log RESOLVED\n");
+    log_is_durable();
+    ck_assert_str_eq(did(), "rollback accounts\nrollback ledger\n"
+                            "reply rolled-back, not yet applied\n"
+                            "recover accounts\nrecover ledger\n");
+}
+END_TEST
+
+START_TEST(what_the_log_contradicts_has_to_be_forced_and_is_mixed)
+{
+    given_committing();
+    dba_asks(OP_RESOLVE, 1, OUTCOME_ROLLED_BACK, false);
+    ck_assert_str_eq(did(), "refuse 14\n");
+    agent_says(RESULT_DONE, 1, "accounts");
+    dba_asks(OP_RESOLVE, 1, OUTCOME_ROLLED_BACK, true);
+    log_is_durable();
+    ck_assert_ptr_nonnull(strstr(did(), "rollback ledger\n"));
+    agent_says(RESULT_DONE, 1, "ledger");
+    ck_assert_str_eq(did(), "log MIXED\nreply mixed\n");
+    dba_asks(OP_FORGET, 1, OUTCOME_NONE, false);
+    log_is_durable();
+    did();
+    ask_about(OP_OUTCOME, 1, "");
+    ck_assert_str_eq(did(), "reply committed\n");
+}
+END_TEST
+
+START_TEST(a_commit_that_won_the_race_with_a_forced_rollback_is_no_heuristic)
+{
+    given_committing();
+    dba_asks(OP_RESOLVE, 1, OUTCOME_ROLLED_BACK, true);
+    log_is_durable();
+    did();
+    for (int i = 0; i < 2; i++) {
+        struct result done = result_about(RESULT_DONE, 1, i == 0 ? "accounts" : "ledger");
+        done.actual = OUTCOME_COMMITTED;
+        hear(done);
+    }
+    ck_assert_str_eq(did(), "log END\nreply committed\n");
+}
+END_TEST
+
+START_TEST(an_undecided_transaction_that_is_decided_meanwhile_is_left_alone)
+{
+    given_preparing();
+    dba_asks(OP_RESOLVE, 1, OUTCOME_ROLLED_BACK, false);
+    agent_says(RESULT_READY, 1, "accounts");
+    agent_says(RESULT_READY, 1, "ledger");
+    did();
+    log_is_durable();
+    ck_assert_str_eq(did(), "commit accounts\ncommit ledger\nreply committed, not yet applied\n"
+                            "recover accounts\nrecover ledger\n");
+}
+END_TEST
+
+START_TEST(a_paused_rm_takes_no_branch_and_finishes_what_it_has)
+{
+    given_preparing();
+    dba_asks_about(OP_PAUSE, "ledger");
+    log_is_durable();
+    ck_assert_str_eq(did(), "log PAUSED\nreply , not yet applied\n");
+    ck_assert_uint_eq(coordinator_running_at(tm, rm_number("ledger")), 1);
+    struct request request = {.op = OP_BEGIN, .rms = {"ledger"}, .rm_count = 1};
+    ask(request);
+    ck_assert_str_eq(did(), "refuse 13\n");
+    agent_says(RESULT_READY, 1, "accounts");
+    agent_says(RESULT_READY, 1, "ledger");
+    ck_assert_str_eq(did(), "log COMMIT\n");
+}
+END_TEST
+
+START_TEST(an_agent_that_has_registered_cannot_be_waived)
+{
+    given_tm();
+    dba_asks_about(OP_WAIVE, "ledger");
+    ck_assert_str_eq(did(), "refuse 6\n");
+}
+END_TEST
+
+START_TEST(what_a_released_database_may_have_lost_is_driven_once_it_is_found)
+{
+    given_committing();
+    agent_says(RESULT_LOST, 1, "ledger");
+    ck_assert_str_eq(did(), "log QUARANTINED\n");
+    dba_asks_about(OP_RELEASE, "ledger");
+    log_is_durable();
+    did();
+    agent_accepts("ledger");
+    did();
+    time_passes(60000);
+    ck_assert_ptr_null(strstr(did(), "commit ledger"));
+    agent_says(RESULT_LOST, 1, "ledger");
+    agent_says(RESULT_DONE, 1, "ledger");
+    ck_assert_str_eq(did(), "");
+    agent_says(RESULT_FOUND, 1, "ledger");
+    ck_assert_str_eq(did(), "commit ledger\n");
+}
+END_TEST
+
+START_TEST(a_quarantine_outlasts_a_restart)
+{
+    const struct record records[] = {
+        {.type = RECORD_START, .lsn = 1, .incarnation = 1},
+        {.type = RECORD_AGENT, .lsn = 2, .rm = "ledger", .system_identifier = 1},
+        {.type = RECORD_QUARANTINED, .lsn = 3, .rm = "ledger"},
+    };
+    given_log(records, 3);
+    agent_accepts("ledger");
+    ck_assert_int_eq(coordinator_registry(tm)->rms[rm_number("ledger")].state, RM_QUARANTINED);
+}
+END_TEST
+
+START_TEST(what_is_found_of_a_resolved_transaction_follows_the_dba)
+{
+    const struct record records[] = {
+        {.type = RECORD_START, .lsn = 1, .incarnation = 1},
+        {.type = RECORD_AGENT, .lsn = 2, .rm = "ledger", .system_identifier = 1},
+        {.type = RECORD_RESOLVED,
+         .lsn = 3,
+         .incarnation = 1,
+         .sequence = 5,
+         .outcome = OUTCOME_COMMITTED,
+         .flags = RESOLVED_STRAY | RESOLVED_HEURISTIC,
+         .who = "root",
+         .why = "ledger is gone"},
+    };
+    given_log(records, 3);
+    agent_accepts("ledger");
+    did();
+    struct result found = result_about(RESULT_FOUND, 5, "ledger");
+    found.branch.gtrid.incarnation = 1;
+    hear(found);
+    ck_assert_str_eq(did(), "commit ledger\n");
+    struct txn_view view;
+    struct gtrid gtrid = {.tm = "bank", .incarnation = 1, .sequence = 5};
+    ck_assert(coordinator_show(tm, &gtrid, now_ms, &view));
+    ck_assert_int_eq(view.state, SHOWN_MIXED);
+    ck_assert_str_eq(view.reason.message, "root: ledger is gone");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("coordinator");
@@ -1013,6 +1178,18 @@ int main(void)
     tcase_add_test(one_phase, one_branch_on_the_applications_own_connection_is_prepared);
     tcase_add_test(one_phase, a_delegated_transaction_of_an_earlier_start_is_settled_by_its_marker);
     suite_add_tcase(suite, one_phase);
+
+    TCase *dba = tcase_create("dba");
+    tcase_add_test(dba, a_dbas_decision_takes_effect_only_once_it_is_durable);
+    tcase_add_test(dba, what_the_log_contradicts_has_to_be_forced_and_is_mixed);
+    tcase_add_test(dba, a_commit_that_won_the_race_with_a_forced_rollback_is_no_heuristic);
+    tcase_add_test(dba, an_undecided_transaction_that_is_decided_meanwhile_is_left_alone);
+    tcase_add_test(dba, a_paused_rm_takes_no_branch_and_finishes_what_it_has);
+    tcase_add_test(dba, an_agent_that_has_registered_cannot_be_waived);
+    tcase_add_test(dba, what_a_released_database_may_have_lost_is_driven_once_it_is_found);
+    tcase_add_test(dba, a_quarantine_outlasts_a_restart);
+    tcase_add_test(dba, what_is_found_of_a_resolved_transaction_follows_the_dba);
+    suite_add_tcase(suite, dba);
 
     TCase *starts = tcase_create("start");
     tcase_add_test(starts, what_was_decided_is_driven_as_soon_as_its_agent_is_back);

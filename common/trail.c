@@ -1,0 +1,80 @@
+/*
+ * common/trail.c - the audit trail's file: lines that are only added, each bound to all before it.
+ */
+#include "common/trail.h"
+
+#include <errno.h>
+#include <mbedtls/md.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DIGEST_BYTES = 32 };
+
+void trail_hash(const char before[TRAIL_HASH_BYTES], const char *json, char out[TRAIL_HASH_BYTES])
+{
+    unsigned char digest[DIGEST_BYTES];
+    mbedtls_md_context_t context;
+    mbedtls_md_init(&context);
+    int rc = mbedtls_md_setup(&context, mbedtls_md_info_from_type(MBEDTLS_MD_SHA256), 0);
+    if (rc == 0)
+        rc = mbedtls_md_starts(&context);
+    if (rc == 0)
+        rc = mbedtls_md_update(&context, (const unsigned char *)before, TRAIL_HASH_BYTES - 1);
+    if (rc == 0)
+        rc = mbedtls_md_update(&context, (const unsigned char *)json, strlen(json));
+    if (rc == 0)
+        rc = mbedtls_md_finish(&context, digest);
+    mbedtls_md_free(&context);
+    if (rc != 0)
+        abort(); /* out of memory: a wrong hash would be a lie */
+    for (size_t i = 0; i < sizeof digest; i++)
+        snprintf(out + 2 * i, 3, "%02x", digest[i]);
+}
+
+/* One line that ends as it should; *json is what stands behind its hash. */
+static void take_line(struct trail_end *end, char *line, const char **json)
+{
+    char expected[TRAIL_HASH_BYTES];
+    size_t length = strlen(line);
+    end->lines++;
+    bool shaped = length > TRAIL_HASH_BYTES && line[TRAIL_HASH_BYTES - 1] == ' ';
+    *json = shaped ? line + TRAIL_HASH_BYTES : line;
+    if (shaped)
+        line[TRAIL_HASH_BYTES - 1] = '\0';
+    trail_hash(end->hash, *json, expected);
+    if (end->broken_line == 0 && (!shaped || strcmp(expected, line) != 0))
+        end->broken_line = end->lines;
+    if (shaped)
+        memcpy(end->hash, line, TRAIL_HASH_BYTES);
+}
+
+int trail_read(const char *path, trail_each_fn *each, void *arg, struct trail_end *out,
+               struct error *error)
+{
+    char *line = NULL;
+    size_t room = 0;
+    ssize_t length;
+    int rc = 0;
+    memset(out, 0, sizeof *out);
+    memset(out->hash, '0', TRAIL_HASH_BYTES - 1);
+    FILE *file = fopen(path, "re");
+    if (file == NULL)
+        return errno == ENOENT ? 0 : fail_errno(error, "read %s", path);
+
+    while (rc == 0 && (length = getline(&line, &room, file)) > 0) {
+        const char *json;
+        if (line[length - 1] != '\n')
+            break; /* a crash tore it */
+        line[length - 1] = '\0';
+        out->whole_bytes += (uint64_t)length;
+        take_line(out, line, &json);
+        if (each != NULL)
+            rc = each(arg, json);
+    }
+    if (ferror(file))
+        rc = fail_errno(error, "read %s", path);
+    free(line);
+    fclose(file);
+    return rc < 0 ? rc : 0;
+}

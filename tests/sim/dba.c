@@ -1,0 +1,122 @@
+/*
+ * tests/sim/dba.c - a DBA who settles things at random moments, and in the end those that are left.
+ *
+ * He speaks to the coordinator as assentctl does: by requests that may get lost, whose answers he
+ * does not wait for. By night he is careless: any transaction, any outcome, force or none. Once
+ * all is quiet he does what a page of doc/operations.md tells him.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/wire.h"
+#include "tests/sim/sim.h"
+
+static void ask(struct sim *sim, const struct request *request)
+{
+    size_t length;
+    char *text = wire_print(wire_write_request(request), &length);
+    struct message message = {
+        .type = MESSAGE_REQUEST, .from = app_node(0), .to = host_node(0), .serial = 0};
+    note(sim, "dba", "asks %s", text);
+    send_text(sim, &message, text, length);
+}
+
+static void begin_request(struct request *request, enum op op, const char *why)
+{
+    memset(request, 0, sizeof *request);
+    request->op = op;
+    text_copy(request->why, sizeof request->why, why, strlen(why));
+}
+
+static void ask_about(struct sim *sim, enum op op, uint32_t rm)
+{
+    struct request request;
+    begin_request(&request, op, "as it looks to me");
+    text_copy(request.rm, sizeof request.rm, rm_word(rm), strlen(rm_word(rm)));
+    ask(sim, &request);
+}
+
+static void resolve(struct sim *sim, struct fate *fate, bool commit, bool force)
+{
+    struct request request;
+    begin_request(&request, OP_RESOLVE, "as it looks to me");
+    request.has_gtrid = true;
+    request.gtrid = fate->gtrid;
+    request.wanted = commit ? OUTCOME_COMMITTED : OUTCOME_ROLLED_BACK;
+    request.force = force;
+    if (fate->branch_count > 0 && choice(sim, 3000)) {
+        uint64_t at = between(sim, 0, fate->branch_count - 1);
+        memcpy(request.rm, fate->branches[at].id.rm, RM_NAME_BYTES);
+        memcpy(request.branch, fate->branches[at].id.branch, BRANCH_NAME_BYTES);
+    }
+    fate->forced |= force;
+    ask(sim, &request);
+}
+
+static void forget(struct sim *sim, const struct fate *fate)
+{
+    struct request request;
+    begin_request(&request, OP_FORGET, "it has been seen to");
+    request.has_gtrid = true;
+    request.gtrid = fate->gtrid;
+    ask(sim, &request);
+}
+
+/* One of the last that were begun: the others have mostly ended. */
+static struct fate *any_fate(struct sim *sim)
+{
+    struct checker *checker = &sim->checker;
+    uint32_t least = checker->count > 6 ? checker->count - 6 : 0;
+    return checker->count == 0 ? NULL : &checker->fates[between(sim, least, checker->count - 1)];
+}
+
+void dba_strikes(struct sim *sim)
+{
+    static const enum op about_rm[] = {OP_WAIVE, OP_RELEASE, OP_PAUSE, OP_RESUME};
+    struct fate *fate = any_fate(sim);
+    uint64_t drawn = between(sim, 0, 9);
+    uint32_t rm = (uint32_t)between(sim, 0, sim->plan.rms - 1);
+    /* The one who is waived might have been the one to know that the log is an old one. */
+    if (about_rm[drawn % 4] == OP_WAIVE && drawn < 4 && sim->plan.log_may_fork)
+        return;
+    if (drawn < 4) {
+        ask_about(sim, about_rm[drawn], rm);
+    } else if (fate != NULL && drawn < 9) {
+        bool commit = choice(sim, 5000);
+        resolve(sim, fate, commit, choice(sim, 5000));
+    } else if (fate != NULL) {
+        forget(sim, fate);
+    }
+}
+
+/* Of a committed transaction whose database came back without the branch: it was committed, and
+ * the DBA will bring the data back by himself. */
+static void resolve_lost(struct sim *sim, const struct txn_view *view)
+{
+    struct request request;
+    if (view->state != SHOWN_COMMITTING)
+        return;
+    begin_request(&request, OP_RESOLVE, "lost with its database, and brought back by hand");
+    request.has_gtrid = true;
+    request.gtrid = view->gtrid;
+    request.wanted = OUTCOME_COMMITTED;
+    ask(sim, &request);
+}
+
+void dba_tidies(struct sim *sim)
+{
+    static struct txn_view view;
+    const struct host *host = &sim->hosts[0];
+    if (!sim->plan.dba || !host->up || !coordinator_ready(host->coordinator))
+        return;
+    const struct registry *registry = coordinator_registry(host->coordinator);
+    for (uint32_t rm = 0; rm < sim->plan.rms; rm++) {
+        const struct rm *known = &registry->rms[host->index_of[rm]];
+        if (known->paused)
+            ask_about(sim, OP_RESUME, rm);
+        if (known->state == RM_QUARANTINED)
+            ask_about(sim, OP_RELEASE, rm);
+    }
+    for (uint32_t i = 0; coordinator_list(host->coordinator, &i, 0, &view); i++)
+        resolve_lost(sim, &view);
+}
