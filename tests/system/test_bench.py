@@ -34,6 +34,15 @@ def test_a_short_run_counts_what_each_mode_does(tmp_path):
     assert picture.read_text().endswith("</svg>\n")
 
 
+def test_what_a_pending_transaction_costs_is_told_for_each_mode():
+    done = bench("--self-contained", "--mode", "raw,exec", "--clients", 2, "--seconds", 0.2,
+                 "--slice", 0.1, "--pinned", 0.4)
+    assert done.returncode == 0, done.stderr
+    table = done.stdout.split("pending in each database")[1].splitlines()[-2:]
+    assert [row.split()[0] for row in table] == ["raw", "exec"]
+    assert all(float(figure) > 0 for row in table for figure in row.split()[1:])
+
+
 def test_what_it_does_not_know_is_said():
     refused = bench("--self-contained", "--mode", "magic")
     assert refused.returncode == 2
