@@ -23,7 +23,9 @@ static const struct command commands[] = {
      "  --timeout DURATION   roll back unless committed by then, for example 30s\n"
      "  --rm NAME            enlist this resource manager at once; may be given again\n"
      "  --key KEY            your own name for it, unique, to ask for its outcome by\n"
-     "  --label TEXT         what people are to see in `list`\n"
+     "  --label TEXT         what people are to see in `list`: what it is for\n"
+     "  --application NAME   and who does it\n"
+     "  --traceparent TRACE  and in which trace, as W3C Trace Context has it\n"
      "  --protocol 2pc|3pc   how it is to be committed\n",
      begin_command},
     {"enlist", "GTRID RM[/BRANCH]", "make a branch and print its gid",

@@ -185,8 +185,8 @@ static const char *time_left(const cJSON *transaction, char age[AGE_BYTES])
 
 static void print_list(const cJSON *transactions)
 {
-    static const char *const titles[] = {"gtrid", "state", "protocol", "age",
-                                         "left",  "label", "branches"};
+    static const char *const titles[] = {"gtrid", "state", "protocol",    "age",
+                                         "left",  "label", "application", "branches"};
     char age[AGE_BYTES];
     char names[BRANCHES_MAX * (RM_NAME_BYTES + BRANCH_NAME_BYTES + 2)];
     cJSON *rows = cJSON_CreateArray();
@@ -201,6 +201,7 @@ static void print_list(const cJSON *transactions)
         table_cell(row, age_words(json_number(transaction, "age_ms"), age));
         table_cell(row, time_left(transaction, age));
         table_field(row, transaction, "label");
+        table_field(row, transaction, "application");
         table_cell(row, names);
     }
     table_print(titles, COUNT(titles), rows);
@@ -255,6 +256,8 @@ static void print_transaction(const cJSON *transaction)
     field_line("outcome", transaction, "outcome");
     field_line("protocol", transaction, "protocol");
     field_line("label", transaction, "label");
+    field_line("application", transaction, "application");
+    field_line("trace", transaction, "traceparent");
     field_line("key", transaction, "key");
     line("age", age_words(json_number(transaction, "age_ms"), age));
     line("time left", time_left(transaction, age));

@@ -56,9 +56,14 @@ static void add_branch(cJSON *request, const char *text)
 int begin_command(struct cli *cli, int argc, char **argv)
 {
     static const struct field_option fields[] = {
-        {"timeout", "timeout", FIELD_TEXT}, {"protocol", "protocol", FIELD_TEXT},
-        {"key", "key", FIELD_TEXT},         {"label", "label", FIELD_TEXT},
-        {"rm", "rms", FIELD_LIST},          {NULL, NULL, FIELD_TEXT},
+        {"timeout", "timeout", FIELD_TEXT},
+        {"protocol", "protocol", FIELD_TEXT},
+        {"key", "key", FIELD_TEXT},
+        {"label", "label", FIELD_TEXT},
+        {"application", "application", FIELD_TEXT},
+        {"traceparent", "traceparent", FIELD_TEXT},
+        {"rm", "rms", FIELD_LIST},
+        {NULL, NULL, FIELD_TEXT},
     };
     char scratch[SCRATCH_BYTES];
     cJSON *request = call_request("begin"), *reply;

@@ -620,6 +620,16 @@ static int field_label(const cJSON *object, const char *name, size_t least, char
     return 0;
 }
 
+bool wire_is_traceparent(const char *text)
+{
+    static const char shape[] = "xx-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx-xxxxxxxxxxxxxxxx-xx";
+    size_t at = 0;
+    for (; text[at] != '\0' && shape[at] != '\0'; at++)
+        if (shape[at] == 'x' ? strchr("0123456789abcdef", text[at]) == NULL : text[at] != '-')
+            return false;
+    return text[at] == '\0' && shape[at] == '\0';
+}
+
 static int field_tm(const cJSON *object, const char *name, char out[TM_NAME_BYTES],
                     struct failure *failure)
 {
@@ -936,13 +946,27 @@ static int check_rms_differ(const struct request *request, struct failure *failu
     return 0;
 }
 
+static int read_origin(const cJSON *object, struct origin *out, struct failure *failure)
+{
+    if (field_label(object, "label", 1, out->label, sizeof out->label, failure) != 0 ||
+        field_label(object, "application", 1, out->application, sizeof out->application, failure) !=
+            0 ||
+        field_text(object, "traceparent", false, out->traceparent, sizeof out->traceparent,
+                   failure) != 0)
+        return -1;
+    if (out->traceparent[0] != '\0' && !wire_is_traceparent(out->traceparent))
+        return field_expected("traceparent", "the header of W3C Trace Context, 00-<32>-<16>-<2>",
+                              failure);
+    return 0;
+}
+
 static int read_begin(const cJSON *object, struct request *out, struct failure *failure)
 {
     int protocol;
     if (field_ms_between(object, "timeout", 1, 0, &out->timeout_ms, failure) != 0 ||
         field_word(object, "protocol", false, protocol_words, COUNT_OF(protocol_words), &protocol,
                    failure) != 0 ||
-        field_label(object, "label", 1, out->label, sizeof out->label, failure) != 0 ||
+        read_origin(object, &out->origin, failure) != 0 ||
         field_label(object, "key", 1, out->key, sizeof out->key, failure) != 0 ||
         field_label(object, "request_id", REQUEST_ID_LEAST, out->request_id, sizeof out->request_id,
                     failure) != 0 ||
@@ -1080,7 +1104,9 @@ static void write_begin(cJSON *object, const struct request *request)
         add_u32(object, "timeout", request->timeout_ms);
     if (request->protocol != PROTOCOL_2PC)
         add_text(object, "protocol", protocol_words[request->protocol]);
-    add_text_if_set(object, "label", request->label);
+    add_text_if_set(object, "label", request->origin.label);
+    add_text_if_set(object, "application", request->origin.application);
+    add_text_if_set(object, "traceparent", request->origin.traceparent);
     add_text_if_set(object, "key", request->key);
     add_text_if_set(object, "request_id", request->request_id);
     if (request->rm_count > 0)

@@ -60,6 +60,9 @@ int field_ms(const cJSON *object, const char *name, uint32_t *out, struct failur
  * database whose encoding is SQL_ASCII may hold anything. */
 void text_mend(char *text);
 
+/* Is this a traceparent as W3C Trace Context writes it? */
+bool wire_is_traceparent(const char *text);
+
 /* The text of "op", NULL when it is missing; its number, OP_NONE when it is not one of the TM's
  * (also for NULL). */
 const char *wire_op_text(const cJSON *object);

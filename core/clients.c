@@ -9,13 +9,14 @@
 #include "core/coordinator_state.h"
 #include "core/mutant.h"
 
-/* begin's fields but its request_id, so that a repetition is told from a mix-up. */
+/* begin's fields, so that a repetition is told from a mix-up. Not its request_id, and not what may
+ * differ from one time of sending to the next: a traceparent names each. */
 static uint64_t begin_hash(const struct request *request)
 {
     uint64_t numbers[3] = {request->timeout_ms, request->protocol, request->rm_count};
     uint64_t hash = hash_bytes(numbers, sizeof numbers, 1);
     hash = hash_bytes(request->key, text_length(request->key, KEY_BYTES), hash);
-    hash = hash_bytes(request->label, text_length(request->label, LABEL_BYTES), hash);
+    hash = hash_bytes(request->origin.label, text_length(request->origin.label, LABEL_BYTES), hash);
     for (uint32_t i = 0; i < request->rm_count; i++)
         hash = hash_bytes(request->rms[i], text_length(request->rms[i], RM_NAME_BYTES), hash);
     return hash;
@@ -138,7 +139,7 @@ static void begin(struct step *s)
     txn->begun_ms = s->event->now_ms;
     txn->deadline_ms = s->event->now_ms + timeout_ms;
     memcpy(txn->key, request->key, KEY_BYTES);
-    memcpy(txn->label, request->label, LABEL_BYTES);
+    txn->origin = request->origin;
     memcpy(txn->request_id, request->request_id, REQUEST_ID_BYTES);
     txn->caller = request->caller;
     txn->request_hash = begin_hash(request);

@@ -232,7 +232,7 @@ struct txn_view {
     struct gtrid gtrid;
     enum shown_state state;
     char key[KEY_BYTES];
-    char label[LABEL_BYTES];
+    struct origin origin;
     uint64_t age_ms;  /* of this start's transactions; others count from the start */
     uint32_t left_ms; /* undecided ones */
     bool resolved;    /* by a DBA; kept until it is forgotten */

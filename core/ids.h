@@ -23,6 +23,7 @@ enum {
     GID_BYTES = 189,
     KEY_BYTES = 65,
     LABEL_BYTES = 65,
+    TRACE_BYTES = 56, /* a traceparent of W3C Trace Context is 55 letters */
     ROLE_BYTES = 64,
     URL_BYTES = 160,
 };

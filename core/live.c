@@ -143,7 +143,7 @@ static void keep_ended(struct live *live, const struct txn *txn, enum outcome ou
     ended->has_reason = txn->has_reason;
     ended->reason = txn->reason;
     memcpy(ended->key, txn->key, sizeof ended->key);
-    memcpy(ended->label, txn->label, sizeof ended->label);
+    ended->origin = txn->origin;
     memcpy(ended->request_id, txn->request_id, sizeof ended->request_id);
     ended->caller = txn->caller;
     ended->request_hash = txn->request_hash;

@@ -55,7 +55,7 @@ struct txn {
     bool heuristic;        /* RESOLVED: against the log, or without evidence */
     struct reason reason;
     char key[KEY_BYTES];
-    char label[LABEL_BYTES];
+    struct origin origin;
     char request_id[REQUEST_ID_BYTES];
     uint64_t caller;
     uint64_t request_hash; /* of begin's other fields */
@@ -68,7 +68,7 @@ struct ended {
     bool has_reason;
     struct reason reason;
     char key[KEY_BYTES];
-    char label[LABEL_BYTES];
+    struct origin origin;
     char request_id[REQUEST_ID_BYTES];
     uint64_t caller;
     uint64_t request_hash;

@@ -73,6 +73,13 @@ enum shown_state {
     SHOWN_MIXED
 };
 
+/* Who began a transaction, and what for: for people, shown and never looked at. */
+struct origin {
+    char label[LABEL_BYTES]; /* "" none, as all of these */
+    char application[LABEL_BYTES];
+    char traceparent[TRACE_BYTES];
+};
+
 struct request {
     enum op op;
     uint64_t client; /* whom to answer: the receiver's own token */
@@ -80,7 +87,7 @@ struct request {
     bool has_gtrid;
     struct gtrid gtrid;
     char key[KEY_BYTES]; /* "" none, here and below */
-    char label[LABEL_BYTES];
+    struct origin origin;
     char request_id[REQUEST_ID_BYTES];
     uint32_t timeout_ms; /* begin; 0: the TM's default */
     uint32_t wait_ms;    /* commit */

@@ -117,7 +117,7 @@ static void view_live(const struct coordinator *c, const struct txn *txn, uint64
     if (txn->state == TXN_RESOLVED && txn->heuristic)
         out->state = SHOWN_MIXED;
     memcpy(out->key, txn->key, KEY_BYTES);
-    memcpy(out->label, txn->label, LABEL_BYTES);
+    out->origin = txn->origin;
     out->age_ms = now_ms - txn->begun_ms;
     out->left_ms = 0;
     if ((txn->state == TXN_ACTIVE || txn->state == TXN_PREPARING) && txn->deadline_ms > now_ms)
@@ -146,7 +146,7 @@ static void view_ended(const struct coordinator *c, const struct ended *ended, s
     out->gtrid.sequence = ended->sequence;
     out->state = committed ? SHOWN_COMMITTED : SHOWN_ROLLED_BACK;
     memcpy(out->key, ended->key, KEY_BYTES);
-    memcpy(out->label, ended->label, LABEL_BYTES);
+    out->origin = ended->origin;
     out->has_reason = ended->has_reason;
     out->reason = ended->reason;
     out->branch_count = ended->branch_count;

@@ -12,6 +12,8 @@
 #include <string.h>
 #include <sys/random.h>
 
+enum { COMMIT_AGAIN_MS = 50 };
+
 /* ---- making and ending ---- */
 
 struct assent *assent_new(struct assent_client *client)
@@ -169,6 +171,30 @@ static enum assent_outcome take_outcome(struct assent *txn, const cJSON *object)
     return outcome;
 }
 
+static int finish_commit(struct assent *txn, const struct assent_answer *answer);
+
+/* The coordinator is to answer before our own patience ends. */
+static void write_commit(const struct assent *txn, uint64_t left_ms, struct assent_text *text)
+{
+    assent_text_begin(text, "commit");
+    assent_text_add(text, "gtrid", txn->gtrid);
+    assent_text_add(text, "wait", txn->wait == ASSENT_DECIDED ? "decided" : "applied");
+    assent_text_add_number(text, "wait_ms", left_ms - left_ms / 8);
+}
+
+/* One that was restarted does not know at once what it may say. */
+static int commit_again(struct assent *txn)
+{
+    struct assent_text text;
+    uint64_t now_ms = assent_now_ms();
+    if (now_ms + COMMIT_AGAIN_MS >= txn->call.deadline_ms)
+        return ASSENT_EUNKNOWN;
+    write_commit(txn, txn->call.deadline_ms - now_ms, &text);
+    int rc = assent_go_on(txn, &text, NULL, finish_commit);
+    txn->call.pause_until_ms = now_ms + COMMIT_AGAIN_MS;
+    return rc == ASSENT_EAGAIN ? rc : ASSENT_EUNKNOWN;
+}
+
 static int finish_commit(struct assent *txn, const struct assent_answer *answer)
 {
     if (answer->ending == ASSENT_UNANSWERED)
@@ -189,16 +215,11 @@ static int finish_commit(struct assent *txn, const struct assent_answer *answer)
         assent_reason_read_abort(txn, answer->object);
         txn->reason.retryable = false;
         return ASSENT_EMIXED;
+    case ASSENT_IN_PROGRESS:
+        return commit_again(txn);
     default:
         return ASSENT_EUNKNOWN;
     }
-}
-
-/* The coordinator is to answer before our own patience ends. */
-static uint32_t wait_of(uint32_t timeout_ms)
-{
-    uint32_t wait_ms = assent_timeout(timeout_ms);
-    return wait_ms - wait_ms / 8;
 }
 
 int assent_commit(struct assent *txn, enum assent_wait wait, uint32_t timeout_ms)
@@ -210,11 +231,9 @@ int assent_commit(struct assent *txn, enum assent_wait wait, uint32_t timeout_ms
     if (rc != 0)
         return rc;
     txn->state = ASSENT_ENDING;
+    txn->wait = wait;
     struct assent_text text;
-    assent_text_begin(&text, "commit");
-    assent_text_add(&text, "gtrid", txn->gtrid);
-    assent_text_add(&text, "wait", wait == ASSENT_DECIDED ? "decided" : "applied");
-    assent_text_add_number(&text, "wait_ms", wait_of(timeout_ms));
+    write_commit(txn, assent_timeout(timeout_ms), &text);
     return assent_start(txn, &text, NULL, timeout_ms, finish_commit);
 }
 

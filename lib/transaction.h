@@ -53,6 +53,7 @@ struct assent {
 
     enum assent_state state;
     enum assent_outcome outcome; /* once it has ended */
+    enum assent_wait wait;       /* of commit */
     bool applied;
     bool spoilt; /* a statement has had no answer: who knows what was done? */
     char gtrid[ASSENT_GTRID_BYTES];

@@ -50,7 +50,9 @@ static cJSON *transaction_object(const struct txn_view *view)
     cJSON_AddStringToObject(object, "gtrid", gtrid);
     cJSON_AddStringToObject(object, "state", state_word(view->state));
     cJSON_AddStringToObject(object, "protocol", "2pc");
-    add_text(object, "label", view->label);
+    add_text(object, "label", view->origin.label);
+    add_text(object, "application", view->origin.application);
+    add_text(object, "traceparent", view->origin.traceparent);
     add_text(object, "key", view->key);
     if (view->state != SHOWN_COMMITTED && view->state != SHOWN_ROLLED_BACK)
         cJSON_AddNumberToObject(object, "age_ms", (double)view->age_ms);

@@ -175,8 +175,8 @@ static void refuse_large_body(struct client *client)
 struct headers {
     size_t bytes;
     bool malformed;
-    uint32_t lengths, encodings, hosts, keys, queries;
-    const char *length, *encoding, *host, *key, *query;
+    uint32_t lengths, encodings, hosts, keys, traces, queries;
+    const char *length, *encoding, *host, *key, *trace, *query;
     const char *type;
     const char *query_name; /* the parameter that is looked for */
     bool origin;
@@ -237,6 +237,7 @@ static enum MHD_Result note_header(void *arg, enum MHD_ValueKind kind, const cha
            note_if(name, "Transfer-Encoding", value, &headers->encodings, &headers->encoding) ||
            note_if(name, "Host", value, &headers->hosts, &headers->host) ||
            note_if(name, "Idempotency-Key", value, &headers->keys, &headers->key) ||
+           note_if(name, "traceparent", value, &headers->traces, &headers->trace) ||
            note_if(name, "Content-Type", value, &types, &headers->type));
     return MHD_YES;
 }
@@ -358,7 +359,8 @@ static void find_route(struct client *client, const char *method, const char *pa
                       headers->keys > 1 ? "Idempotency-Key" : client->route->query);
     if (client->status != 0 || client->route->op == OP_NONE)
         return;
-    client->request = route_request(client->route, path, headers->query, headers->key, &failure);
+    client->request = route_request(client->route, path, headers->query, headers->key,
+                                    headers->traces == 1 ? headers->trace : NULL, &failure);
     if (client->request == NULL)
         refuse_as_read(client, &failure);
 }

@@ -239,7 +239,7 @@ static cJSON *reread(cJSON *object, struct failure *failure)
 }
 
 cJSON *route_request(const struct route *route, const char *path, const char *query,
-                     const char *idempotency_key, struct failure *failure)
+                     const char *idempotency_key, const char *traceparent, struct failure *failure)
 {
     const char *gtrid;
     size_t length;
@@ -254,6 +254,9 @@ cJSON *route_request(const struct route *route, const char *path, const char *qu
         cJSON_AddStringToObject(request, route->query, query);
     if (idempotency_key != NULL && route->op == OP_BEGIN)
         cJSON_AddStringToObject(request, "request_id", idempotency_key);
+    /* One that cannot be read is as good as none, says W3C Trace Context. */
+    if (traceparent != NULL && route->op == OP_BEGIN && wire_is_traceparent(traceparent))
+        cJSON_AddStringToObject(request, "traceparent", traceparent);
     return reread(request, failure);
 }
 

@@ -183,6 +183,26 @@ void server_answer(uint64_t client, cJSON *reply)
     finish_item((struct item *)(uintptr_t)client, reply);
 }
 
+/* Who it was and why, for the log: what a database refused is news for its DBA too. */
+static void say_ending(const struct server *server, const struct reply *reply)
+{
+    struct txn_view view;
+    char gtrid[GTRID_BYTES];
+    bool mixed = reply->outcome == OUTCOME_MIXED;
+    if (reply->op != OP_COMMIT || !reply->has_reason ||
+        (!mixed && reply->outcome != OUTCOME_ROLLED_BACK) ||
+        !coordinator_show(server->coordinator, &reply->gtrid, server->now_ms, &view))
+        return;
+    gtrid_format(&reply->gtrid, gtrid);
+    const struct origin *origin = &view.origin;
+    const struct reason *reason = &reply->reason;
+    logger_write(mixed ? LEVEL_ERROR : LEVEL_INFO,
+                 "%s is %s: %s%s%s %s; label \"%s\", application \"%s\"%s%s", gtrid,
+                 outcome_word(reply->outcome), reason->rm, reason->rm[0] != '\0' ? ": " : "",
+                 reason->sqlstate, reason->message, origin->label, origin->application,
+                 origin->traceparent[0] != '\0' ? ", trace " : "", origin->traceparent);
+}
+
 /* What the core does not know of a branch: where its agent is, and the ticket to it. */
 static void send_reply(struct server *server, const struct reply *reply)
 {
@@ -190,6 +210,7 @@ static void send_reply(struct server *server, const struct reply *reply)
     struct branch_access access[BRANCHES_MAX];
     char tickets[BRANCHES_MAX][TICKET_BYTES];
 
+    say_ending(server, reply);
     for (uint32_t i = 0; i < reply->branch_count; i++) {
         const struct enlisted *enlisted = &reply->branches[i];
         uint32_t rm = registry_find(registry, enlisted->rm);

@@ -1,7 +1,10 @@
 """Whatever comes in at a socket: a typed error, and a daemon that goes on."""
 
 import contextlib
+import os
 import socket
+import struct
+import time
 
 import pytest
 
@@ -155,6 +158,41 @@ def test_noise_at_the_socket_harms_nobody(bank):
             client.connect(str(bank.socket))
             client.sendall(noise)
     wait_until(lambda: bank.ctl("status").code == 0)
+
+
+def memory_of(process):
+    """Resident, in MiB."""
+    with open(f"/proc/{process.popen.pid}/statm") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2 ** 20
+
+
+@pytest.mark.parametrize("says", [b"", b"\0SP", Client.GREETING,
+                                  Client.GREETING + b"\1" + bytes(5) + b"\x10\0\0{"])
+def test_a_thousand_who_say_nothing_more_shut_nobody_out(bank, says):
+    before = memory_of(bank.tm)
+    with contextlib.ExitStack() as crowd:
+        for _ in range(1000):
+            silent = crowd.enter_context(socket.socket(socket.AF_UNIX))
+            silent.connect(str(bank.socket))
+            silent.sendall(says)
+        started = time.monotonic()
+        gtrid = bank.begin_move(1)
+        bank.ctl("commit", gtrid, code=0)
+        assert time.monotonic() - started < 10
+        assert memory_of(bank.tm) - before < 128
+    wait_until(lambda: bank.ctl("status").code == 0)
+
+
+def test_a_sender_that_takes_its_time_keeps_nobody_waiting(bank):
+    body = b'{"op":"status"}'
+    message = struct.pack(">BQI", 1, 4 + len(body), 0x80000001) + body
+    with contextlib.closing(bank.client()) as slow:
+        slow.open()
+        for at in range(len(message)):
+            slow.socket.sendall(message[at:at + 1])
+            if at % 8 == 0:
+                assert bank.ctl("status").code == 0
+        assert b'"ok":true' in slow.receive_message()
 
 
 def test_connecting_and_closing_at_once_does_not_make_it_deaf(bank):

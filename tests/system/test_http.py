@@ -178,6 +178,29 @@ def test_begin_again_with_its_idempotency_key_is_the_same_transaction(web):
     assert other.error == (409, "request_id_reused")
 
 
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def test_who_it_was_is_shown_and_logged(web):
+    gtrid = web.post("/v1/transactions", {"label": "month's end", "application": "payroll"},
+                     traceparent=TRACE)["gtrid"]
+    shown = web.get(f"/v1/transactions/{gtrid}")["transaction"]
+    assert (shown["label"], shown["application"], shown["traceparent"]) == \
+        ("month's end", "payroll", TRACE)
+    web.post(f"/v1/transactions/{gtrid}/branches", {"rm": "ledger"})
+    assert web.post(f"/v1/transactions/{gtrid}/commit", {})["outcome"] == "rolled-back"
+    line = wait_until(lambda: [line for line in web.bank.tm.log_text().splitlines()
+                               if gtrid in line])[0]
+    assert "month's end" in line and "payroll" in line and TRACE in line
+    assert "branch_not_prepared" in line
+
+
+@pytest.mark.parametrize("trace", ["", "nonsense", TRACE + "-more", TRACE.upper()])
+def test_a_traceparent_that_cannot_be_read_is_as_good_as_none(web, trace):
+    gtrid = web.post("/v1/transactions", {}, traceparent=trace)["gtrid"]
+    assert "traceparent" not in web.get(f"/v1/transactions/{gtrid}")["transaction"]
+
+
 def test_a_key_finds_its_transaction(web):
     gtrid = web.begin(key="order 7/ä?")
     path = "/v1/outcomes?key=" + urllib.parse.quote("order 7/ä?", safe="")
@@ -497,7 +520,7 @@ def test_headers_and_paths_have_a_limit(web):
 def test_those_who_say_nothing_shut_nobody_out(web):
     before = web.memory()
     with contextlib.ExitStack() as crowd:
-        for _ in range(600):
+        for _ in range(1000):
             silent = crowd.enter_context(contextlib.closing(web.connect()))
             with contextlib.suppress(OSError):
                 silent.sendall(random.choice((b"", b"GET", head("GET /healthz")[:-2], HEALTH)))

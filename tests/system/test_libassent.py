@@ -3,6 +3,7 @@
 import contextlib
 import threading
 import time
+import uuid
 
 import pytest
 
@@ -156,6 +157,13 @@ def test_lists_and_whatever_else_can_be_asked(bank, client, txn, both):
     assert txn.rollback() == lib.OK
 
 
+def test_the_program_is_named_to_whoever_looks(bank, txn):
+    assert txn.begin(label="month's end") == lib.OK
+    shown = bank.ctl("show", txn.gtrid)["transaction"]
+    assert shown["label"] == "month's end" and shown["application"].startswith("python")
+    assert shown["application"] in bank.ctl.text("list")[1]
+
+
 # ---- what cannot be asked for ----
 
 def test_calls_out_of_order_are_told_so_and_ask_nobody(bank, client, txn):
@@ -298,9 +306,10 @@ def test_a_session_that_was_lost_is_told_and_worth_another_run(bank, txn):
 # ---- exactly once, by key ----
 
 def test_a_key_can_be_used_once(bank, client, both):
-    assert both.begin(key="invoice 7") == lib.OK and move(both) == lib.OK
+    key = str(uuid.uuid4())
+    assert both.begin(key=key) == lib.OK and move(both) == lib.OK
     again = client.new()
-    assert again.begin(key="invoice 7") == lib.EKEY and again.gtrid == both.gtrid
+    assert again.begin(key=key) == lib.EKEY and again.gtrid == both.gtrid
     assert again.outcome() == lib.OK and again.outcome_told == "in-progress"
     assert both.commit() == lib.OK
     assert again.outcome() == lib.OK and again.outcome_told == "committed"

@@ -896,7 +896,7 @@ START_TEST(begin_with_the_same_request_id_is_the_same_transaction)
     ask(request);
     ask(request);
     ck_assert_str_eq(did(), "reply 1\nreply 1\n");
-    strcpy(request.label, "other");
+    strcpy(request.origin.label, "other");
     ask(request);
     ck_assert_int_eq((int)actions.replies[0].error, ERR_REQUEST_ID_REUSED);
 }

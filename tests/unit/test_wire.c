@@ -262,11 +262,15 @@ START_TEST(begin_reads_every_field)
 {
     asks("{\"op\":\"begin\",\"timeout\":\"30s\",\"protocol\":\"3pc\",\"label\":\"nightly\","
          "\"key\":\"order 17\",\"rms\":[\"accounts\",\"ledger\"],\"later\":{},"
+         "\"application\":\"teller\",\"traceparent\":"
+         "\"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\","
          "\"request_id\":\"0123456789abcdef\",\"token\":null}");
     ck_assert_int_eq(request.op, OP_BEGIN);
     ck_assert_uint_eq(request.timeout_ms, 30000);
     ck_assert_int_eq(request.protocol, PROTOCOL_3PC);
-    ck_assert_str_eq(request.label, "nightly");
+    ck_assert_str_eq(request.origin.label, "nightly");
+    ck_assert_str_eq(request.origin.application, "teller");
+    ck_assert_uint_eq(strlen(request.origin.traceparent), TRACE_BYTES - 1);
     ck_assert_str_eq(request.key, "order 17");
     ck_assert_str_eq(request.request_id, "0123456789abcdef");
     ck_assert_uint_eq(request.rm_count, 2);
@@ -295,6 +299,9 @@ START_TEST(begin_names_the_field_that_is_wrong)
     asks_wrongly("{\"op\":\"begin\",\"protocol\":\"4pc\"}",
                  "field \"protocol\": expected one of \"2pc\", \"3pc\"");
     asks_wrongly("{\"op\":\"begin\",\"label\":7}", "field \"label\": expected a text");
+    asks_wrongly("{\"op\":\"begin\",\"traceparent\":\"00-00-00-00\"}",
+                 "field \"traceparent\": expected the header of W3C Trace Context, "
+                 "00-<32>-<16>-<2>");
     asks_wrongly("{\"op\":\"begin\",\"key\":\"\"}",
                  "field \"key\": expected 1 to 64 bytes without control characters");
     asks_wrongly("{\"op\":\"begin\",\"key\":\"a\\nb\"}",
