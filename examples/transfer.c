@@ -23,20 +23,6 @@ static int transfer(struct assent *txn, void *arg)
     return rc;
 }
 
-/* Asks until the answer is final: the transaction has committed or it has not, and only the
- * coordinator knows. To run it again now could do it twice; to ask never harms. */
-static enum assent_outcome settle(struct assent *txn)
-{
-    enum assent_outcome outcome = ASSENT_IN_PROGRESS;
-    int rc = 0;
-    while (rc != ASSENT_ENOTKNOWN && outcome == ASSENT_IN_PROGRESS) {
-        rc = assent_outcome(txn, &outcome, 10000);
-        if (rc != 0)
-            fprintf(stderr, "no outcome yet: %s\n", assent_reason(txn)->message);
-    }
-    return outcome;
-}
-
 int main(int argc, char **argv)
 {
     struct assent_client *client;
@@ -47,17 +33,18 @@ int main(int argc, char **argv)
     struct assent *txn = assent_new(client);
     const struct assent_options options = {.label = "transfer", .key = argv[2]};
     int rc = assent_run(txn, &options, transfer, argv[1], 20000);
-    bool committed = rc == 0;
+    /* No answer in time, or an earlier run of ours did it: ask until the answer is final. To run it
+     * again now could do it twice; to ask never harms. */
+    while (rc == ASSENT_EUNKNOWN || rc == ASSENT_EKEY) {
+        fprintf(stderr, "%s: asking for the outcome\n", assent_strerror(rc));
+        rc = assent_settle(txn, 10000);
+    }
 
-    /* No answer in time, or an earlier run of ours did it: ask. */
-    if (rc == ASSENT_EUNKNOWN || rc == ASSENT_EKEY)
-        committed = settle(txn) == ASSENT_COMMITTED;
-
-    if (committed)
+    if (rc == 0)
         puts("committed");
     else
         fprintf(stderr, "rolled back: %s: %s\n", assent_strerror(rc), assent_reason(txn)->message);
     assent_free(txn);
     assent_close(client);
-    return committed ? 0 : 1;
+    return rc == 0 ? 0 : 1;
 }

@@ -213,6 +213,13 @@ enum assent_outcome {
 int assent_outcome(struct assent *txn, enum assent_outcome *out, uint32_t timeout_ms);
 
 /*
+ * The same, asked until it is final: 0 when it has committed, ASSENT_EABORTED, ASSENT_EMIXED,
+ * ASSENT_ENOTKNOWN (or it ended too long ago), ASSENT_EUSAGE; ASSENT_EUNKNOWN when time is up, and
+ * then it is called again. Blocks in any case.
+ */
+int assent_settle(struct assent *txn, uint32_t timeout_ms);
+
+/*
  * The same of a transaction that was begun under this key, on a txn of assent_new(): what an
  * application asks after a crash of its own.
  *
@@ -306,7 +313,7 @@ int assent_ask(struct assent *txn, const char *request, char **reply, uint32_t t
  *     }
  *
  * Until it is complete, any other call on the transaction but assent_free() is ASSENT_EUSAGE.
- * assent_run() blocks in any case.
+ * assent_run() and assent_settle() block in any case.
  */
 void assent_set_nonblocking(struct assent *txn, bool nonblocking);
 int assent_complete(struct assent *txn);

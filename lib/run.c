@@ -23,23 +23,47 @@ static void pause_for(uint32_t ms)
     poll(NULL, 0, (int)ms);
 }
 
-/* The coordinator's word on a commit that nobody has answered. */
-static int find_outcome(struct assent *txn, uint64_t deadline_ms)
+static int code_of_outcome(enum assent_outcome outcome)
 {
-    while (assent_now_ms() < deadline_ms) {
-        enum assent_outcome outcome = ASSENT_IN_PROGRESS;
-        int rc = assent_outcome(txn, &outcome, left_ms(deadline_ms));
-        if (rc == ASSENT_ENOTKNOWN)
-            return rc;
-        if (rc == 0 && outcome == ASSENT_COMMITTED)
-            return 0;
-        if (rc == 0 && outcome == ASSENT_ROLLED_BACK)
-            return ASSENT_EABORTED;
-        if (rc == 0 && outcome == ASSENT_IS_MIXED)
-            return ASSENT_EMIXED;
-        pause_for(PAUSE_FIRST_MS);
+    switch (outcome) {
+    case ASSENT_COMMITTED:
+        return 0;
+    case ASSENT_ROLLED_BACK:
+        return ASSENT_EABORTED;
+    case ASSENT_IS_MIXED:
+        return ASSENT_EMIXED;
+    case ASSENT_FORGOTTEN:
+        return ASSENT_ENOTKNOWN;
+    case ASSENT_IN_PROGRESS:
+        break;
     }
     return ASSENT_EUNKNOWN;
+}
+
+static int settle(struct assent *txn, uint64_t deadline_ms)
+{
+    for (;;) {
+        enum assent_outcome outcome = ASSENT_IN_PROGRESS;
+        int rc = assent_outcome(txn, &outcome, left_ms(deadline_ms));
+        if (rc == ASSENT_ENOTKNOWN || rc == ASSENT_EUSAGE)
+            return rc;
+        if (rc == 0 && outcome != ASSENT_IN_PROGRESS)
+            return code_of_outcome(outcome);
+        if (assent_now_ms() + PAUSE_FIRST_MS >= deadline_ms)
+            return ASSENT_EUNKNOWN;
+        pause_for(PAUSE_FIRST_MS);
+    }
+}
+
+int assent_settle(struct assent *txn, uint32_t timeout_ms)
+{
+    bool nonblocking = txn->nonblocking;
+    if (txn->finish != NULL)
+        return ASSENT_EUSAGE;
+    txn->nonblocking = false;
+    int rc = settle(txn, assent_now_ms() + assent_timeout(timeout_ms));
+    txn->nonblocking = nonblocking;
+    return rc;
 }
 
 /* Rolls back without losing why. */
@@ -63,7 +87,7 @@ static int run_once(struct assent *txn, const struct assent_options *options, as
     if (rc != 0)
         return give_up(txn, rc, deadline_ms);
     rc = assent_commit(txn, ASSENT_APPLIED, left_ms(deadline_ms));
-    return rc == ASSENT_EUNKNOWN ? find_outcome(txn, deadline_ms) : rc;
+    return rc == ASSENT_EUNKNOWN ? settle(txn, deadline_ms) : rc;
 }
 
 /* Is it certain that nothing was committed, and likely that the next run will do better? What has

@@ -16,6 +16,8 @@ from test_examples import EXAMPLES, Example, conninfos, moves_once_or_not_at_all
     outlives_the_coordinator
 from test_http import Web
 
+pytestmark = pytest.mark.slow  # compilers, and npm
+
 
 @pytest.fixture(scope="module")
 def web(run_folder, servers):

@@ -240,10 +240,12 @@ def test_a_coordinator_that_hangs_is_not_waited_for_beyond_the_deadline(bank, bo
     bank.tm.pause()
     before = time.monotonic()
     assert both.commit(wait_ms=300) == lib.EUNKNOWN
+    assert lib.library.assent_settle(both.handle, 100) == lib.EUNKNOWN
     assert both.outcome(wait_ms=200) == lib.ETIMEOUT and both.reason.retryable
     assert time.monotonic() - before < 5
     bank.tm.resume()
-    wait_until(lambda: both.outcome() == lib.OK and both.outcome_told == "committed")
+    assert lib.library.assent_settle(both.handle, 30000) == lib.OK
+    assert both.outcome() == lib.OK and both.outcome_told == "committed"
 
 
 def test_nobody_there_is_unreachable(bank, both):

@@ -164,10 +164,10 @@ static void over(void)
     assent_free(txn);
     assent_close(client);
     shutdown(peer.listener, SHUT_RDWR);
+    pthread_join(peer.thread, NULL);
     for (int i = 0; i < CONNECTIONS_MAX; i++)
         if (peer.hanging[i] != 0)
             close(peer.hanging[i]);
-    pthread_join(peer.thread, NULL);
     close(peer.listener);
     unlink(peer.path);
     rmdir(peer.folder);
