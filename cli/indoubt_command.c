@@ -199,7 +199,9 @@ static void print_item(const cJSON *item)
     print_age(item);
     field_line("label", item, "label");
     field_line("key", item, "key");
-    field_line("application", item, "owner");
+    field_line("application", item, "application");
+    field_line("trace", item, "traceparent");
+    field_line("role", item, "owner");
     print_decision(item);
     print_others(json_child(item, "others"));
     field_line("evidence", item, "evidence");

@@ -367,7 +367,9 @@ static void add_entry(struct report *report, struct entry *entry)
     cJSON_AddStringToObject(item, "gid", entry->gid);
     if (entry->doubt.misplaced)
         cJSON_AddStringToObject(item, "found_at", entry->agent->rm);
-    add_text(item, "label", entry->knowledge.txn.label);
+    add_text(item, "label", entry->knowledge.txn.origin.label);
+    add_text(item, "application", entry->knowledge.txn.origin.application);
+    add_text(item, "traceparent", entry->knowledge.txn.origin.traceparent);
     add_text(item, "key", entry->knowledge.txn.key);
     cJSON_AddNumberToObject(item, "age_s", age_of(entry));
     add_holdings(item, entry);
