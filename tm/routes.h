@@ -37,8 +37,7 @@ const struct route *route_find(const char *method, const char *path, char allow[
 /* The request as far as it is said outside of the body: in the path, the query and the header
  * Idempotency-Key (NULL: neither). Returns it or NULL with *failure. */
 cJSON *route_request(const struct route *route, const char *path, const char *query,
-                     const char *idempotency_key, const char *traceparent,
-                     struct failure *failure);
+                     const char *idempotency_key, const char *traceparent, struct failure *failure);
 /* Adds what the body says, which may say nothing twice. Returns 0 or -1 with *failure. */
 int route_add_body(cJSON *request, const char *body, size_t length, struct failure *failure);
 

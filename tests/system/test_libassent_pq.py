@@ -100,7 +100,8 @@ def test_a_prepare_that_fails_undoes_the_one_that_did_not(bank, txn, members):
 
     assert members.run(txn, block) == lib.ESQL
     assert (txn.reason.rm, txn.reason.sqlstate) == (b"ledger", b"23503")
-    assert bank.nothing_prepared() and bank.balances() == (100, 100)
+    wait_until(bank.nothing_prepared)
+    assert bank.balances() == (100, 100)
 
 
 def test_a_failure_that_the_block_overlooked_is_not_committed(bank, txn, members):
