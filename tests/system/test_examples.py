@@ -104,7 +104,8 @@ def moves_once_or_not_at_all(example):
 
     code, out, words = example.run(1000, example.payment + ", too much")  # more than there is
     assert (code, out) == (1, "") and "rolled back" in words
-    assert bank.balances() == (70, 130) and bank.nothing_prepared()
+    assert bank.balances() == (70, 130)
+    wait_until(bank.nothing_prepared)
 
 
 def outlives_the_coordinator(example):

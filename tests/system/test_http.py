@@ -698,7 +698,9 @@ def test_the_example_settles_a_commit_that_got_no_answer(web):
              "--accounts", bank.accounts.server.conninfo(bank.accounts.name, "shop"),
              "--ledger", bank.ledger.server.conninfo(bank.ledger.name, "shop"), "5"],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        time.sleep(2.5)
+        wait_until(lambda: any(transaction["state"] == "preparing" for transaction
+                               in bank.ctl("list").reply["transactions"]), 30, "it commits")
+        time.sleep(2)  # longer than its patience
         assert done.poll() is None
     finally:
         bank.ledger.agent.resume()
