@@ -14,6 +14,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/point.h"
+
 static const char aside[] = "checkpoint.tmp";
 
 static bool write_file(int fd, const struct snapshot *snapshot)
@@ -44,9 +46,11 @@ int checkpoint_write(const struct log_dir *dir, const struct snapshot *snapshot,
         return -1;
     }
     close(fd);
+    POINT("log.checkpoint-written");
     file_name(FILE_CHECKPOINT, snapshot->header.lsn, name);
     if (renameat(dir->fd, aside, dir->fd, name) != 0)
         return fail_errno(error, "rename %s/%s to %s", dir->path, aside, name);
+    POINT("log.checkpoint-named");
     return log_dir_sync(dir, error);
 }
 

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "common/logger.h"
+#include "common/point.h"
 
 static const struct {
     const char *prefix;
@@ -342,6 +343,7 @@ static bool fill(int fd, const struct file_header *header)
         if (!write_at(fd, zeros, left < sizeof zeros ? left : sizeof zeros, at))
             return false;
     }
+    POINT("log.spare-zeroed");
     header_write(header, page);
     return write_at(fd, page, sizeof page, 0) && ftruncate(fd, (off_t)header->bytes) == 0 &&
            fsync(fd) == 0;
@@ -359,6 +361,7 @@ int spare_make(const struct log_dir *dir, const struct file_header *header, stru
         errno = reason;
         return -1;
     }
+    POINT("log.spare-made");
     return fd;
 }
 
@@ -366,8 +369,10 @@ int spare_adopt(const struct log_dir *dir, uint64_t number, struct error *error)
 {
     char name[FILE_NAME_BYTES];
     file_name(FILE_SEGMENT, number, name);
+    POINT("log.before-spare-is-named");
     if (renameat(dir->fd, "spare.tmp", dir->fd, name) != 0)
         return fail_errno(error, "rename %s/spare.tmp to %s", dir->path, name);
+    POINT("log.spare-named");
     return log_dir_sync(dir, error);
 }
 

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "common/logger.h"
+#include "common/point.h"
 
 enum { RETRY_S = 1, CHECKPOINTS_KEPT = 2 };
 
@@ -86,6 +87,7 @@ static int remove_old_checkpoints(const struct keeper *keeper, struct error *err
     int rc = file_list(keeper->dir, FILE_CHECKPOINT, &lsns, &count, error);
     for (size_t i = 0; rc == 0 && i < count && lsns[i] < keeper->kept[0].lsn; i++)
         rc = checkpoint_remove(keeper->dir, lsns[i], error);
+    POINT("log.old-checkpoints-removed");
     free(lsns);
     return rc == 0 ? log_dir_sync(keeper->dir, error) : rc;
 }
@@ -111,9 +113,11 @@ static int reuse_oldest(struct keeper *keeper, struct error *error)
     if (keeper->oldest >= lowest_needed(keeper))
         return 0;
     file_name(FILE_SEGMENT, keeper->oldest, name);
+    POINT("log.before-oldest-loses-its-name");
     if (renameat(keeper->dir->fd, name, keeper->dir->fd, "spare.tmp") != 0)
         return fail_errno(error, "rename %s/%s to spare.tmp", keeper->dir->path, name);
     keeper->oldest++;
+    POINT("log.oldest-lost-its-name");
     return log_dir_sync(keeper->dir, error);
 }
 
@@ -172,6 +176,7 @@ static void write_checkpoint(struct keeper *keeper, const struct snapshot *snaps
     }
     keeper->kept[0] = keeper->kept[1];
     keeper->kept[1] = newest;
+    POINT("log.checkpoint-kept");
     if (remove_old_checkpoints(keeper, &error) != 0 || remove_superfluous(keeper, &error) != 0)
         log_give_up(&error);
 }

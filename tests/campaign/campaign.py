@@ -1,6 +1,7 @@
 """The bank of the campaign: as many databases as one likes, and a history of all that it did."""
 
 import contextlib
+import json
 import os
 import pathlib
 import subprocess
@@ -16,16 +17,23 @@ import harness  # noqa: E402
 from harness import arm, shim, wait_until  # noqa: E402
 from check_history import check  # noqa: E402
 from history import History  # noqa: E402
+from stub import Stub  # noqa: E402
 from teller import Place, Tellers  # noqa: E402
 
 SETTLED_WITHIN_S = 30
 
 
 class Bank(harness.Bank):
-    """Databases spread over the servers, their agents, the coordinator, and the history."""
+    """Databases spread over the servers, their agents, the coordinator, and the history.
 
-    def __init__(self, servers, folder, number, rms=("accounts", "ledger")):
-        self.folder = folder
+    stubs: names of agents that are only played; settings: more lines of assentd.ini.
+    """
+
+    BATCH = 64  # requests in a message, at most
+
+    def __init__(self, servers, folder, number, rms=("accounts", "ledger"), stubs=(), settings=""):
+        self.folder, self.settings = folder, settings
+        self.stubs = [Stub(name, folder) for name in stubs]
         self.databases_of = [harness.Database(rm, servers[i % len(servers)], number, folder)
                              for i, rm in enumerate(rms)]
         self.accounts, self.ledger = self.databases_of[:2]
@@ -37,6 +45,20 @@ class Bank(harness.Bank):
         self.ctl = harness.Assentctl(self.url)
         self.history = History(folder / "history.jsonl")
         self.history.note("opened", sum=len(rms) * harness.ACCOUNTS * harness.BALANCE)
+
+    def write_conf(self, name, listen, data_dir, tm="bank"):
+        path = super().write_conf(name, listen, data_dir, tm)
+        with open(path, "a", encoding="utf-8") as conf:
+            conf.writelines(f"[rm {stub.rm}]\nurl = {stub.url}\n" for stub in self.stubs)
+            conf.write(self.settings)
+        return path
+
+    def stop(self):
+        try:
+            super().stop()
+        finally:
+            for stub in self.stubs:
+                stub.close()
 
     @property
     def databases(self):
@@ -76,6 +98,13 @@ class Bank(harness.Bank):
         for process in self.processes:
             if not process.running():
                 process.start()
+
+    def stop_daemons(self):
+        """While whatever lies between them still works."""
+        self.revive()
+        self.end_transactions()
+        for process in self.processes:
+            process.stop()
 
     def settle(self):
         """All daemons run and the fault is over: wait until nothing is in doubt any more."""
@@ -126,16 +155,26 @@ class Bank(harness.Bank):
         return words
 
     def outcomes(self, gtrids):
-        client = harness.Client(self.socket, 10)
-        outcomes = {}
-        for at in range(0, len(gtrids), 64):
-            some = gtrids[at:at + 64]
-            batch = client.call_bytes(harness.json.dumps(
-                {"batch": [{"op": "outcome", "gtrid": gtrid} for gtrid in some]}).encode())
-            outcomes.update(zip(some, (reply.get("outcome", reply.get("error"))
-                                       for reply in batch["batch"])))
-        client.close()
-        return outcomes
+        with contextlib.closing(harness.Client(self.socket, 10)) as client:
+            replies = self.batches(client, [{"op": "outcome", "gtrid": gtrid} for gtrid in gtrids])
+            return {gtrid: reply.get("outcome", reply.get("error"))
+                    for gtrid, reply in zip(gtrids, replies)}
+
+    def batches(self, client, requests):
+        """All of them, as many in a message as there may be; the replies."""
+        for at in range(0, len(requests), self.BATCH):
+            yield from client.call_bytes(
+                json.dumps({"batch": requests[at:at + self.BATCH]}).encode())["batch"]
+
+    def begin_at_stubs(self, client, count):
+        """Transactions that will be in the log and in no database, with long labels; the replies."""
+        request = {"op": "begin", "rms": [stub.rm for stub in self.stubs], "label": "x" * 64,
+                   "timeout": "5min"}
+        return list(self.batches(client, [request] * count))
+
+    def commit_all(self, client, begun):
+        return list(self.batches(client, [{"op": "commit", "gtrid": reply["gtrid"]}
+                                          for reply in begun if reply["ok"]]))
 
     def keep_evidence(self):
         """Copy history and logs to where the end of the run does not remove them."""

@@ -119,14 +119,16 @@ def servers(run_folder):
 
 @pytest.fixture(scope="session")
 def new_bank(run_folder, servers):
-    """new_bank(*server names, rms=...): a context with a bank of which nothing runs yet."""
+    """new_bank(*servers or their names, rms=...): a context with a bank of which nothing runs
+    yet."""
 
     @contextlib.contextmanager
     def make(*names, **options):
         number = next(numbers)
         folder = run_folder / f"b{number}"
         folder.mkdir()
-        bank = campaign.Bank([servers.get(name) for name in names], folder, number, **options)
+        bank = campaign.Bank([servers.get(name) if isinstance(name, str) else name
+                              for name in names], folder, number, **options)
         try:
             yield bank
         except BaseException:

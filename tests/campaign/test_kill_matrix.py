@@ -5,6 +5,7 @@ a bank on a server of its own with tellers at work, go through the cases side by
 case everything comes back by itself, nothing stays in doubt, and the history keeps its promises.
 """
 
+import contextlib
 import itertools
 import os
 import random
@@ -29,6 +30,12 @@ RARE_AFTER_S = 3
 
 # Moments of a log's first start: each needs a bank of its own.
 FIRST_START = ("log.before-create", "log.before-first-segment-is-named")
+
+# Moments of the log's next segment and of its checkpoints. So that they come often the segments
+# are small, and transactions of stubs fill them.
+FILLING = ("log.spare", "log.before-spare", "log.before-oldest", "log.oldest", "log.checkpoint",
+           "log.old-checkpoints")
+SMALL_LOG = {"stubs": ("left", "right"), "settings": "[log]\nsegment_size = 128kB\n"}
 
 # Moments on the way out.
 STOPPING = ("tm.stopping", "tm.before-log-closes", "log.before-stop", "agent.stopping")
@@ -94,7 +101,7 @@ class Lane(threading.Thread):
 
     def run(self):
         try:
-            with self.new_bank(f"lane{self.number}") as self.bank:
+            with self.new_bank(f"lane{self.number}", **SMALL_LOG) as self.bank:
                 self.bank.start()
                 self.tellers = Tellers(self.bank, TELLERS, f"{self.seed}.{self.number}")
                 try:
@@ -199,6 +206,8 @@ class Lane(threading.Thread):
                 if process is not armed and not process.running():
                     arm(process)
                     process.start()
+            if case.point.startswith(FILLING):
+                self.fill_the_log()
             if case.point in STOPPING and now > started + 0.5:
                 armed.send(signal.SIGTERM)
             if now > again_at:  # the death that was to come before was of no use
@@ -208,6 +217,12 @@ class Lane(threading.Thread):
         status = armed.status()
         assert case.victim != "self" or status == -signal.SIGKILL, f"{case.point}: ended with {status}"
         return True
+
+    def fill_the_log(self):
+        with contextlib.closing(harness.Client(self.bank.socket, 5)) as client, \
+                contextlib.suppress(OSError, AssertionError):
+            bank = self.bank
+            bank.commit_all(client, bank.begin_at_stubs(client, bank.BATCH))
 
     def settle(self, case):
         self.bank.history.note("killed", who=str(case))
