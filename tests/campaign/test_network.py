@@ -5,24 +5,24 @@ socket, and so do the tellers and the coordinator.
 """
 
 import contextlib
+import os
 import pathlib
-import socket
 import time
 
 import pytest
 
+from campaign import wait_until
 from network import Proxy
-from teller import Place, Tellers
+from teller import Tellers
 
 # Longer than any timeout of the parties: 10 s for a call between them, 2 s for a transaction,
 # 3 s for a client.
 PARTITION_S = 12
 
-
-def free_port():
-    with socket.socket() as some:
-        some.bind(("127.0.0.1", 0))
-        return some.getsockname()[1]
+# A loopback address of this process's own: nobody else takes its ports.
+HERE = "127.{}.{}.{}".format(1 + (os.getpid() >> 14) % 250, (os.getpid() >> 7) % 128,
+                             1 + os.getpid() % 128)
+AGENTS_PORT = 7411
 
 
 class Wires:
@@ -36,14 +36,14 @@ class Wires:
             near.mkdir()
             self.add("agent-postgres", str(near / ".s.PGSQL.5432"),
                      str(pathlib.Path(database.server.folder) / ".s.PGSQL.5432"), seed)
-            port = free_port()
-            link = self.add("coordinator-agent", ("127.0.0.1", 0), ("127.0.0.1", port), seed)
-            database.url = f"tcp://127.0.0.1:{link.port}"
+            port = AGENTS_PORT + number
+            link = self.add("coordinator-agent", (HERE, 0), (HERE, port), seed)
+            database.url = f"tcp://{HERE}:{link.port}"
             conf = database.conf.read_text()
             conf = conf.replace(f"host={database.server.folder}", f"host={near}")
             database.conf.write_text(conf.replace(f"ipc://{database.socket}",
-                                                  f"tcp://127.0.0.1:{port}"))
-            place.socket = f"tcp://127.0.0.1:{port}"
+                                                  f"tcp://{HERE}:{port}"))
+            place.socket = f"tcp://{HERE}:{port}"
         bank.write_conf("assentd.ini", bank.socket, bank.data_dir)
         front = str(bank.folder / "front.sock")
         self.add("client", front, str(bank.socket), seed)
@@ -74,10 +74,7 @@ def wires(new_bank, seed):
         finally:
             for link in wires.all():
                 link.heal()
-            bank.revive()
-            bank.end_transactions()
-            for process in bank.processes:
-                process.stop()
+            bank.stop_daemons()
             wires.close()
 
 
@@ -146,6 +143,26 @@ def test_connections_cut_in_the_middle_of_a_message(wires, seed, kind, record):
     record("connections break", f"proxy cuts them in mid-message, {kind or 'everywhere'}", cuts,
            tellers.words)
     assert cuts > 0
+
+
+@pytest.mark.parametrize("kind", [
+    "coordinator-agent", pytest.param("client", marks=pytest.mark.long)])
+def test_messages_that_arrive_a_second_time_over_another_connection(wires, seed, kind, record):
+    """In order, late, and when their sender has long had its answer and gone on."""
+    def repeated():
+        return sum(link.repeated for link in wires.all(kind))
+    before = repeated()
+    with day(wires, seed) as tellers:
+        bad(wires, kind, twice=True)
+        for link in wires.all(kind):
+            link.hang_up()
+        wait_until(lambda: repeated() > before + 100 and tellers.transfers > 0, 60,
+                   "messages are repeated and work goes on")
+        for link in wires.all(kind):
+            link.heal()
+            link.hang_up()
+    record("messages arrive twice", f"proxy, over a second connection, late, {kind}",
+           repeated() - before, tellers.words)
 
 
 @pytest.mark.parametrize("silent", ["there", "back", "both"])
