@@ -75,6 +75,49 @@ def small_disk(folder, size):
         subprocess.run(["umount", "-l", folder], check=True)
 
 
+@contextlib.contextmanager
+def ext4(folder, image):
+    """A file system of its own, as a disk behind the kernel's block layer would have."""
+    folder.mkdir()
+    with open(image, "wb") as file:
+        file.truncate(128 * 1024 * 1024)
+    made = subprocess.run(["mkfs.ext4", "-q", "-F", image], check=False, capture_output=True)
+    mounted = made.returncode == 0 and subprocess.run(
+        ["mount", "-o", "loop,errors=remount-ro", image, folder], check=False, capture_output=True)
+    if not mounted or mounted.returncode != 0:
+        pytest.skip("this machine does not let us mount an ext4 in a file")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+        os.unlink(image)
+
+
+def test_a_file_system_that_the_kernel_makes_read_only_ends_the_coordinator(stopped_bank, seed,
+                                                                            record):
+    """As it does when it has met an error: writes that were let in before are never done."""
+    bank, image = stopped_bank, stopped_bank.folder / "disk.img"
+    with ext4(bank.data_dir, image):
+        bank.start()
+        with load(bank, seed) as tellers:
+            wait_until(lambda: tellers.transfers > 20, 60, "work is done")
+            subprocess.run(["mount", "-o", "remount,abort", bank.data_dir], check=True)
+            assert bank.tm.wait(30) == 1
+            assert "Read-only file system" in bank.tm.log_text() or \
+                "Input/output error" in bank.tm.log_text()
+            bank.tm.start()
+            assert bank.tm.wait(30) == 1, "nor does it start there"
+            subprocess.run(["umount", bank.data_dir], check=True)
+            subprocess.run(["e2fsck", "-fy", image], check=False, capture_output=True)
+            subprocess.run(["mount", "-o", "loop", image, bank.data_dir], check=True)
+            bank.tm.start()
+            before = tellers.transfers
+            wait_until(lambda: tellers.transfers > before + 20, 60, "work goes on")
+        bank.tm.stop()
+    record("a disk that becomes read-only", "ext4 in a file, remounted by the kernel under load", 1,
+           tellers.words)
+
+
 def test_a_disk_too_small_for_a_log_is_refused_with_the_reason(stopped_bank, record):
     with small_disk(stopped_bank.data_dir, "1m"):
         done = subprocess.run([harness.program("assentd"), "-c", stopped_bank.conf],

@@ -6,7 +6,7 @@ import pytest
 
 from campaign import load, wait_until
 
-CLIENTS = 30
+CLIENTS = 50
 
 
 @pytest.fixture

@@ -3,38 +3,14 @@
 import contextlib
 import os
 import shutil
-import subprocess
 
 import psycopg2
 import pytest
 
 import harness
-from harness import POSTGRES_BIN, POSTGRES_USER, Postgres, Process, give_to_postgres, wait_until
+from harness import give_to_postgres, wait_until
 from played import new_server, new_site, numbers
-
-
-@contextlib.contextmanager
-def standby_of(primary, run_folder):
-    """A second server that follows the first, as pg_basebackup makes it."""
-    name = f"standby{next(numbers)}"
-    standby = Postgres.__new__(Postgres)
-    standby.name, standby.folder, standby.port = name, run_folder / name, primary.port
-    standby.data = standby.folder / "data"
-    standby.folder.mkdir()
-    give_to_postgres(standby.folder)
-    subprocess.run([POSTGRES_BIN / "pg_basebackup", "-h", primary.folder, "-U", "postgres", "-R",
-                    "-c", "fast", "--no-sync", "-D", standby.data], check=True, user=POSTGRES_USER,
-                   group=POSTGRES_USER, extra_groups=[] if POSTGRES_USER else None)
-    with open(standby.data / "postgresql.conf", "a") as conf:
-        conf.write(f"unix_socket_directories = '{standby.folder}'\n")
-    standby.process = Process(name, [str(POSTGRES_BIN / "postgres"), "-D", str(standby.data)],
-                              str(run_folder / f"{name}.log"), POSTGRES_USER)
-    standby.start()
-    try:
-        yield standby
-    finally:
-        if standby.process.running():
-            standby.stop()
+from standby import fail_over, standby_of, stop_following
 
 
 @pytest.fixture
@@ -63,22 +39,8 @@ def promote(site, primary, standby, in_order=True):
                 cursor.execute("select pg_last_wal_replay_lsn() >= %s::pg_lsn", (lsn,))
                 return cursor.fetchone()[0]
             wait_until(caught_up)
-    primary.crash()
-    with contextlib.closing(standby.connect("postgres")) as connection:
-        connection.cursor().execute("select pg_promote()")
+    fail_over(primary, standby)
     site.server = standby
-
-
-def stop_following(standby):
-    with contextlib.closing(standby.connect("postgres")) as connection:
-        cursor = connection.cursor()
-        cursor.execute("alter system set primary_conninfo = ''")
-        cursor.execute("select pg_reload_conf()")
-
-        def alone():
-            cursor.execute("select count(*) from pg_stat_wal_receiver")
-            return cursor.fetchone() == (0,)
-        wait_until(alone)
 
 
 def test_a_standby_is_waited_for_until_it_is_promoted(primary, run_folder):
