@@ -200,10 +200,9 @@ static void *keeper_main(void *arg)
     pthread_setname_np(pthread_self(), "log-keeper");
     pthread_mutex_lock(&keeper->lock);
     for (;;) {
-        /* A checkpoint first: it sets a segment free. Only a writer that waits goes before it,
-         * and not on a full disk. */
-        bool writer_waits = keeper->wanted && keeper->spare_fd < 0 && !keeper->warned;
-        if (keeper->snapshot != NULL && !writer_waits)
+        /* A checkpoint first, even if the writer waits: it sets a segment free, and the log
+         * cannot outrun its checkpoints. */
+        if (keeper->snapshot != NULL)
             take_snapshot(keeper);
         else if (keeper->stopping)
             break;
