@@ -29,6 +29,7 @@ struct cli {
     const char *urls;              /* -u: of the coordinator, comma-separated; or NULL */
     const char *conf_path;         /* -c: assentd.ini, or NULL */
     bool json;
+    uint32_t watch_s; /* --watch: run the command again, each so many seconds; 0: once */
 };
 
 /* argv[0] is the command's own name. Returns an exit code. */
@@ -40,6 +41,7 @@ struct command {
     const char *summary;  /* one line, for the list of commands */
     const char *help;     /* whole lines about its options, or "" */
     command_fn *run;
+    bool repeats; /* a report, which --watch may repeat */
 };
 
 /* An option that becomes a field of the request. */

@@ -11,12 +11,20 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/address.h"
 #include "cli/cli.h"
 #include "config.h"
 
-enum { OWN_OPTIONS_MAX = 16, OPTION_JSON = 256, OPTION_HELP, OPTION_VERSION, OPTION_FIELD };
+enum {
+    OWN_OPTIONS_MAX = 16,
+    OPTION_JSON = 256,
+    OPTION_HELP,
+    OPTION_VERSION,
+    OPTION_WATCH,
+    OPTION_FIELD
+};
 
 static const struct command commands[] = {
     {"begin", "", "begin a transaction and print its gtrid",
@@ -27,25 +35,26 @@ static const struct command commands[] = {
      "  --application NAME   and who does it\n"
      "  --traceparent TRACE  and in which trace, as W3C Trace Context has it\n"
      "  --protocol 2pc|3pc   how it is to be committed\n",
-     begin_command},
+     begin_command, false},
     {"enlist", "GTRID RM[/BRANCH]", "make a branch and print its gid",
      "  --read-only          the branch only reads\n"
      "  --isolation LEVEL    such as serializable\n"
      "  --role NAME          log in as the agent's [exec NAME]\n",
-     enlist_command},
+     enlist_command, false},
     {"exec", "GTRID RM[/BRANCH] SQL [PARAM]...",
      "run one statement in a branch, enlisting it first",
      "Options come before GTRID; $1, $2, ... in SQL stand for the parameters.\n"
      "  --read-only, --isolation LEVEL, --role NAME   as in enlist\n",
-     exec_command},
+     exec_command, false},
     {"commit", "GTRID", "commit on every database or none, and print the outcome",
      "  --wait applied       until every database has applied it (the default)\n"
      "  --wait decided       until it is decided and on the coordinator's disk\n"
      "  --wait-for DURATION  how long, 10s unless given\n",
-     commit_command},
-    {"rollback", "GTRID", "undo on every database, and print the outcome", "", rollback_command},
-    {"outcome", "GTRID | --key KEY", "print how a transaction ended", "", outcome_command},
-    {"status", "", "how the coordinator is", "", status_command},
+     commit_command, false},
+    {"rollback", "GTRID", "undo on every database, and print the outcome", "", rollback_command,
+     false},
+    {"outcome", "GTRID | --key KEY", "print how a transaction ended", "", outcome_command, false},
+    {"status", "", "how the coordinator is", "", status_command, true},
     {"agents", "[waive|release|retire RM]", "the databases' agents and how they are",
      "  waive RM             do not wait for this agent to register any more\n"
      "  release RM           its database lost durable data and has been looked at: go on\n"
@@ -53,13 +62,13 @@ static const struct command commands[] = {
      "    --reason TEXT      why, for the audit trail; needed\n"
      "    --force            retire it although transactions still have work there\n"
      "    --yes              do not ask on a terminal\n",
-     agents_command},
+     agents_command, true},
     {"rm", "pause|resume RM", "drain a resource manager for maintenance",
      "  pause RM             new branches are refused, running ones finish\n"
      "    --wait             until nothing has work there any more\n"
      "  resume RM            new branches are taken again\n"
      "    --reason TEXT      why, for the audit trail\n",
-     rm_command},
+     rm_command, false},
     {"resolve", "GTRID commit|rollback", "settle a transaction by a DBA's word",
      "  --reason TEXT        why, for the audit trail; needed\n"
      "  --dry-run            only show branches, tables and sessions, and whether it would be "
@@ -67,34 +76,35 @@ static const struct command commands[] = {
      "  --rm RM[/BRANCH]     only this branch of a transaction that is committing\n"
      "  --force              also against the log, or where nobody can know: a heuristic outcome\n"
      "  --yes                do not ask on a terminal\n",
-     resolve_command},
+     resolve_command, false},
     {"forget", "GTRID", "a mixed or resolved transaction has been dealt with",
      "  --reason TEXT        why, for the audit trail; needed\n"
      "  --dry-run            only show what is kept of it\n"
      "  --force              although a branch of it is still prepared\n"
      "  --yes                do not ask on a terminal\n",
-     forget_command},
+     forget_command, false},
     {"list", "", "live transactions",
      "  --state STATE        only these: active, preparing, committing, rolling-back, ...\n",
-     list_command},
-    {"show", "GTRID", "one transaction and its branches", "", show_command},
+     list_command, true},
+    {"show", "GTRID", "one transaction, its branches, and whom it waits for",
+     "  --timeline           what happened when\n", show_command, true},
     {"in-doubt", "", "what is in doubt, why, and what to do",
      "  --agents             the coordinator is down: ask the agents of -c FILE themselves, and\n"
      "                       read its log if it is here\n",
-     in_doubt_command},
+     in_doubt_command, true},
     {"check", "", "what will go wrong, before it does: databases, roles, disk, clocks, versions",
-     "  --strict             exit 1 for warnings too, not for errors alone\n", check_command},
+     "  --strict             exit 1 for warnings too, not for errors alone\n", check_command, true},
     {"audit", "[verify]", "who has settled what, when and why",
      "  verify               whether any line of the trail was changed or taken out; exit 1 if so\n"
      "    --dir DIR          the coordinator's data_dir, if not that of -c FILE\n",
-     audit_command},
+     audit_command, false},
     {"log", "dump|verify|stat DIR", "read a coordinator's log, with no daemon",
      "  dump DIR             its records, one a line\n"
      "    --gtrid GTRID      only those of this transaction\n"
      "    --since LSN        only those from this one on\n"
      "  verify DIR           whether all of it can be believed; exit 1 if not\n"
      "  stat DIR             how much there is of what\n",
-     log_command},
+     log_command, false},
 };
 
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
@@ -132,6 +142,8 @@ static void print_command_help(const struct command *command)
 {
     print_usage(stdout, command);
     printf("\n%s\n\n%s  --json               print JSON\n", command->summary, command->help);
+    if (command->repeats)
+        puts("  --watch SECONDS      again and again, until it is interrupted");
 }
 
 int usage_error(const struct cli *cli, const char *format, ...)
@@ -183,17 +195,28 @@ static int bad_option(const struct cli *cli, int option, char **argv)
     return usage_error(cli, "there is no option %s", given);
 }
 
+static bool read_seconds(const char *text, uint32_t *out)
+{
+    uint64_t seconds;
+    bool good = u64_parse(text, strlen(text), &seconds) && seconds >= 1 && seconds <= 3600;
+
+    *out = good ? (uint32_t)seconds : 0;
+    return good;
+}
+
 int options_read(struct cli *cli, int argc, char **argv, const struct field_option *fields,
                  bool ordered, int operands_least, int operands_most, cJSON *request, int *code)
 {
-    struct option options[OWN_OPTIONS_MAX + 3] = {
+    struct option options[OWN_OPTIONS_MAX + 4] = {
         {"json", no_argument, NULL, OPTION_JSON},
         {"help", no_argument, NULL, OPTION_HELP},
     };
-    int option;
+    int option, count = 2;
 
+    if (cli->command->repeats)
+        options[count++] = (struct option){"watch", required_argument, NULL, OPTION_WATCH};
     for (int i = 0; fields != NULL && fields[i].option != NULL && i < OWN_OPTIONS_MAX; i++)
-        options[2 + i] = (struct option){
+        options[count + i] = (struct option){
             fields[i].option,
             fields[i].kind == FIELD_TRUE ? no_argument : required_argument,
             NULL,
@@ -209,6 +232,11 @@ int options_read(struct cli *cli, int argc, char **argv, const struct field_opti
             print_command_help(cli->command);
             *code = EXIT_DONE;
             return -1;
+        } else if (option == OPTION_WATCH) {
+            if (!read_seconds(optarg, &cli->watch_s)) {
+                *code = usage_error(cli, "--watch takes 1 to 3600 seconds, not %s", optarg);
+                return -1;
+            }
         } else if (option >= OPTION_FIELD && fields != NULL) {
             take_field(request, &fields[option - OPTION_FIELD], optarg);
         } else {
@@ -275,6 +303,18 @@ static const struct command *find_command(const char *name)
     return NULL;
 }
 
+/* A coordinator that cannot be reached for a while does not end the watch. */
+static int run_again(struct cli *cli, int argc, char **argv)
+{
+    fflush(stdout);
+    sleep(cli->watch_s);
+    if (isatty(STDOUT_FILENO))
+        fputs("\033[H\033[2J", stdout);
+    else if (!cli->json)
+        putchar('\n');
+    return cli->command->run(cli, argc, argv);
+}
+
 int main(int argc, char **argv)
 {
     struct cli cli = {0};
@@ -292,5 +332,8 @@ int main(int argc, char **argv)
     if (command == NULL)
         return usage_error(&cli, "no command is called %s", argv[0]);
     cli.command = command;
-    return command->run(&cli, argc, argv);
+    code = command->run(&cli, argc, argv);
+    while (cli.watch_s > 0)
+        code = run_again(&cli, argc, argv);
+    return code;
 }

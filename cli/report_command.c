@@ -34,7 +34,9 @@ static void line(const char *name, const char *value)
     if (value[0] == '\0')
         return;
     printf("%-12s ", name);
+    paint_begin(paint_of(value));
     text_put(stdout, value);
+    paint_end(paint_of(value));
     putchar('\n');
 }
 
@@ -64,6 +66,59 @@ static void print_alarms(const cJSON *alarms)
         putchar('\n');
 }
 
+/* ---- what needs attention comes first ---- */
+
+/* Position of a word in a list that ends with NULL; words that are not in it come last. */
+static int rank(const char *const *words, const char *word)
+{
+    int at = 0;
+
+    while (words[at] != NULL && strcmp(words[at], word) != 0)
+        at++;
+    return at;
+}
+
+static int compare_states(const char *const *order, const cJSON *a, const cJSON *b)
+{
+    char left[SCRATCH_BYTES], right[SCRATCH_BYTES];
+
+    return rank(order, json_text(a, "state", left)) - rank(order, json_text(b, "state", right));
+}
+
+static int compare_rms(const void *left, const void *right)
+{
+    static const char *const order[] = {"quarantined", "refused", "down", "up", NULL};
+    const cJSON *a = *(const cJSON *const *)left, *b = *(const cJSON *const *)right;
+    char first[SCRATCH_BYTES], second[SCRATCH_BYTES];
+    int by_state = compare_states(order, a, b);
+
+    return by_state != 0 ? by_state : strcmp(json_text(a, "rm", first), json_text(b, "rm", second));
+}
+
+/* Of those in the same state the oldest first. */
+static int compare_transactions(const void *left, const void *right)
+{
+    static const char *const order[] = {
+        "mixed", "committing", "precommitting", "rolling-back", "preparing", "active", NULL};
+    const cJSON *a = *(const cJSON *const *)left, *b = *(const cJSON *const *)right;
+    int by_state = compare_states(order, a, b);
+    uint64_t age = json_number(a, "age_ms"), other = json_number(b, "age_ms");
+
+    return by_state != 0 ? by_state : age > other ? -1 : age < other;
+}
+
+/* The field's array, sorted. */
+static cJSON *sorted_child(const cJSON *object, const char *name,
+                           int (*compare)(const void *, const void *))
+{
+    cJSON *array = cJSON_GetObjectItemCaseSensitive(object, name);
+
+    array_sort(array, compare);
+    return array;
+}
+
+/* ---- reports ---- */
+
 static void print_status(const cJSON *status)
 {
     char age[AGE_BYTES];
@@ -90,7 +145,8 @@ static void print_status(const cJSON *status)
 
     static const char *const titles[] = {"rm", "state"};
     cJSON *rows = cJSON_CreateArray();
-    for (const cJSON *rm = json_first(json_child(status, "rms")); rm != NULL; rm = rm->next) {
+    for (const cJSON *rm = json_first(sorted_child(status, "rms", compare_rms)); rm != NULL;
+         rm = rm->next) {
         cJSON *row = table_row(rows);
         table_field(row, rm, "rm");
         table_field(row, rm, "state");
@@ -154,7 +210,7 @@ int agents_command(struct cli *cli, int argc, char **argv)
         return code;
     code = ask_report(cli, call_request("agents"), &reply);
     if (reply != NULL)
-        print_agents(json_child(reply, "agents"));
+        print_agents(sorted_child(reply, "agents", compare_rms));
     cJSON_Delete(reply);
     return code;
 }
@@ -223,7 +279,7 @@ int list_command(struct cli *cli, int argc, char **argv)
     }
     code = ask_report(cli, request, &reply);
     if (reply != NULL)
-        print_list(json_child(reply, "transactions"));
+        print_list(sorted_child(reply, "transactions", compare_transactions));
     cJSON_Delete(reply);
     return code;
 }
@@ -246,6 +302,34 @@ static void print_branches(const cJSON *branches)
     cJSON_Delete(rows);
 }
 
+/* "ledger, whose agent is down; accounts" */
+static void print_awaited(const cJSON *awaited)
+{
+    if (json_first(awaited) == NULL)
+        return;
+    printf("%-12s ", "waits for");
+    for (const cJSON *who = json_first(awaited); who != NULL; who = who->next) {
+        text_put(stdout, cJSON_GetStringValue(who));
+        fputs(who->next != NULL ? "; " : "\n", stdout);
+    }
+}
+
+static void print_timeline(const cJSON *timeline)
+{
+    static const char *const titles[] = {"after ms", "rm", "what"};
+    cJSON *rows = cJSON_CreateArray();
+
+    for (const cJSON *entry = json_first(timeline); entry != NULL; entry = entry->next) {
+        cJSON *row = table_row(rows);
+        table_field(row, entry, "at_ms");
+        table_field(row, entry, "rm");
+        table_field(row, entry, "what");
+    }
+    putchar('\n');
+    table_print(titles, COUNT(titles), rows);
+    cJSON_Delete(rows);
+}
+
 static void print_transaction(const cJSON *transaction)
 {
     char age[AGE_BYTES];
@@ -261,6 +345,7 @@ static void print_transaction(const cJSON *transaction)
     field_line("key", transaction, "key");
     line("age", age_words(json_number(transaction, "age_ms"), age));
     line("time left", time_left(transaction, age));
+    print_awaited(json_child(transaction, "waits_for"));
     if (reason != NULL) {
         field_line("refused by", reason, "rm");
         field_line("because", reason, "message");
@@ -273,17 +358,26 @@ static void print_transaction(const cJSON *transaction)
 
 int show_command(struct cli *cli, int argc, char **argv)
 {
-    cJSON *reply;
+    static const struct field_option fields[] = {
+        {"timeline", "timeline", FIELD_TRUE},
+        {NULL, NULL, FIELD_TEXT},
+    };
+    cJSON *options = cJSON_CreateObject(), *reply = NULL;
     int code;
-    int first = options_read(cli, argc, argv, NULL, false, 1, 1, NULL, &code);
+    int first = options_read(cli, argc, argv, fields, false, 1, 1, options, &code);
 
-    if (first < 0)
-        return code;
-    cJSON *request = call_request("show");
-    cJSON_AddStringToObject(request, "gtrid", argv[first]);
-    code = ask_report(cli, request, &reply);
-    if (reply != NULL)
-        print_transaction(json_child(reply, "transaction"));
+    if (first >= 0) {
+        cJSON *request = call_request("show");
+        cJSON_AddStringToObject(request, "gtrid", argv[first]);
+        code = ask_report(cli, request, &reply);
+    }
+    if (reply != NULL) {
+        const cJSON *transaction = json_child(reply, "transaction");
+        print_transaction(transaction);
+        if (cJSON_HasObjectItem(options, "timeline"))
+            print_timeline(json_child(transaction, "timeline"));
+    }
     cJSON_Delete(reply);
+    cJSON_Delete(options);
     return code;
 }

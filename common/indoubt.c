@@ -461,21 +461,10 @@ static int compare(const void *left, const void *right)
 /* What needs a DBA first, and of those the oldest. Takes the array. */
 static cJSON *sorted(cJSON *array)
 {
-    int count = cJSON_GetArraySize(array);
-    cJSON **items = calloc((size_t)count + 1, sizeof *items);
-    cJSON *out = cJSON_CreateArray();
-    if (items == NULL)
-        abort();
-    for (int i = 0; i < count; i++)
-        items[i] = cJSON_DetachItemFromArray(array, 0);
-    qsort(items, (size_t)count, sizeof *items, compare);
-    for (int i = 0; i < count; i++) {
-        cJSON_DeleteItemFromObjectCaseSensitive(items[i], "rank");
-        cJSON_AddItemToArray(out, items[i]);
-    }
-    free(items);
-    cJSON_Delete(array);
-    return out;
+    cJSON *item;
+    array_sort(array, compare);
+    cJSON_ArrayForEach(item, array) cJSON_DeleteItemFromObjectCaseSensitive(item, "rank");
+    return array;
 }
 
 static cJSON *agents_asked(const struct indoubt_sources *sources)

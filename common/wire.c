@@ -1173,6 +1173,22 @@ cJSON *wire_write_request(const struct request *request)
     return object;
 }
 
+/* ---- arrays ---- */
+
+void array_sort(cJSON *array, int (*compare)(const void *left, const void *right))
+{
+    size_t count = (size_t)cJSON_GetArraySize(array);
+    cJSON **items = calloc(count + 1, sizeof *items);
+    if (items == NULL)
+        abort();
+    for (size_t i = 0; i < count; i++)
+        items[i] = cJSON_DetachItemFromArray(array, 0);
+    qsort(items, count, sizeof *items, compare);
+    for (size_t i = 0; i < count; i++)
+        cJSON_AddItemToArray(array, items[i]);
+    free(items);
+}
+
 /* ---- replies ---- */
 
 cJSON *wire_ok(void)

@@ -88,6 +88,9 @@ cJSON *wire_ok(void);
 /* If the reply is ok:false fills *failure and returns -1. */
 int wire_read_failure(const cJSON *object, struct failure *failure);
 
+/* Sorts an array in place; compare is given pointers to its elements, as qsort() has it. */
+void array_sort(cJSON *array, int (*compare)(const void *left, const void *right));
+
 /* Unformatted text, malloc'ed; deletes the object. */
 char *wire_print(cJSON *object, size_t *length);
 

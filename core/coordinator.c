@@ -125,6 +125,7 @@ static void note_commit(struct step *s)
 static void end(struct step *s, enum outcome outcome)
 {
     answer_waiters(s, EVERYBODY);
+    s->txn->ended_ms = s->event->now_ms;
     live_remove(&s->c->live, s->at, outcome, s->c->scans);
     s->txn = NULL;
 }
@@ -239,6 +240,7 @@ static void abort_txn(struct step *s)
 {
     struct txn *txn = s->txn;
     txn->state = TXN_ABORTING;
+    txn->decided_ms = s->event->now_ms;
     live_release_key(&s->c->live, s->at);
     s->c->rolled_back++;
     for (struct branch *b = live_first(&s->c->live, txn); b != NULL;
@@ -315,6 +317,7 @@ static void prepare(struct step *s)
     struct txn *txn = s->txn;
     if (!add_waiter(s))
         return;
+    txn->asked_ms = s->event->now_ms;
     if (may_delegate(s)) {
         write_branches(s, RECORD_DELEGATED);
         await_log(s, TXN_DELEGATING);
@@ -345,6 +348,7 @@ static void count_vote(struct step *s, enum branch_progress vote)
     if (s->branch->progress != BR_ASKED)
         return;
     s->branch->progress = vote;
+    s->branch->answered_ms = s->event->now_ms;
     if (vote == BR_YES)
         s->branch->xid = s->event->result->xid;
     decide_if_unanimous(s);
@@ -357,6 +361,7 @@ static void count_no(struct step *s)
     if (s->branch->progress != BR_ASKED)
         return;
     s->branch->progress = BR_NO;
+    s->branch->answered_ms = s->event->now_ms;
     give_reason_of(s, s->event->result);
     abort_txn(s);
 }
@@ -384,6 +389,7 @@ static void drive_all(struct step *s)
 static void commit(struct step *s)
 {
     s->txn->state = TXN_COMMITTING;
+    s->txn->decided_ms = s->event->now_ms;
     note_commit(s);
     drive_all(s);
     resend_soon(s);
@@ -409,6 +415,7 @@ static void count_done(struct step *s)
                        "heuristic: a DBA had this branch rolled back though it was committed");
     else
         s->branch->progress = BR_DONE;
+    s->branch->done_ms = s->event->now_ms;
     end_if_applied(s);
 }
 

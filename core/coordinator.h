@@ -220,12 +220,25 @@ struct resolution_view {
     } branches[BRANCHES_MAX];
 };
 
+#define NOT_YET UINT32_MAX
+
+/* Milliseconds after begin. */
+struct txn_times {
+    uint32_t asked_ms;   /* the branches were asked to prepare; NOT_YET, here and below */
+    uint32_t voted_ms;   /* the last of them had voted */
+    uint32_t decided_ms; /* the decision was on the disk */
+    uint32_t ended_ms;   /* it was applied everywhere */
+    uint32_t last_voter, last_applier; /* index of an RM; NOT_YET: none */
+};
+
 struct branch_view {
     char rm[RM_NAME_BYTES];
     char branch[BRANCH_NAME_BYTES];
     enum branch_progress progress;
-    const char *state; /* "active", "prepared", ... */
-    uint64_t xid;      /* 0: none yet */
+    const char *state;    /* "active", "prepared", ... */
+    uint64_t xid;         /* 0: none yet */
+    uint32_t answered_ms; /* after begin; NOT_YET, also of ended ones */
+    uint32_t done_ms;
 };
 
 struct txn_view {
@@ -236,6 +249,7 @@ struct txn_view {
     uint64_t age_ms;  /* of this start's transactions; others count from the start */
     uint32_t left_ms; /* undecided ones */
     bool resolved;    /* by a DBA; kept until it is forgotten */
+    struct txn_times times;
     bool has_reason;
     struct reason reason;
     uint32_t branch_count;
@@ -253,6 +267,10 @@ void coordinator_judge(const struct coordinator *coordinator, const struct reque
                        struct resolution_view *out);
 /* Live transactions that still have work at this RM. */
 uint32_t coordinator_running_at(const struct coordinator *coordinator, uint32_t rm);
+/* The next transaction that has ended in this start, of those still remembered, and took longer
+ * than least_ms; *position begins with 0. False: no more so far. */
+bool coordinator_ended(const struct coordinator *coordinator, uint64_t *position, uint32_t least_ms,
+                       struct txn_view *out);
 /* What is known of the outcome, as a client is told. ERR_NONE or ERR_UNKNOWN_TRANSACTION. */
 enum error_code coordinator_outcome(const struct coordinator *coordinator,
                                     const struct gtrid *gtrid, enum outcome *out);

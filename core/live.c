@@ -127,6 +127,32 @@ uint64_t live_ended_xid(const struct ended *ended, uint32_t rm, const char *name
     return 0;
 }
 
+static uint32_t after(uint64_t begun_ms, uint64_t then_ms)
+{
+    return then_ms == 0 ? NOT_YET : (uint32_t)(then_ms - begun_ms);
+}
+
+void live_times(const struct live *live, const struct txn *txn, struct txn_times *out)
+{
+    uint64_t voted_ms = 0, done_ms = 0;
+    out->last_voter = NOT_YET;
+    out->last_applier = NOT_YET;
+    for (const struct branch *b = live_first(live, txn); b != NULL; b = live_after(live, b)) {
+        if (b->answered_ms > voted_ms) {
+            voted_ms = b->answered_ms;
+            out->last_voter = b->rm;
+        }
+        if (b->done_ms > done_ms) {
+            done_ms = b->done_ms;
+            out->last_applier = b->rm;
+        }
+    }
+    out->asked_ms = after(txn->begun_ms, txn->asked_ms);
+    out->voted_ms = after(txn->begun_ms, voted_ms);
+    out->decided_ms = after(txn->begun_ms, txn->decided_ms);
+    out->ended_ms = after(txn->begun_ms, txn->ended_ms);
+}
+
 static void keep_ended(struct live *live, const struct txn *txn, enum outcome outcome,
                        uint64_t scan)
 {
@@ -140,6 +166,8 @@ static void keep_ended(struct live *live, const struct txn *txn, enum outcome ou
     ended->sequence = txn->sequence;
     ended->outcome = outcome;
     ended->scan = scan;
+    live_times(live, txn, &ended->times);
+    live->ended_total++;
     ended->has_reason = txn->has_reason;
     ended->reason = txn->reason;
     memcpy(ended->key, txn->key, sizeof ended->key);

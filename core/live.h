@@ -24,6 +24,8 @@ struct branch {
     enum outcome verdict;       /* a DBA's about this branch, NONE without one */
     bool counted;               /* as committed, by a DBA's force: nobody has seen it happen */
     bool refound;               /* prepared, in a database that was released after it lost data */
+    uint64_t answered_ms;       /* when it voted, 0 not yet, here and below */
+    uint64_t done_ms;           /* when the outcome was applied */
 };
 
 struct waiter {
@@ -44,6 +46,9 @@ struct txn {
     uint32_t waiter_count;
     uint64_t begun_ms;
     uint64_t deadline_ms;
+    uint64_t asked_ms;   /* when the branches were asked to prepare; 0 not yet, here and below */
+    uint64_t decided_ms; /* when the decision was on the disk, or to roll back was decided */
+    uint64_t ended_ms;
     uint64_t resend_at_ms; /* TIMER_NEVER: nobody is being waited for */
     uint32_t resend_ms;    /* the present distance */
     uint64_t ticket;       /* LOGGING, DELEGATING: number of its record since START */
@@ -73,6 +78,7 @@ struct ended {
     uint64_t caller;
     uint64_t request_hash;
     uint64_t scan; /* the last one that had been ordered when it ended */
+    struct txn_times times;
     uint32_t branch_count;
     struct {
         uint64_t xid;  /* that was voted for, 0 none */
@@ -94,6 +100,7 @@ struct live {
     struct timers timers;
     struct ended *ended;
     uint32_t ended_max, ended_next;
+    uint64_t ended_total; /* in this start */
     struct table ended_by_id, ended_by_request;
 };
 
@@ -118,6 +125,8 @@ const struct ended *live_find_ended(const struct live *live, uint64_t incarnatio
 const struct ended *live_find_ended_request(const struct live *live, uint64_t caller,
                                             const char *request_id);
 
+/* How long it took to get where it is. */
+void live_times(const struct live *live, const struct txn *txn, struct txn_times *out);
 /* The xid that was voted for in this branch of an ended transaction; 0: none, or no such branch. */
 uint64_t live_ended_xid(const struct ended *ended, uint32_t rm, const char *name);
 

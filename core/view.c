@@ -123,6 +123,7 @@ static void view_live(const struct coordinator *c, const struct txn *txn, uint64
     if ((txn->state == TXN_ACTIVE || txn->state == TXN_PREPARING) && txn->deadline_ms > now_ms)
         out->left_ms = (uint32_t)(txn->deadline_ms - now_ms);
     out->resolved = txn->state == TXN_RESOLVED;
+    live_times(&c->live, txn, &out->times);
     out->has_reason = txn->has_reason;
     out->reason = txn->reason;
     out->branch_count = 0;
@@ -133,6 +134,9 @@ static void view_live(const struct coordinator *c, const struct txn *txn, uint64
         memcpy(view->branch, b->name, BRANCH_NAME_BYTES);
         view->progress = b->progress;
         view->state = progress_word(b->progress);
+        view->answered_ms =
+            b->answered_ms == 0 ? NOT_YET : (uint32_t)(b->answered_ms - txn->begun_ms);
+        view->done_ms = b->done_ms == 0 ? NOT_YET : (uint32_t)(b->done_ms - txn->begun_ms);
         view->xid = b->xid;
     }
 }
@@ -147,6 +151,7 @@ static void view_ended(const struct coordinator *c, const struct ended *ended, s
     out->state = committed ? SHOWN_COMMITTED : SHOWN_ROLLED_BACK;
     memcpy(out->key, ended->key, KEY_BYTES);
     out->origin = ended->origin;
+    out->times = ended->times;
     out->has_reason = ended->has_reason;
     out->reason = ended->reason;
     out->branch_count = ended->branch_count;
@@ -154,6 +159,8 @@ static void view_ended(const struct coordinator *c, const struct ended *ended, s
         memcpy(out->branches[i].rm, c->registry.rms[ended->branches[i].rm].name, RM_NAME_BYTES);
         out->branches[i].xid = ended->branches[i].xid;
         out->branches[i].progress = BR_DONE;
+        out->branches[i].answered_ms = NOT_YET;
+        out->branches[i].done_ms = NOT_YET;
         out->branches[i].state = committed ? "committed" : "rolled-back";
     }
 }
@@ -182,6 +189,24 @@ bool coordinator_list(const struct coordinator *c, uint32_t *from, uint64_t now_
         if (c->live.txns[*from].state == TXN_NONE)
             continue;
         view_live(c, &c->live.txns[*from], now_ms, out);
+        return true;
+    }
+    return false;
+}
+
+bool coordinator_ended(const struct coordinator *c, uint64_t *position, uint32_t least_ms,
+                       struct txn_view *out)
+{
+    const struct live *live = &c->live;
+    if (live->ended_total > live->ended_max && *position < live->ended_total - live->ended_max)
+        *position = live->ended_total - live->ended_max;
+    while (*position < live->ended_total) {
+        uint64_t back = live->ended_total - (*position)++;
+        const struct ended *ended =
+            &live->ended[(live->ended_next + live->ended_max - back) % live->ended_max];
+        if (ended->times.ended_ms < least_ms || ended->times.ended_ms == NOT_YET)
+            continue;
+        view_ended(c, ended, out);
         return true;
     }
     return false;

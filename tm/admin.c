@@ -9,6 +9,7 @@
 
 #include "config.h"
 #include "tm/alarms.h"
+#include "tm/timeline.h"
 
 enum { LIST_MAX = 1000 };
 
@@ -85,7 +86,9 @@ static cJSON *show(const struct server *server, const struct request *request)
     enum outcome outcome;
     if (coordinator_show(server->coordinator, &request->gtrid, server->now_ms, &view)) {
         cJSON *reply = wire_ok();
-        cJSON_AddItemToObject(reply, "transaction", transaction_object(&view));
+        cJSON *object = transaction_object(&view);
+        timeline_add(server, &view, object);
+        cJSON_AddItemToObject(reply, "transaction", object);
         return reply;
     }
     if (coordinator_outcome(server->coordinator, &request->gtrid, &outcome) != ERR_NONE)

@@ -21,6 +21,7 @@
 #include "common/ticket.h"
 #include "tm/alarms.h"
 #include "tm/inquiry.h"
+#include "tm/timeline.h"
 
 enum {
     DRAIN_MS = 5000, /* after the last decision: how long a stop waits for it to be applied */
@@ -427,6 +428,7 @@ static uint64_t turn(struct server *server)
     while (turn_due(server->turn, server->now_ms))
         finish_turn(server);
     finish_turn(server);
+    timeline_log_slow(server);
     if (wal_wants_checkpoint(server->wal))
         checkpoint(server);
 

@@ -33,6 +33,7 @@ struct server {
     struct audit *audit;
     struct record *recovered; /* of DBAs, read from the log at the start, for the trail */
     size_t recovered_count;
+    uint64_t ended_seen;  /* transactions that have been looked at for their duration */
     uint64_t handed_over; /* records given to the log in this start */
     uint64_t started_ms;
     uint64_t now_ms; /* of this turn */

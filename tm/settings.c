@@ -26,6 +26,8 @@ static const struct conf_key keys[] = {
     {"tm", "socket_mode", CONF_MODE, offsetof(struct settings, socket_mode), 0, 0, 0},
     {"tm", "transaction_timeout", CONF_DURATION, offsetof(struct settings, transaction_timeout_ms),
      0, 0, 0},
+    {"tm", "log_min_duration", CONF_DURATION, offsetof(struct settings, log_min_duration_ms), 0, 0,
+     0},
     {"tm", "in_doubt_alarm", CONF_DURATION, offsetof(struct settings, in_doubt_alarm_ms), 0, 0, 0},
     {"tm", "retention", CONF_DURATION, offsetof(struct settings, retention_ms), 0, 0, 0},
     {"tm", "max_transactions", CONF_COUNT, offsetof(struct settings, max_transactions), 0, 1,
