@@ -1463,6 +1463,7 @@ char *wire_write_offer(const struct offer *offer, size_t *length)
 {
     cJSON *object = new_request("register");
     add_text(object, "tm", offer->tm);
+    add_text_if_set(object, "rm", offer->rm);
     add_hex(object, "log", offer->log.bytes, sizeof offer->log.bytes);
     add_u64(object, "incarnation", offer->incarnation);
     add_hex(object, "instance", offer->instance.bytes, sizeof offer->instance.bytes);
@@ -1505,6 +1506,7 @@ int wire_read_offer(const cJSON *object, struct offer *out, struct failure *fail
 {
     memset(out, 0, sizeof *out);
     if (field_tm(object, "tm", out->tm, failure) != 0 ||
+        field_rm(object, "rm", false, out->rm, failure) != 0 ||
         field_hex(object, "log", out->log.bytes, sizeof out->log.bytes, failure) != 0 ||
         field_u64(object, "incarnation", true, &out->incarnation, failure) != 0 ||
         field_hex(object, "instance", out->instance.bytes, sizeof out->instance.bytes, failure) !=

@@ -204,6 +204,7 @@ enum { ANCESTORS_MAX = 33 };
 /* A TM presents itself to an agent, at its start and at every reconnection. */
 struct offer {
     char tm[TM_NAME_BYTES];
+    char rm[RM_NAME_BYTES];       /* whose agent it means to reach; "" not said */
     struct uuid log;              /* drawn when the log was created */
     uint64_t incarnation;         /* grows by one, durably, at each start */
     struct uuid instance;         /* drawn at each start */

@@ -28,6 +28,7 @@ uint64_t coordinator_incarnation(const struct coordinator *c)
 void coordinator_offer(const struct coordinator *c, uint32_t rm, struct offer *out)
 {
     memcpy(out->tm, c->settings.tm, sizeof out->tm);
+    memcpy(out->rm, c->registry.rms[rm].name, sizeof out->rm);
     out->incarnation = c->incarnation;
     out->instance = c->instance;
     out->wire_least = WIRE_VERSION;

@@ -213,7 +213,9 @@ static void judge(void *arg, const struct pg_reply *reply)
     answer->beat = strtoull(pg_value(reply, 0, 4), NULL, 10);
     answer->stored_incarnation = row.incarnation;
     answer->stored_lsn = row.lsn;
-    answer->refusal = registry_judge(&row, offer);
+    /* What is for another's agent must not take the place of what is for ours. */
+    bool astray = offer->rm[0] != '\0' && strcmp(offer->rm, agent->options->rm) != 0;
+    answer->refusal = astray ? REFUSAL_OTHER_RM : registry_judge(&row, offer);
     if (answer->refusal != REFUSAL_NONE) {
         log_warning("coordinator %s, incarnation %" PRIu64 ", refused: %s", offer->tm,
                     offer->incarnation, refusal_meaning(answer->refusal));

@@ -247,7 +247,7 @@ cJSON *alarms_list(const struct server *server)
     for (enum alarm_kind kind = 0; kind < ALARM_KINDS; kind++)
         for (uint32_t place = 0; place < PLACES; place++) {
             const struct alarm *alarm = &server->alarms->list[kind][place];
-            if (!is_ripe(kind, alarm, server->now_ms))
+            if (!alarm->told)
                 continue;
             cJSON *item = cJSON_CreateObject();
             cJSON_AddStringToObject(item, "alarm", kind_words[kind]);

@@ -382,6 +382,19 @@ static void name_sender(struct links *links)
     links->sender.instance = offer.instance;
 }
 
+/* An agent that cannot even be dialled is shown as down, and keeps nobody from the others. */
+static void open_net(struct link *link)
+{
+    struct error error;
+    const char *url = coordinator_registry(link->links->coordinator)->rms[link->rm].url;
+    if (net_link_open(&link->net, url, CALLS_MAX, &error) == 0)
+        return;
+    link->net = NULL;
+    snprintf(link->last_error, sizeof link->last_error, "%s: %.*s", url,
+             (int)sizeof link->last_error / 2, error.message);
+    log_error("agent of %s: %s", name_of(link), link->last_error);
+}
+
 int links_open(struct links **out, struct loop *loop, int post_kind,
                const struct coordinator *coordinator, const struct uuid *log, struct error *error)
 {
@@ -404,10 +417,7 @@ int links_open(struct links **out, struct loop *loop, int post_kind,
         random_bytes(link->secret, sizeof link->secret);
         if (registry->rms[i].url[0] == '\0' || registry->rms[i].retired)
             continue;
-        if (net_link_open(&link->net, registry->rms[i].url, CALLS_MAX, error) != 0) {
-            links_close(links);
-            return -1;
-        }
+        open_net(link);
     }
     *out = links;
     return 0;
