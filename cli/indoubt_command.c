@@ -94,13 +94,12 @@ static int report_of_agents(const struct cli *cli, cJSON **reply)
 
 /* ---- for people ---- */
 
+/* Indented, below what it is about. */
 static void line(const char *name, const char *text)
 {
-    if (text[0] == '\0')
-        return;
-    printf("  %-12s ", name);
-    text_put(stdout, text);
-    putchar('\n');
+    if (text[0] != '\0')
+        fputs("  ", stdout);
+    line_print(12, name, text);
 }
 
 static void field_line(const char *name, const cJSON *object, const char *field)

@@ -12,6 +12,8 @@
 #include "cli/paint.h"
 #include "cli/table.h"
 
+enum { LABEL_WIDTH = 12 };
+
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 /* Ask, and with --json print and be done: then *reply is NULL. */
@@ -29,22 +31,11 @@ static int ask_report(const struct cli *cli, cJSON *request, cJSON **reply)
     return code;
 }
 
-static void line(const char *name, const char *value)
-{
-    if (value[0] == '\0')
-        return;
-    printf("%-12s ", name);
-    paint_begin(paint_of(value));
-    text_put(stdout, value);
-    paint_end(paint_of(value));
-    putchar('\n');
-}
-
 static void field_line(const char *name, const cJSON *object, const char *field)
 {
     char scratch[SCRATCH_BYTES];
 
-    line(name, json_text(object, field, scratch));
+    line_print(LABEL_WIDTH, name, json_text(object, field, scratch));
 }
 
 /* What a person should look at comes first. */
@@ -130,7 +121,7 @@ static void print_status(const cJSON *status)
     field_line("state", status, "state");
     field_line("reason", status, "reason");
     field_line("incarnation", status, "incarnation");
-    line("up for", age_words(json_number(status, "uptime_s") * 1000, age));
+    line_print(LABEL_WIDTH, "up for", age_words(json_number(status, "uptime_s") * 1000, age));
     field_line("live", status, "live");
     field_line("in doubt", status, "in_doubt");
     field_line("begun", status, "begun");
@@ -343,8 +334,8 @@ static void print_transaction(const cJSON *transaction)
     field_line("application", transaction, "application");
     field_line("trace", transaction, "traceparent");
     field_line("key", transaction, "key");
-    line("age", age_words(json_number(transaction, "age_ms"), age));
-    line("time left", time_left(transaction, age));
+    line_print(LABEL_WIDTH, "age", age_words(json_number(transaction, "age_ms"), age));
+    line_print(LABEL_WIDTH, "time left", time_left(transaction, age));
     print_awaited(json_child(transaction, "waits_for"));
     if (reason != NULL) {
         field_line("refused by", reason, "rm");

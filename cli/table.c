@@ -158,6 +158,17 @@ void table_field(cJSON *row, const cJSON *object, const char *field)
     table_cell(row, json_text(object, field, scratch));
 }
 
+void line_print(int width, const char *name, const char *text)
+{
+    if (text[0] == '\0')
+        return;
+    printf("%-*s ", width, name);
+    paint_begin(paint_of(text));
+    text_put(stdout, text);
+    paint_end(paint_of(text));
+    putchar('\n');
+}
+
 const char *age_words(uint64_t age_ms, char out[AGE_BYTES])
 {
     static const struct {

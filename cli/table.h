@@ -25,6 +25,10 @@ cJSON *table_row(cJSON *rows);
 void table_cell(cJSON *row, const char *text);
 void table_field(cJSON *row, const cJSON *object, const char *field);
 
+/* "name   text" on a line of its own, the name width wide; nothing when text is empty. A state's
+ * word is coloured. */
+void line_print(int width, const char *name, const char *text);
+
 /* "850 ms", "12 s", "5 min 3 s", "2 h 5 min", "4 d 1 h". */
 enum { AGE_BYTES = 48 };
 const char *age_words(uint64_t age_ms, char out[AGE_BYTES]);

@@ -40,17 +40,11 @@ static const cJSON *member(const cJSON *object, const char *name)
     return cJSON_GetObjectItemCaseSensitive(object, name);
 }
 
-static const char *text_of(const cJSON *object, const char *name)
-{
-    const char *text = cJSON_GetStringValue(member(object, name));
-    return text != NULL ? text : "";
-}
-
 /* The element of a list that is about this gid, or NULL. */
 static const cJSON *about(const cJSON *answer, const char *list, const char *gid)
 {
     const cJSON *item;
-    cJSON_ArrayForEach(item, member(answer, list)) if (strcmp(text_of(item, "gid"), gid) ==
+    cJSON_ArrayForEach(item, member(answer, list)) if (strcmp(member_text(item, "gid"), gid) ==
                                                        0) return item;
     return NULL;
 }
@@ -65,7 +59,7 @@ static const struct indoubt_agent *agent_of(const struct indoubt_sources *source
 
 static enum xid_status status_of(const cJSON *evidence)
 {
-    const char *status = text_of(evidence, "status");
+    const char *status = member_text(evidence, "status");
     if (cJSON_IsTrue(member(evidence, "marked")) || strcmp(status, "committed") == 0)
         return XID_COMMITTED;
     if (strcmp(status, "aborted") == 0)
@@ -160,8 +154,8 @@ static enum doubt_vote vote_of(const struct entry *entry)
         return VOTE_OTHER;
     if (known->voted == 0)
         return VOTE_NOT_KNOWN;
-    return strtoull(text_of(entry->prepared, "xid"), NULL, 10) == known->voted ? VOTE_SAME
-                                                                               : VOTE_OTHER;
+    return strtoull(member_text(entry->prepared, "xid"), NULL, 10) == known->voted ? VOTE_SAME
+                                                                                   : VOTE_OTHER;
 }
 
 /* The RM whose branch ended otherwise than was decided. */
@@ -204,9 +198,9 @@ static void gather(const struct indoubt_sources *sources, struct entry *entry)
         .coordinator = sources->tm,
         .rm = entry->id.rm,
         .agent_url = home != NULL ? home->url : "",
-        .database = text_of(answer, "database"),
-        .owner = text_of(entry->prepared, "owner"),
-        .login = text_of(answer, "login"),
+        .database = member_text(answer, "database"),
+        .owner = member_text(entry->prepared, "owner"),
+        .login = member_text(answer, "login"),
         .misplaced = entry->agent != NULL && strcmp(entry->agent->rm, entry->id.rm) != 0,
         .actable = cJSON_IsTrue(member(entry->prepared, "actable")),
         .found = entry->prepared != NULL ? FOUND_PREPARED
@@ -303,7 +297,7 @@ static void add_others(cJSON *item, const struct indoubt_sources *sources,
         const cJSON *prepared;
         cJSON_ArrayForEach(prepared, member(sources->agents[i].answer, "prepared"))
         {
-            const char *gid = text_of(prepared, "gid");
+            const char *gid = member_text(prepared, "gid");
             if (gid_parse(gid, strlen(gid), &id) && gtrid_equal(&id.gtrid, &entry->id.gtrid) &&
                 !branch_equal(&id, &entry->id))
                 add_branch(others, &id, "", &sources->agents[i]);
@@ -392,7 +386,7 @@ static void add_prepared(struct report *report, const struct indoubt_agent *agen
     const cJSON *prepared;
     cJSON_ArrayForEach(prepared, member(agent->answer, "prepared"))
     {
-        const char *gid = text_of(prepared, "gid");
+        const char *gid = member_text(prepared, "gid");
         struct entry entry = {.agent = agent, .prepared = prepared};
         if (gid_parse(gid, strlen(gid), &entry.id)) {
             gid_format(&entry.id, entry.gid);
@@ -455,7 +449,7 @@ static int compare(const void *left, const void *right)
         return rank_a < rank_b ? -1 : 1;
     if (age_a != age_b)
         return age_a > age_b ? -1 : 1;
-    return strcmp(text_of(a, "gid"), text_of(b, "gid"));
+    return strcmp(member_text(a, "gid"), member_text(b, "gid"));
 }
 
 /* What needs a DBA first, and of those the oldest. Takes the array. */

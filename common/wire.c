@@ -881,6 +881,12 @@ char *wire_print(cJSON *object, size_t *length)
 
 /* ---- words ---- */
 
+const char *member_text(const cJSON *object, const char *name)
+{
+    const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
+    return text != NULL ? text : "";
+}
+
 const char *wire_op_text(const cJSON *object)
 {
     return cJSON_GetStringValue(field_find(object, "op"));

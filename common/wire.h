@@ -63,6 +63,10 @@ void text_mend(char *text);
 /* Is this a traceparent as W3C Trace Context writes it? */
 bool wire_is_traceparent(const char *text);
 
+/* A member's text, unchecked; "" where there is none. For what was read strictly, or is only shown.
+ */
+const char *member_text(const cJSON *object, const char *name);
+
 /* The text of "op", NULL when it is missing; its number, OP_NONE when it is not one of the TM's
  * (also for NULL). */
 const char *wire_op_text(const cJSON *object);

@@ -110,19 +110,13 @@ static const char *manager_of(const char *gid)
     return "unknown";
 }
 
-static const char *text_of(const cJSON *object, const char *name)
-{
-    const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
-    return text != NULL ? text : "";
-}
-
 /* Whose it is, and its xid in 64 bits. */
 static void explain(cJSON *item, uint64_t near)
 {
-    const char *gid = text_of(item, "gid");
+    const char *gid = member_text(item, "gid");
     char xid[NUMBER_BYTES], gtrid[GTRID_BYTES];
     struct branch_id branch;
-    uint32_t transaction = (uint32_t)strtoul(text_of(item, "transaction"), NULL, 10);
+    uint32_t transaction = (uint32_t)strtoul(member_text(item, "transaction"), NULL, 10);
     u64_format(xid_widen(transaction, near), xid);
     cJSON_DeleteItemFromObjectCaseSensitive(item, "transaction");
     cJSON_AddStringToObject(item, "xid", xid);
@@ -153,7 +147,7 @@ static char *read_evidence(const cJSON *object, struct failure *failure)
         struct branch_id branch;
         char gtrid[GTRID_BYTES], xid_text[NUMBER_BYTES];
         uint64_t xid;
-        const char *gid = text_of(item, "gid");
+        const char *gid = member_text(item, "gid");
         if (!gid_parse(gid, strlen(gid), &branch) || branch.gtrid.incarnation == 0) {
             refuse(failure, ERR_INVALID_REQUEST, "evidence: a gid that is none of Assent's");
             goto refused;
@@ -180,7 +174,7 @@ refused:
 static cJSON *complete(const struct agent *agent, cJSON *answer)
 {
     const struct identity *identity = &agent->identity;
-    uint64_t near = strtoull(text_of(answer, "near"), NULL, 10);
+    uint64_t near = strtoull(member_text(answer, "near"), NULL, 10);
     char number[NUMBER_BYTES];
     cJSON *item;
     cJSON_DeleteItemFromObjectCaseSensitive(answer, "near");

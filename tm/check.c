@@ -133,15 +133,9 @@ static const cJSON *member(const cJSON *object, const char *name)
     return cJSON_GetObjectItemCaseSensitive(object, name);
 }
 
-static const char *text_of(const cJSON *object, const char *name)
-{
-    const char *text = cJSON_GetStringValue(member(object, name));
-    return text != NULL ? text : "";
-}
-
 static void check_clock(const struct agent_word *word, const char *rm, cJSON *findings)
 {
-    const char *told = text_of(word->answer, "now_us");
+    const char *told = member_text(word->answer, "now_us");
     int64_t difference_us = word->heard_us - strtoll(told, NULL, 10);
     if (told[0] == '\0' || llabs(difference_us) < CLOCK_DIFFERENCE_US)
         return;
@@ -153,7 +147,7 @@ static void check_clock(const struct agent_word *word, const char *rm, cJSON *fi
 
 static void check_version(const struct agent_word *word, const char *rm, cJSON *findings)
 {
-    const char *version = text_of(word->answer, "version");
+    const char *version = member_text(word->answer, "version");
     if (strcmp(version, PACKAGE_VERSION) != 0)
         add(findings, rm, "notice", "install the same version",
             "its agent is of version %s, the coordinator of " PACKAGE_VERSION,
@@ -185,14 +179,16 @@ static void check_agent(const struct server *server, uint32_t at, const struct a
     if (rm->retired)
         return;
     check_registration(server, at, findings);
+    if (word->answer == NULL && rm->state == RM_DOWN)
+        return;
     if (word->answer == NULL) {
         add(findings, rm->name, "error", "start its agent: assent-agent -c FILE",
             "its agent has not checked anything: %s", word->error);
         return;
     }
     cJSON_ArrayForEach(found, member(word->answer, "findings"))
-        add(findings, rm->name, text_of(found, "severity"), text_of(found, "fix"), "%s",
-            text_of(found, "what"));
+        add(findings, rm->name, member_text(found, "severity"), member_text(found, "fix"), "%s",
+            member_text(found, "what"));
     check_clock(word, rm->name, findings);
     check_version(word, rm->name, findings);
 }
@@ -206,7 +202,7 @@ static cJSON *sorted(cJSON *findings)
     for (size_t i = 0; i < sizeof severities / sizeof severities[0]; i++)
         for (cJSON *finding = findings->child, *next; finding != NULL; finding = next) {
             next = finding->next;
-            if (strcmp(text_of(finding, "severity"), severities[i]) == 0)
+            if (strcmp(member_text(finding, "severity"), severities[i]) == 0)
                 cJSON_AddItemToArray(out, cJSON_DetachItemViaPointer(findings, finding));
         }
     cJSON_Delete(findings);

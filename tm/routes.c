@@ -39,15 +39,9 @@ static void write_reply(cJSON *reply, struct page *out)
     write_json(status, reply, out);
 }
 
-static const char *text_of(const cJSON *object, const char *name)
-{
-    const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
-    return text != NULL ? text : "";
-}
-
 static void write_begun(cJSON *reply, struct page *out)
 {
-    const char *gtrid = text_of(reply, "gtrid");
+    const char *gtrid = member_text(reply, "gtrid");
     bool begun = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(reply, "ok"));
     if (begun)
         snprintf(out->location, sizeof out->location, "/v1/transactions/%s", gtrid);
@@ -67,8 +61,8 @@ static void write_health(cJSON *status, struct page *out)
 static void write_readiness(cJSON *status, struct page *out)
 {
     struct failure failure;
-    const char *state = text_of(status, "state");
-    const char *reason = text_of(status, "reason");
+    const char *state = member_text(status, "state");
+    const char *reason = member_text(status, "reason");
     enum error_code code = ERR_NONE;
     if (strcmp(state, "fenced") == 0)
         code = ERR_FENCED;
@@ -149,18 +143,18 @@ static void write_metrics(cJSON *status, struct page *out)
         return;
     }
     write_head(text, "assent_build_info", "gauge", "Who this is.");
-    fprintf(text, "assent_build_info{tm=\"%s\",version=\"%s\"} 1\n", text_of(status, "tm"),
-            text_of(status, "version"));
+    fprintf(text, "assent_build_info{tm=\"%s\",version=\"%s\"} 1\n", member_text(status, "tm"),
+            member_text(status, "version"));
     write_head(text, "assent_ready", "gauge", "Whether transactions can be begun.");
-    fprintf(text, "assent_ready %d\n", strcmp(text_of(status, "state"), "ready") == 0);
+    fprintf(text, "assent_ready %d\n", strcmp(member_text(status, "state"), "ready") == 0);
     for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++)
         write_metric(text, &metrics[i], status);
     write_head(text, "assent_rm_up", "gauge", "Whether the agent is registered and connected.");
     const cJSON *rm;
     cJSON_ArrayForEach(rm, cJSON_GetObjectItemCaseSensitive(status, "rms"))
     {
-        fprintf(text, "assent_rm_up{rm=\"%s\"} %d\n", text_of(rm, "rm"),
-                strcmp(text_of(rm, "state"), "up") == 0);
+        fprintf(text, "assent_rm_up{rm=\"%s\"} %d\n", member_text(rm, "rm"),
+                strcmp(member_text(rm, "state"), "up") == 0);
     }
     fclose(text);
     cJSON_Delete(status);

@@ -1,5 +1,7 @@
 """Alarms: a line in the log when one begins and when it is over, and a list in `status` meanwhile."""
 
+import contextlib
+
 from harness import gid_of, wait_until
 from test_in_doubt import decide_without_ledger, own_transfer
 
@@ -83,3 +85,20 @@ def test_a_fence_is_an_alarm(bank):
     assert "refused this coordinator" in wait_for_alarm(bank, "fenced")["what"]
     assert "refused" in alarms(bank)
     assert bank.ctl("status")["state"] == "fenced"
+
+
+def test_slots_nearly_used_up_are_an_alarm(bank):
+    gids = [f"slot_{bank.accounts.name}_{n}" for n in range(58)]  # of 64
+    with contextlib.closing(bank.accounts.connect(user="postgres")) as connection:
+        cursor = connection.cursor()
+        try:
+            for gid in gids:
+                cursor.execute("begin")
+                cursor.execute(f"prepare transaction '{gid}'")
+            alarm = wait_for_alarm(bank, "slots")
+            assert "of the 64 prepared transactions" in alarm["what"]
+            assert "max_prepared_transactions" in alarm["advice"]
+        finally:
+            for gid in set(gids) & set(bank.accounts.prepared()):
+                cursor.execute(f"rollback prepared '{gid}'")
+    wait_for_none(bank)
