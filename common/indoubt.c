@@ -149,8 +149,9 @@ static enum doubt_vote vote_of(const struct entry *entry)
     const struct txn_knowledge *known = &entry->knowledge;
     if (entry->prepared == NULL)
         return VOTE_NOT_KNOWN;
-    /* The branches of a decided transaction are all known. */
-    if (known->live && known->known == KNOWN_COMMITTED && !known->enlisted)
+    /* The branches of a decided transaction are all known, but not of one that a DBA has settled.
+     */
+    if (known->live && known->known == KNOWN_COMMITTED && !known->enlisted && !known->txn.resolved)
         return VOTE_OTHER;
     if (known->voted == 0)
         return VOTE_NOT_KNOWN;

@@ -213,15 +213,18 @@ bool coordinator_ended(const struct coordinator *c, uint64_t *position, uint32_t
     return false;
 }
 
-static enum txn_known known_of_live(enum txn_state state)
+static enum txn_known known_of_live(const struct txn *txn)
 {
+    bool rolled_back = txn->decision == OUTCOME_ROLLED_BACK;
     static const enum txn_known knowns[TXN_STATES] = {
         [TXN_ACTIVE] = KNOWN_UNDECIDED,     [TXN_PREPARING] = KNOWN_UNDECIDED,
         [TXN_LOGGING] = KNOWN_LOGGING,      [TXN_DELEGATING] = KNOWN_LOGGING,
         [TXN_COMMITTING] = KNOWN_COMMITTED, [TXN_ABORTING] = KNOWN_ABORTED,
         [TXN_DELEGATED] = KNOWN_DELEGATED,  [TXN_MIXED] = KNOWN_MIXED,
     };
-    return knowns[state];
+    if (txn->state == TXN_RESOLVED)
+        return rolled_back ? KNOWN_ABORTED : KNOWN_COMMITTED;
+    return knowns[txn->state];
 }
 
 static enum txn_known known_of_past(enum outcome outcome)
@@ -246,7 +249,7 @@ static void know_live(const struct coordinator *c, const struct txn *txn,
                       const struct branch_id *branch, uint64_t now_ms, struct txn_knowledge *out)
 {
     out->live = true;
-    out->known = known_of_live(txn->state);
+    out->known = known_of_live(txn);
     out->lsn = txn->lsn;
     view_live(c, txn, now_ms, &out->txn);
     for (const struct branch *b = live_first(&c->live, txn); b != NULL;
