@@ -15,7 +15,7 @@
 #include "cli/table.h"
 #include "common/indoubt.h"
 
-enum { AGENT_WAIT_MS = 3000, LINE_BYTES = 1024 };
+enum { AGENT_WAIT_MS = 6000, LINE_BYTES = 1024 };
 
 /* ---- without the coordinator ---- */
 

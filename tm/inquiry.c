@@ -17,7 +17,7 @@
 enum question { QUESTION_PREPARED, QUESTION_CHECK, QUESTIONS };
 
 static const uint32_t wait_ms[QUESTIONS] = {
-    [QUESTION_PREPARED] = 3000, [QUESTION_CHECK] = 20 * 1000, /* it tries logins, and hosts that may
+    [QUESTION_PREPARED] = 6000, [QUESTION_CHECK] = 20 * 1000, /* it tries logins, and hosts that may
                                                                  not answer */
 };
 

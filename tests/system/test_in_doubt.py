@@ -8,8 +8,8 @@ import threading
 from harness import Assentctl, gid_of, wait_until
 
 
-def report(bank, *arguments):
-    return bank.ctl("in-doubt", *arguments, code=0).reply
+def report(bank):
+    return bank.ctl("in-doubt", code=0).reply
 
 
 def agents_report(bank):
