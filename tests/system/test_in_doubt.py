@@ -26,6 +26,12 @@ def item(found, gtrid, rm):
                  if item["gtrid"] == gtrid and item["rm"] == rm), None)
 
 
+def prepared_item(bank, gtrid, rm):
+    """With the coordinator down, once the agent has its database and tells what is prepared."""
+    found = item(agents_report(bank), gtrid, rm)
+    return found if found and "xid" in found else None
+
+
 def wait_for_verdict(bank, gtrid, rm, word):
     def look():
         answer = bank.ctl("in-doubt")
@@ -127,8 +133,7 @@ def test_with_the_coordinator_down_the_log_still_tells_the_decision(bank):
     gtrid = decide_without_ledger(bank)
     bank.tm.kill()
     bank.ledger.agent.start()
-    wait_until(bank.ledger.agent_serves)
-    branch = item(agents_report(bank), gtrid, "ledger")
+    branch = wait_until(lambda: prepared_item(bank, gtrid, "ledger"), 20)
     assert branch["reason"] == "will commit when the coordinator is started"
     assert branch["advice"] == f"assentd -c {bank.conf}"
     assert branch["evidence"] == "prepared, and the one that has voted"
@@ -233,10 +238,9 @@ def test_an_old_log_is_not_believed(bank):
     gtrid = decide_without_ledger(bank)
     bank.tm.kill()
     bank.ledger.agent.start()
-    wait_until(bank.ledger.agent_serves)
     shutil.move(bank.folder / "tm", bank.folder / "newest")
     shutil.move(copy, bank.folder / "tm")
-    branch = item(agents_report(bank), gtrid, "ledger")
+    branch = wait_until(lambda: prepared_item(bank, gtrid, "ledger"), 20)
     assert branch["verdict"] == "unknown" and "fenced" in branch["reason"]
     shutil.rmtree(bank.folder / "tm")
     shutil.move(bank.folder / "newest", bank.folder / "tm")
