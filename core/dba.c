@@ -165,7 +165,9 @@ void settle_request(struct step *s)
 
 static void release(struct rm *rm, const struct record *record)
 {
+    /* Its agent registers again, and is judged by what is remembered from here on. */
     rm->quarantined = false;
+    rm->state = RM_DOWN;
     rm->beat = record->beat;
     rm->system_identifier = record->system_identifier;
     rm->timeline = record->timeline;
@@ -240,11 +242,8 @@ static void rm_settled(struct step *s, const struct act *act)
     const char *why = settle_replay(c, &act->record);
     assert(why == NULL);
     (void)why;
-    if (act->op == OP_RELEASE) {
-        /* Its agent registers again, and is judged by what is remembered from here on. */
-        rm->state = RM_DOWN;
+    if (act->op == OP_RELEASE)
         hurry_undecided(s, at);
-    }
     if (act->op == OP_RETIRE) {
         rm->configured = false;
         rm->state = RM_DOWN;
