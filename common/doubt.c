@@ -102,7 +102,7 @@ static bool nobody_knows(const struct doubt *doubt, struct advice *out)
         say(out, FATE_UNKNOWN,
             "cannot be known: this log never gave out %s, so it is an old one or a new one",
             doubt->gtrid);
-        advise(out, "assentctl status; if the newest log is lost: assentctl recover --lost-log");
+        advise(out, "start the newest copy of the log; assentctl status says which log this is");
     } else {
         return false;
     }

@@ -146,7 +146,7 @@ static const struct row {
     {{PREPARED, .known = KNOWN_STRANGE},
      FATE_UNKNOWN,
      "cannot be known: this log never gave out bank.3.7, so it is an old one or a new one",
-     "assentctl status; if the newest log is lost: assentctl recover --lost-log"},
+     "start the newest copy of the log; assentctl status says which log this is"},
     {{PREPARED, .known = KNOWN_COMMITTED, .live = true, .fenced = true},
      FATE_UNKNOWN,
      "cannot be known: this coordinator is fenced, its log is not the newest",

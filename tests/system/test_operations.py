@@ -1,0 +1,161 @@
+"""doc/operations.md, as it is written: each situation for real, the page's commands, the money."""
+
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+import harness
+from harness import SOURCE, wait_until
+from played import new_server, numbers
+from test_settle import agent, half_applied, state
+
+PAGE = (SOURCE / "doc/operations.md").read_text()
+
+
+def blocks(title):
+    """The commands of a section, block by block."""
+    section = re.search(rf"^## {re.escape(title)}$(.*?)(?=^## |\Z)", PAGE, re.S | re.M)
+    assert section, f"the page has no section {title}"
+    return re.findall(r"^```sh\n(.*?)^```$", section[1], re.S | re.M)
+
+
+class Desk:
+    """Where the DBA sits: a shell with the page's names in it."""
+
+    def __init__(self, bank, server=None):
+        self.bank, self.server = bank, server
+
+    def run(self, block, gtrid=""):
+        """All lines of a block must succeed; returns what they printed."""
+        printed = []
+        for line in block.splitlines():
+            if line == "systemctl restart postgresql":
+                self.server.stop()
+                self.server.start()
+                continue
+            line = line.replace("/var/lib/assent/bank", str(self.bank.folder / "tm"))
+            done = subprocess.run(
+                ["bash", "-c", line], capture_output=True, text=True, timeout=60,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, "gtrid": gtrid, "ASSENT_URL": self.bank.url,
+                     "PATH": f"{harness.BUILD}:{os.environ['PATH']}"})
+            assert done.returncode == 0, (line, done.stdout, done.stderr)
+            printed.append(done.stdout)
+        return "".join(printed)
+
+
+def settled(bank):
+    return bank.ctl("list")["transactions"] == [] and bank.nothing_prepared()
+
+
+def test_an_agent_that_is_gone(bank):
+    waive, count = blocks("An agent or its database is gone")
+    gtrid = half_applied(bank)
+    left = bank.ctl.begin()
+    bank.prepare_own(bank.accounts, left, -5, account=2)
+    bank.tm.kill()
+    bank.tm.start()
+    wait_until(lambda: bank.ctl("agents").code == 0 and agent(bank, "accounts")["state"] == "up", 20)
+    assert bank.accounts.prepared()
+    desk = Desk(bank)
+    desk.run(waive)
+    wait_until(lambda: not bank.accounts.prepared(), 20, "what was left undecided is rolled back")
+    assert "mixed" in desk.run(count, gtrid)
+    assert bank.ctl("list")["transactions"] == []
+    for gid in bank.ledger.prepared():
+        bank.ledger.sql(f"rollback prepared '{gid}'")
+    bank.ledger.sql("update account set balance = balance + 30 where id = 1")
+    assert bank.total() == 2 * harness.ACCOUNTS * harness.BALANCE
+
+
+def test_a_database_restored_from_a_backup(run_folder, servers):
+    look, release, resolve = blocks("A database was restored from a backup")
+    with new_server(run_folder) as server:
+        folder = run_folder / f"ops{next(numbers)}"
+        folder.mkdir()
+        bank = harness.Bank([server, servers[1]], folder, folder.name)
+        try:
+            bank.start()
+            bank.ctl("commit", bank.begin_move(1), code=0)
+            bank.accounts.agent.stop()
+            server.stop()
+            backup = folder / "backup"
+            shutil.copytree(server.data, backup)
+            server.start()
+            bank.accounts.agent.start()
+            bank.wait_ready()
+            gtrid = bank.begin_move(20)
+            bank.ledger.close_gate()
+            commit = bank.ctl.popen("commit", gtrid, "--wait", "decided")
+            wait_until(lambda: bank.branch_state(gtrid, "accounts") == "prepared", 20)
+            bank.accounts.agent.kill()
+            bank.ledger.open_gate()
+            assert bank.ctl.finish(commit)["outcome"] == "committed"
+            server.stop()
+            shutil.rmtree(server.data)
+            shutil.copytree(backup, server.data)
+            harness.give_to_postgres(server.folder)
+            server.start()
+            bank.accounts.agent.start()
+            wait_until(lambda: agent(bank, "accounts")["state"] == "quarantined", 20)
+            desk = Desk(bank)
+            assert "COMMIT" in desk.run(look)
+            desk.run(release)
+            bank.wait_ready()
+            assert state(bank, gtrid) == "committing"
+            bank.accounts.sql("update account set balance = balance - 20 where id = 1")
+            assert gtrid in desk.run(resolve, gtrid)
+            wait_until(lambda: settled(bank), 20)
+            assert bank.total() == 2 * harness.ACCOUNTS * harness.BALANCE
+        finally:
+            bank.stop()
+
+
+def test_a_branch_finished_by_hand(bank):
+    look, forget = blocks("A branch was finished by hand")
+    gtrid = half_applied(bank)
+    bank.ledger.sql(f"rollback prepared '{bank.ledger.prepared()[0]}'")
+    bank.ledger.agent.start()
+    wait_until(lambda: state(bank, gtrid) == "mixed", 20)
+    desk = Desk(bank)
+    first_look = desk.run(re.search(r"^```sh\n(.*?)^```$", PAGE, re.S | re.M)[1])
+    assert "ready" in first_look and gtrid in first_look
+    seen = desk.run(look, gtrid)
+    assert "by hand" in seen and "mixed" in seen and gtrid in seen
+    bank.ledger.sql("update account set balance = balance + 30 where id = 1")
+    desk.run(forget, gtrid)
+    assert settled(bank) and bank.total() == 2 * harness.ACCOUNTS * harness.BALANCE
+
+
+def test_maintenance_of_a_database(run_folder, servers):
+    [drain] = blocks("Maintenance of a database")
+    with new_server(run_folder) as server:
+        folder = run_folder / f"ops{next(numbers)}"
+        folder.mkdir()
+        bank = harness.Bank([servers[0], server], folder, folder.name)
+        try:
+            bank.start()
+            bank.ctl("commit", bank.begin_move(10), code=0)
+            assert "0 running at ledger" in Desk(bank, server).run(drain)
+            wait_until(lambda: bank.ctl("exec", bank.ctl.begin(), "ledger", "select 1").code == 0,
+                       20, "the agent has found its server again")
+            bank.ctl("commit", bank.begin_move(10), code=0)
+            assert bank.balances() == (80, 120)
+        finally:
+            bank.stop()
+
+
+def test_retiring_a_database(bank):
+    [retire] = blocks("Retiring a database")
+    bank.ctl("commit", bank.begin_move(10), code=0)
+    Desk(bank).run(retire)
+    assert bank.ctl("enlist", bank.ctl.begin(), "ledger").error == "unknown_rm"
+    assert bank.balances() == (90, 110) and bank.nothing_prepared()
+
+
+@pytest.mark.parametrize("title", re.findall(r"^## (.*)$", PAGE, re.M))
+def test_every_section_has_commands(title):
+    assert blocks(title)
