@@ -1,6 +1,7 @@
 """What `assentctl in-doubt` tells a DBA: each situation is made for real, and the verdict and the
 advice are what becomes of it and what ends it."""
 
+import time
 import contextlib
 import shutil
 import threading
@@ -8,8 +9,17 @@ import threading
 from harness import Assentctl, gid_of, wait_until
 
 
-def report(bank):
+def report_once(bank):
     return bank.ctl("in-doubt", code=0).reply
+
+
+def report(bank, *arguments):
+    """What is told once every agent that runs has its database; after 2 s what there is."""
+    over = time.monotonic() + 2
+    found = report_once(bank, *arguments)
+    while not all(agent["answered"] for agent in found["agents"]) and time.monotonic() < over:
+        found = report_once(bank, *arguments)
+    return found
 
 
 def agents_report(bank):
