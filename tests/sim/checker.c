@@ -608,6 +608,13 @@ static bool agent_settled(struct sim *sim, uint32_t rm, bool complain)
     return true;
 }
 
+/* What is durable, and the coordinator has not heard of, is not in effect yet. */
+static bool all_is_logged(const struct sim *sim, const struct host *host)
+{
+    bool turn_is_near = host->turn_us <= sim->now_us + MS;
+    return !host->writer.writing && !turn_is_near;
+}
+
 static bool coordinator_settled(struct sim *sim, const struct host *host, bool complain)
 {
     static struct txn_view view;
@@ -615,7 +622,8 @@ static bool coordinator_settled(struct sim *sim, const struct host *host, bool c
         if (!view.resolved && view.state != SHOWN_MIXED && !checker_fate(sim, &view.gtrid)->excused)
             return unsettled(sim, complain, "live", gtrid_word(&view.gtrid));
     }
-    return true;
+    return all_is_logged(sim, host) ||
+           unsettled(sim, complain, "writing its log", "the coordinator");
 }
 
 /* A quarantined database waits for its DBA, and with it every presumption. */

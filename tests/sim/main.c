@@ -149,7 +149,7 @@ static int run_range(uint64_t from, uint64_t count, uint64_t jobs)
 
 /* ---- planted mistakes ---- */
 
-enum { MUTANT_SEEDS = 2000 };
+enum { MUTANT_SEEDS = 20000 };
 
 static const struct {
     const char *name;
@@ -198,9 +198,9 @@ static bool mutant_found(enum mutant mutant)
     bool found = child > 0 && waitpid(child, &status, 0) == child &&
                  (WIFSIGNALED(status) || WEXITSTATUS(status) != 0);
     if (found)
-        printf("%-21s seed %4" PRIu64 "  %s\n", mutants[mutant].name, find->seed, find->violation);
+        printf("%-21s seed %5" PRIu64 "  %s\n", mutants[mutant].name, find->seed, find->violation);
     else
-        printf("%-21s ESCAPED    %s\n", mutants[mutant].name, mutants[mutant].words);
+        printf("%-21s ESCAPED     %s\n", mutants[mutant].name, mutants[mutant].words);
     munmap(find, sizeof *find);
     return found;
 }
