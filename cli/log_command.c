@@ -67,6 +67,17 @@ static void add_branches(cJSON *object, const struct record *record)
     }
 }
 
+static void add_acceptors(cJSON *object, const struct roster *roster)
+{
+    if (roster->count == 0)
+        return;
+    cJSON *acceptors = cJSON_AddArrayToObject(object, "acceptors");
+    for (uint32_t i = 0; i < roster->count; i++)
+        cJSON_AddItemToArray(acceptors, cJSON_CreateString(roster->agents[i]));
+    if (roster->tm)
+        cJSON_AddItemToArray(acceptors, cJSON_CreateString("this log"));
+}
+
 /* "" for a record that is about no transaction. */
 static void gtrid_of(const struct record *record, const char *tm, char out[GTRID_BYTES])
 {
@@ -96,6 +107,8 @@ static void add_fields(cJSON *object, const struct record *record, const char *t
     add_some(object, "system_identifier", record->system_identifier);
     add_some(object, "timeline", record->timeline);
     add_branches(object, record);
+    add_acceptors(object, &record->roster);
+    add_some(object, "ballot", record->ballot);
     add_text(object, "who", record->who);
     add_text(object, "why", record->why);
 }

@@ -105,6 +105,9 @@ enum needs {
     NEEDS_LSN = 16,
     NEEDS_TIMEOUT = 32,
     NEEDS_ACTUAL = 64,
+    NEEDS_BALLOT = 128,
+    NEEDS_FORGET = 256,
+    TAKES_ACCEPTORS = 512, /* 3pc: who decides */
 };
 
 static const char *const order_words[ORDERS] = {
@@ -115,15 +118,19 @@ static const char *const order_words[ORDERS] = {
     [ORDER_COMMIT_ONE_PHASE] = "commit-one-phase",
     [ORDER_SETTLE] = "settle",
     [ORDER_RECOVER] = "recover",
+    [ORDER_BALLOT] = "ballot",
+    [ORDER_FORGET] = "forget",
 };
 
 static const unsigned order_needs[ORDERS] = {
-    [ORDER_PREPARE] = NEEDS_GID | NEEDS_AGENT | NEEDS_TIMEOUT,
+    [ORDER_PREPARE] = NEEDS_GID | NEEDS_AGENT | NEEDS_TIMEOUT | TAKES_ACCEPTORS,
     [ORDER_COMMIT] = NEEDS_GID | NEEDS_XID | NEEDS_LSN,
     [ORDER_ROLLBACK] = NEEDS_GID | NEEDS_XID,
     [ORDER_COMMIT_ONE_PHASE] = NEEDS_GID | NEEDS_AGENT | NEEDS_LSN,
     [ORDER_SETTLE] = NEEDS_GID,
     [ORDER_RECOVER] = NEEDS_NUMBER,
+    [ORDER_BALLOT] = NEEDS_BALLOT | NEEDS_LSN,
+    [ORDER_FORGET] = NEEDS_FORGET,
 };
 
 static const char *const result_words[RESULTS] = {
@@ -131,6 +138,7 @@ static const char *const result_words[RESULTS] = {
     [RESULT_NO] = "no",           [RESULT_DONE] = "done",       [RESULT_HEURISTIC] = "heuristic",
     [RESULT_UNKNOWN] = "unknown", [RESULT_LOST] = "lost",       [RESULT_OPENED] = "opened",
     [RESULT_FOUND] = "found",     [RESULT_SESSION] = "session", [RESULT_SCANNED] = "scanned",
+    [RESULT_BALLOT] = "ballot",
 };
 
 static const unsigned result_needs[RESULTS] = {
@@ -145,6 +153,7 @@ static const unsigned result_needs[RESULTS] = {
     [RESULT_FOUND] = NEEDS_GID | NEEDS_XID,
     [RESULT_SESSION] = NEEDS_GID,
     [RESULT_SCANNED] = NEEDS_NUMBER,
+    [RESULT_BALLOT] = NEEDS_BALLOT,
 };
 
 /* ---- failures ---- */
@@ -741,12 +750,12 @@ static int field_list(const cJSON *object, const char *name, bool needed, size_t
     return 0;
 }
 
-static int field_rms(const cJSON *object, const char *name, char out[][RM_NAME_BYTES],
+static int field_rms(const cJSON *object, const char *name, size_t most, char out[][RM_NAME_BYTES],
                      uint32_t *count, struct failure *failure)
 {
     const cJSON *item;
     *count = 0;
-    if (field_list(object, name, false, BRANCHES_MAX, &item, failure) != 0)
+    if (field_list(object, name, false, most, &item, failure) != 0)
         return -1;
     for (; item != NULL; item = item->next) {
         const char *text = cJSON_IsString(item) ? item->valuestring : "";
@@ -976,7 +985,7 @@ static int read_begin(const cJSON *object, struct request *out, struct failure *
         field_label(object, "key", 1, out->key, sizeof out->key, failure) != 0 ||
         field_label(object, "request_id", REQUEST_ID_LEAST, out->request_id, sizeof out->request_id,
                     failure) != 0 ||
-        field_rms(object, "rms", out->rms, &out->rm_count, failure) != 0)
+        field_rms(object, "rms", BRANCHES_MAX, out->rms, &out->rm_count, failure) != 0)
         return -1;
     out->protocol = (enum protocol)protocol;
     return check_rms_differ(out, failure);
@@ -1368,7 +1377,7 @@ static int read_ending(const cJSON *object, struct reply *out, struct failure *f
                    failure) != 0 ||
         field_gtrid(object, "gtrid", false, &out->gtrid, failure) != 0 ||
         field_bool(object, "applied", &out->applied, failure) != 0 ||
-        field_rms(object, "pending", out->pending, &out->pending_count, failure) != 0)
+        field_rms(object, "pending", BRANCHES_MAX, out->pending, &out->pending_count, failure) != 0)
         return -1;
     out->outcome = (enum outcome)outcome;
     return read_reason(object, out, failure);
@@ -1547,6 +1556,8 @@ char *wire_write_answer(const struct answer *answer, size_t *length)
     add_message_if_set(object, "server_version", answer->server_version);
     add_u64(object, "stored_incarnation", answer->stored_incarnation);
     add_u64(object, "stored_lsn", answer->stored_lsn);
+    if (answer->witness)
+        add_bool(object, "witness", true);
     return wire_print(object, length);
 }
 
@@ -1561,9 +1572,10 @@ static int read_answer_fields(const cJSON *object, struct answer *out, struct fa
         field_u64(object, "beat", needed, &out->beat, failure) != 0 ||
         field_u64(object, "system_identifier", needed, &out->system_identifier, failure) != 0 ||
         field_u32(object, "timeline", needed, &out->timeline, failure) != 0 ||
-        field_u64(object, "stored_incarnation", false, &out->stored_incarnation, failure) != 0)
+        field_u64(object, "stored_incarnation", false, &out->stored_incarnation, failure) != 0 ||
+        field_u64(object, "stored_lsn", false, &out->stored_lsn, failure) != 0)
         return -1;
-    return field_u64(object, "stored_lsn", false, &out->stored_lsn, failure);
+    return field_bool(object, "witness", &out->witness, failure);
 }
 
 int wire_read_answer(const cJSON *object, struct answer *out, struct failure *failure)
@@ -1625,6 +1637,171 @@ static void add_u64_if(cJSON *item, const char *name, bool needed, uint64_t valu
         add_u64(item, name, value);
 }
 
+/* ---- ballots of three-phase commit ---- */
+
+/* A ballot decides one way or the other. */
+static const char *const value_words[] = {
+    [OUTCOME_NONE] = "",
+    [OUTCOME_IN_PROGRESS] = "",
+    [OUTCOME_COMMITTED] = "committed",
+    [OUTCOME_ROLLED_BACK] = "rolled-back",
+};
+
+/* What a message of a ballot says besides its transaction. */
+enum ballot_field {
+    HAS_NUMBER = 1,
+    HAS_VALUE = 2,
+    HAS_ACCEPTED = 4,
+    HAS_PROMISED = 8,
+    HAS_ROSTER = 16
+};
+
+static const unsigned ballot_fields[BALLOTS] = {
+    [BALLOT_JOIN] = HAS_ROSTER,
+    [BALLOT_ASK_PROMISE] = HAS_NUMBER | HAS_ROSTER,
+    [BALLOT_ASK_ACCEPT] = HAS_NUMBER | HAS_VALUE | HAS_ROSTER,
+    [BALLOT_TELL] = HAS_VALUE | HAS_ROSTER,
+    [BALLOT_PROMISED] = HAS_NUMBER | HAS_ACCEPTED,
+    [BALLOT_ACCEPTED] = HAS_NUMBER,
+    [BALLOT_OUTBID] = HAS_NUMBER | HAS_PROMISED,
+    [BALLOT_DECIDED] = HAS_VALUE,
+    [BALLOT_ENDED] = 0,
+};
+
+static void write_roster(cJSON *object, const struct roster *roster)
+{
+    cJSON *item = add(object, "acceptors", cJSON_CreateObject());
+    add_rms(item, "agents", roster->agents, roster->count);
+    add_bool(item, "tm", roster->tm);
+}
+
+/* Absent: none, of a transaction by two-phase commit. */
+static int read_roster(const cJSON *object, bool needed, struct roster *out,
+                       struct failure *failure)
+{
+    const cJSON *item = field_find(object, "acceptors");
+    memset(out, 0, sizeof *out);
+    if (item == NULL)
+        return field_missing("acceptors", needed, failure);
+    if (!cJSON_IsObject(item))
+        return field_expected("acceptors", "an object", failure);
+    if (field_bool(item, "tm", &out->tm, failure) != 0)
+        return -1;
+    if (field_rms(item, "agents", ACCEPTORS_MAX, out->agents, &out->count, failure) != 0)
+        return -1;
+    return out->count > 0 ? 0 : field_expected("agents", "at least one", failure);
+}
+
+static void write_ballot(cJSON *object, const struct ballot *ballot)
+{
+    assert(ballot->type > BALLOT_NONE && ballot->type < BALLOTS);
+    unsigned has = ballot_fields[ballot->type];
+    add_text(object, "is", ballot_words[ballot->type]);
+    add_gtrid(object, "gtrid", &ballot->gtrid);
+    if (has & HAS_NUMBER)
+        add_u64(object, "number", ballot->number);
+    if (has & HAS_PROMISED)
+        add_u64(object, "promised", ballot->promised);
+    if (has & HAS_VALUE)
+        add_text(object, "value", value_words[ballot->value]);
+    if ((has & HAS_ACCEPTED) && ballot->value != OUTCOME_NONE) {
+        add_text(object, "value", value_words[ballot->value]);
+        add_u64(object, "accepted", ballot->accepted);
+    }
+    if (has & HAS_ROSTER)
+        write_roster(object, &ballot->roster);
+}
+
+static int read_ballot(const cJSON *object, struct ballot *out, struct failure *failure)
+{
+    int type, value;
+    memset(out, 0, sizeof *out);
+    if (field_word(object, "is", true, ballot_words, BALLOTS, &type, failure) != 0)
+        return -1;
+    unsigned has = ballot_fields[type];
+    out->type = (enum ballot_type)type;
+    if (field_gtrid(object, "gtrid", true, &out->gtrid, failure) != 0 ||
+        field_u64(object, "number", has & HAS_NUMBER, &out->number, failure) != 0 ||
+        field_u64(object, "promised", has & HAS_PROMISED, &out->promised, failure) != 0 ||
+        field_word(object, "value", has & HAS_VALUE, value_words, COUNT_OF(value_words), &value,
+                   failure) != 0)
+        return -1;
+    out->value = (enum outcome)value;
+    bool accepted = (has & HAS_ACCEPTED) && out->value != OUTCOME_NONE;
+    if (field_u64(object, "accepted", accepted, &out->accepted, failure) != 0)
+        return -1;
+    return read_roster(object, has & HAS_ROSTER, &out->roster, failure);
+}
+
+static int field_ballot(const cJSON *item, struct ballot *out, struct failure *failure)
+{
+    const cJSON *ballot = field_find(item, "ballot");
+    if (!cJSON_IsObject(ballot))
+        return field_expected("ballot", "an object", failure);
+    return read_ballot(ballot, out, failure);
+}
+
+static void add_txn_number(cJSON *object, const struct txn_number *number)
+{
+    add_u64(object, "incarnation", number->incarnation);
+    add_u64(object, "sequence", number->sequence);
+}
+
+static int read_txn_number(const cJSON *object, struct txn_number *out, struct failure *failure)
+{
+    if (field_u64(object, "incarnation", true, &out->incarnation, failure) != 0)
+        return -1;
+    return field_u64(object, "sequence", true, &out->sequence, failure);
+}
+
+static void write_forget(cJSON *item, const struct forget *forget)
+{
+    add_txn_number(item, &forget->upto);
+    cJSON *list = add_list(item, "live");
+    for (uint32_t i = 0; i < forget->live_count; i++)
+        add_txn_number(add_element(list), &forget->live[i]);
+}
+
+static int read_forget(const cJSON *item, struct forget *out, struct failure *failure)
+{
+    const cJSON *live;
+    if (read_txn_number(item, &out->upto, failure) != 0 ||
+        field_list(item, "live", true, FORGET_LIVE_MAX, &live, failure) != 0)
+        return -1;
+    for (out->live_count = 0; live != NULL; live = live->next, out->live_count++)
+        if (read_txn_number(live, &out->live[out->live_count], failure) != 0)
+            return refuse_within(failure, "live", out->live_count);
+    return 0;
+}
+
+char *wire_write_ballots(const char *rm, const struct ballot *ballots, uint32_t count,
+                         size_t *length)
+{
+    assert(count <= BALLOTS_MAX);
+    cJSON *object = new_request("ballots");
+    add_text(object, "rm", rm);
+    cJSON *list = add_list(object, "ballots");
+    for (uint32_t i = 0; i < count; i++)
+        write_ballot(add_element(list), &ballots[i]);
+    return wire_print(object, length);
+}
+
+int wire_read_ballots(const cJSON *object, char rm[RM_NAME_BYTES], struct ballot *out,
+                      uint32_t *count, struct failure *failure)
+{
+    const cJSON *item;
+    *count = 0;
+    if (field_rm(object, "rm", true, rm, failure) != 0 ||
+        field_list(object, "ballots", true, BALLOTS_MAX, &item, failure) != 0)
+        return -1;
+    for (; item != NULL; item = item->next, (*count)++)
+        if (read_ballot(item, &out[*count], failure) != 0)
+            return refuse_within(failure, "ballots", *count);
+    return 0;
+}
+
+/* ---- orders and results ---- */
+
 static void write_order(cJSON *item, const struct order *order)
 {
     assert(order->type > ORDER_NONE && order->type < ORDERS);
@@ -1635,8 +1812,15 @@ static void write_order(cJSON *item, const struct order *order)
     add_u64_if(item, "agent", needs & NEEDS_AGENT, order->agent_incarnation);
     add_u64_if(item, "xid", needs & NEEDS_XID, order->xid);
     add_u64_if(item, "lsn", needs & NEEDS_LSN, order->lsn);
+    add_u64_if(item, "begun", false, order->begun);
     if ((needs & NEEDS_TIMEOUT) || order->timeout_ms != 0)
         add_u32(item, "timeout_ms", order->timeout_ms);
+    if ((needs & TAKES_ACCEPTORS) && order->ballot.roster.count > 0)
+        write_roster(item, &order->ballot.roster);
+    if (needs & NEEDS_BALLOT)
+        write_ballot(add(item, "ballot", cJSON_CreateObject()), &order->ballot);
+    if (needs & NEEDS_FORGET)
+        write_forget(item, &order->forget);
 }
 
 static int read_order(const cJSON *item, struct order *out, struct failure *failure)
@@ -1651,9 +1835,16 @@ static int read_order(const cJSON *item, struct order *out, struct failure *fail
         field_u64(item, "number", needs & NEEDS_NUMBER, &out->number, failure) != 0 ||
         field_u64(item, "agent", needs & NEEDS_AGENT, &out->agent_incarnation, failure) != 0 ||
         field_u64(item, "xid", needs & NEEDS_XID, &out->xid, failure) != 0 ||
-        field_u64(item, "lsn", needs & NEEDS_LSN, &out->lsn, failure) != 0)
+        field_u64(item, "lsn", needs & NEEDS_LSN, &out->lsn, failure) != 0 ||
+        field_u64(item, "begun", false, &out->begun, failure) != 0)
         return -1;
-    return field_u32(item, "timeout_ms", needs & NEEDS_TIMEOUT, &out->timeout_ms, failure);
+    if (field_u32(item, "timeout_ms", needs & NEEDS_TIMEOUT, &out->timeout_ms, failure) != 0)
+        return -1;
+    if (needs & NEEDS_BALLOT)
+        return field_ballot(item, &out->ballot, failure);
+    if (needs & NEEDS_FORGET)
+        return read_forget(item, &out->forget, failure);
+    return needs & TAKES_ACCEPTORS ? read_roster(item, false, &out->ballot.roster, failure) : 0;
 }
 
 char *wire_write_orders(const struct sender *sender, const struct order *orders, uint32_t count,
@@ -1704,6 +1895,8 @@ static void write_result(cJSON *item, const struct result *result)
     add_message_if_set(item, "message", result->message);
     add_message_if_set(item, "detail", result->detail);
     add_message_if_set(item, "hint", result->hint);
+    if (needs & NEEDS_BALLOT)
+        write_ballot(add(item, "ballot", cJSON_CreateObject()), &result->ballot);
 }
 
 static int read_result(const cJSON *item, struct result *out, struct failure *failure)
@@ -1725,6 +1918,8 @@ static int read_result(const cJSON *item, struct result *out, struct failure *fa
                    &actual, failure) != 0)
         return -1;
     out->actual = (enum outcome)actual;
+    if ((needs & NEEDS_BALLOT) && field_ballot(item, &out->ballot, failure) != 0)
+        return -1;
     return field_sqlstate(item, "sqlstate", out->sqlstate, failure);
 }
 

@@ -139,6 +139,14 @@ char *wire_write_results(const struct result *results, uint32_t count, uint64_t 
 int wire_read_results(const cJSON *object, struct result *out, uint32_t *count,
                       struct agent_health *health, struct failure *failure);
 
+/* Agent to agent: the ballots of three-phase commit. The reply is {"ok":true}. */
+enum { BALLOTS_MAX = 64 };
+char *wire_write_ballots(const char *rm, const struct ballot *ballots, uint32_t count,
+                         size_t *length);
+/* out has room for BALLOTS_MAX. */
+int wire_read_ballots(const cJSON *object, char rm[RM_NAME_BYTES], struct ballot *out,
+                      uint32_t *count, struct failure *failure);
+
 const char *outcome_word(enum outcome outcome); /* "committed", ... */
 enum outcome outcome_from_word(const char *word);
 const char *state_word(enum shown_state state);    /* "rolling-back", ... */

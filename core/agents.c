@@ -78,6 +78,7 @@ void answer_event(struct step *s)
         c->registry.established = true;
     }
     c->scan_at_ms[at] = s->event->now_ms;
+    c->forget_sent[at] = 0;
     if (!could_presume && registry_may_presume(&c->registry, NULL))
         scan_all_soon(s);
     wake_branches_of(s, at);
@@ -146,6 +147,31 @@ static bool proves_nothing(struct step *s, enum txn_event event)
            (event == TE_DONE && s->txn->state == TXN_COMMITTING);
 }
 
+/* Which event a ballot's message is; TE_HOLE: none of this side's. */
+static enum txn_event ballot_means(enum ballot_type type)
+{
+    static const enum txn_event meaning[BALLOTS] = {
+        [BALLOT_ASK_PROMISE] = TE_ASKED, [BALLOT_ASK_ACCEPT] = TE_ASKED,
+        [BALLOT_PROMISED] = TE_POLLED,   [BALLOT_ACCEPTED] = TE_POLLED,
+        [BALLOT_OUTBID] = TE_POLLED,     [BALLOT_TELL] = TE_DECIDED,
+        [BALLOT_DECIDED] = TE_DECIDED,
+    };
+    return meaning[type];
+}
+
+static void ballot_event(struct step *s)
+{
+    const struct ballot *ballot = &s->event->result->ballot;
+    enum txn_event event = ballot_means(ballot->type);
+    if (event == TE_HOLE || !text_equal(ballot->gtrid.tm, s->c->settings.tm, TM_NAME_BYTES)) {
+        s->c->refused++;
+        return;
+    }
+    note_beat(s);
+    select_txn(s, live_find(&s->c->live, ballot->gtrid.incarnation, ballot->gtrid.sequence));
+    transaction_event(s, event);
+}
+
 void result_event(struct step *s)
 {
     struct coordinator *c = s->c;
@@ -159,6 +185,10 @@ void result_event(struct step *s)
     if (result->type == RESULT_LOST) {
         if (!released_since(c, s->event->rm, &result->branch.gtrid))
             quarantine(s);
+        return;
+    }
+    if (result->type == RESULT_BALLOT) {
+        ballot_event(s);
         return;
     }
     enum txn_event event = result_means(result->type);
@@ -191,7 +221,9 @@ void scan(struct step *s)
     c->scan_at_ms[s->event->rm] = s->event->now_ms + c->settings.scan_ms;
     if (!reachable(s, s->event->rm))
         return;
-    give_order(s, ORDER_RECOVER, s->event->rm)->number = ++c->scans;
+    struct order *order = give_order(s, ORDER_RECOVER, s->event->rm);
+    order->number = ++c->scans;
+    order->begun = c->sequence;
 
     if (s->event->now_ms > c->settings.retention_ms &&
         outcomes_expire(&c->outcomes, s->event->now_ms - c->settings.retention_ms)) {
@@ -199,4 +231,5 @@ void scan(struct step *s)
         record->incarnation = c->outcomes.horizon_incarnation;
         record->sequence = c->outcomes.horizon_sequence;
     }
+    forget_below_horizon(s);
 }

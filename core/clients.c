@@ -118,8 +118,12 @@ static void begin(struct step *s)
 {
     struct coordinator *c = s->c;
     const struct request *request = s->event->request;
-    if (request->protocol != PROTOCOL_2PC) {
+    if (request->protocol == PROTOCOL_3PC && !c->settings.three_phase) {
         refuse_request(s, ERR_UNSUPPORTED);
+        return;
+    }
+    if (request->protocol == PROTOCOL_3PC && request->rm_count > ACCEPTORS_MAX) {
+        refuse_request(s, ERR_TOO_MANY_BRANCHES);
         return;
     }
     if (answer_repetition(s))
@@ -136,6 +140,7 @@ static void begin(struct step *s)
     uint32_t timeout_ms =
         request->timeout_ms != 0 ? request->timeout_ms : c->settings.transaction_timeout_ms;
     txn->state = TXN_ACTIVE;
+    txn->protocol = request->protocol;
     txn->begun_ms = s->event->now_ms;
     txn->deadline_ms = s->event->now_ms + timeout_ms;
     memcpy(txn->key, request->key, KEY_BYTES);

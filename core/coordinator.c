@@ -54,24 +54,34 @@ enum move {
     END_STRAY,     /* a session of one that is not live */
     FOLLOW,        /* COMMIT or ROLLBACK what is found, as a DBA has resolved */
     COUNT_FOLLOWED,
+    PROPOSE,      /* 3pc, PRECOMMIT is durable: ask the acceptors */
+    VOTED,        /* a vote of our own is durable */
+    LEAD_AGAIN,   /* ask those that have not answered, or lead a higher ballot */
+    COUNT_POLLED, /* an acceptor's answer; the majority decides */
+    SAY_VOTE,     /* to an agent that leads: what our log promises, or the outcome */
+    SAY_STRAY,    /* the same, of one that is not live */
+    LEARN,        /* it was decided by others */
 };
 
 /* clang-format off */
 static const enum move moves[TXN_STATES][TXN_EVENTS] = {
 #define ROW(...) {HOLE, __VA_ARGS__}
 #define X__ IMPOSSIBLE
-    /*                      clients:                            agents:                                                                                                        ourselves:
-     *                      ENLIST      COMMIT       ROLLBACK     OPENED       YES          READ_ONLY   NO           DONE           HEURISTIC       UNSURE       FOUND        SESSION    LOGGED    DEADLINE    RESEND */
-    [TXN_NONE]       = ROW(SAY_OVER,   SAY_OUTCOME, SAY_OUTCOME, IGNORE,      JUDGE_STRAY, IGNORE,     IGNORE,      IGNORE,        IGNORE,         IGNORE,      JUDGE_STRAY, END_STRAY, X__,      X__,        X__),
-    [TXN_ACTIVE]     = ROW(ENLIST,     PREPARE,     ABORT,       NOTE_OPENED, REFUSE,      REFUSE,     REFUSE,      IGNORE,        REFUSE,         REFUSE,      IGNORE,      IGNORE,    X__,      ABORT_LATE, X__),
-    [TXN_PREPARING]  = ROW(SAY_FROZEN, WAIT_TOO,    ABORT,       NOTE_OPENED, COUNT_YES,   COUNT_LEFT, COUNT_NO,    IGNORE,        REFUSE,         REFUSE,      IGNORE,      IGNORE,    X__,      ABORT_LATE, ASK_AGAIN),
-    [TXN_LOGGING]    = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      IGNORE,      REFUSE,     REFUSE,      REFUSE,        REFUSE,         REFUSE,      IGNORE,      IGNORE,    COMMIT,   X__,        X__),
-    [TXN_COMMITTING] = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      IGNORE,      REFUSE,     REFUSE,      COUNT_DONE,    NOTE_HEURISTIC, NOTE_UNSURE, DRIVE_ONE,   IGNORE,    X__,      X__,        DRIVE_AGAIN),
-    [TXN_ABORTING]   = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      UNDO_ONE,    COUNT_DONE, IGNORE,      COUNT_DONE,    NOTE_HEURISTIC, IGNORE,      UNDO_ONE,    UNDO_ONE,  X__,      X__,        UNDO_AGAIN),
-    [TXN_DELEGATING] = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      REFUSE,      REFUSE,     REFUSE,      REFUSE,        REFUSE,         REFUSE,      IGNORE,      IGNORE,    DELEGATE, X__,        X__),
-    [TXN_DELEGATED]  = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      REFUSE,      REFUSE,     DELEGATE_NO, DELEGATE_DONE, REFUSE,         REFUSE,      IGNORE,      IGNORE,    X__,      X__,        DELEGATE_AGAIN),
-    [TXN_MIXED]      = ROW(SAY_FROZEN, SAY_OUTCOME, SAY_OUTCOME, IGNORE,      IGNORE,      IGNORE,     IGNORE,      IGNORE,        IGNORE,         IGNORE,      UNDO_OTHER,  IGNORE,    X__,      X__,        X__),
-    [TXN_RESOLVED]   = ROW(SAY_OVER,   SAY_OUTCOME, SAY_OUTCOME, IGNORE,      IGNORE,      IGNORE,     IGNORE,      COUNT_FOLLOWED, COUNT_FOLLOWED, IGNORE,     FOLLOW,      IGNORE,    X__,      X__,        X__),
+    /*                        clients:                              agents:                                                                                                                ourselves:                            agents, 3pc:
+     *                        ENLIST      COMMIT       ROLLBACK     OPENED       YES          READ_ONLY   NO           DONE           HEURISTIC       UNSURE       FOUND        SESSION    LOGGED    DEADLINE    RESEND          POLLED        ASKED      DECIDED */
+    [TXN_NONE]          = ROW(SAY_OVER,   SAY_OUTCOME, SAY_OUTCOME, IGNORE,      JUDGE_STRAY, IGNORE,     IGNORE,      IGNORE,        IGNORE,         IGNORE,      JUDGE_STRAY, END_STRAY, X__,      X__,        X__,            IGNORE,       SAY_STRAY, IGNORE),
+    [TXN_ACTIVE]        = ROW(ENLIST,     PREPARE,     ABORT,       NOTE_OPENED, REFUSE,      REFUSE,     REFUSE,      IGNORE,        REFUSE,         REFUSE,      IGNORE,      IGNORE,    X__,      ABORT_LATE, X__,            IGNORE,       REFUSE,    REFUSE),
+    [TXN_PREPARING]     = ROW(SAY_FROZEN, WAIT_TOO,    ABORT,       NOTE_OPENED, COUNT_YES,   COUNT_LEFT, COUNT_NO,    IGNORE,        REFUSE,         REFUSE,      IGNORE,      IGNORE,    X__,      ABORT_LATE, ASK_AGAIN,      IGNORE,       SAY_VOTE,  LEARN),
+    [TXN_LOGGING]       = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      IGNORE,      REFUSE,     REFUSE,      REFUSE,        REFUSE,         REFUSE,      IGNORE,      IGNORE,    COMMIT,   X__,        X__,            IGNORE,       REFUSE,    REFUSE),
+    [TXN_COMMITTING]    = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      IGNORE,      REFUSE,     REFUSE,      COUNT_DONE,    NOTE_HEURISTIC, NOTE_UNSURE, DRIVE_ONE,   IGNORE,    X__,      X__,        DRIVE_AGAIN,    IGNORE,       SAY_VOTE,  IGNORE),
+    [TXN_ABORTING]      = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      UNDO_ONE,    COUNT_DONE, IGNORE,      COUNT_DONE,    NOTE_HEURISTIC, IGNORE,      UNDO_ONE,    UNDO_ONE,  X__,      X__,        UNDO_AGAIN,     IGNORE,       SAY_VOTE,  IGNORE),
+    [TXN_DELEGATING]    = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      REFUSE,      REFUSE,     REFUSE,      REFUSE,        REFUSE,         REFUSE,      IGNORE,      IGNORE,    DELEGATE, X__,        X__,            IGNORE,       REFUSE,    REFUSE),
+    [TXN_DELEGATED]     = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      REFUSE,      REFUSE,     DELEGATE_NO, DELEGATE_DONE, REFUSE,         REFUSE,      IGNORE,      IGNORE,    X__,      X__,        DELEGATE_AGAIN, IGNORE,       REFUSE,    REFUSE),
+    [TXN_MIXED]         = ROW(SAY_FROZEN, SAY_OUTCOME, SAY_OUTCOME, IGNORE,      IGNORE,      IGNORE,     IGNORE,      IGNORE,        IGNORE,         IGNORE,      UNDO_OTHER,  IGNORE,    X__,      X__,        X__,            IGNORE,       SAY_VOTE,  IGNORE),
+    [TXN_RESOLVED]      = ROW(SAY_OVER,   SAY_OUTCOME, SAY_OUTCOME, IGNORE,      IGNORE,      IGNORE,     IGNORE,      COUNT_FOLLOWED, COUNT_FOLLOWED, IGNORE,      FOLLOW,      IGNORE,    X__,      X__,        X__,            IGNORE,       SAY_VOTE,  IGNORE),
+    [TXN_PRELOGGING]    = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      IGNORE,      REFUSE,     REFUSE,      REFUSE,        REFUSE,         REFUSE,      IGNORE,      IGNORE,    PROPOSE,  X__,        X__,            IGNORE,       IGNORE,    IGNORE),
+    [TXN_PRECOMMITTING] = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      IGNORE,      REFUSE,     REFUSE,      IGNORE,        IGNORE,         IGNORE,      IGNORE,      IGNORE,    X__,      X__,        LEAD_AGAIN,     COUNT_POLLED, SAY_VOTE,  LEARN),
+    [TXN_PROMISING]     = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      IGNORE,      REFUSE,     REFUSE,      IGNORE,        IGNORE,         IGNORE,      IGNORE,      IGNORE,    VOTED,    X__,        X__,            IGNORE,       IGNORE,    IGNORE),
 #undef X__
 #undef ROW
 };
@@ -87,7 +97,7 @@ static void write_branch(const struct step *s, const struct branch *branch,
     out->xid = branch->xid;
 }
 
-static struct record *write_branches(struct step *s, enum record_type type)
+struct record *write_branches(struct step *s, enum record_type type)
 {
     struct record *record = write_record(s, type);
     memcpy(record->key, MUTANT(KEY_NOT_LOGGED) ? (char[KEY_BYTES]){""} : s->txn->key, KEY_BYTES);
@@ -99,7 +109,7 @@ static struct record *write_branches(struct step *s, enum record_type type)
     return record;
 }
 
-static void await_log(struct step *s, enum txn_state state)
+void await_log(struct step *s, enum txn_state state)
 {
     s->txn->state = state;
     s->txn->resend_at_ms = TIMER_NEVER;
@@ -183,7 +193,7 @@ static bool add_waiter(struct step *s)
 /* Is this RM able to take part at this moment? Its AGENT record comes before its first branch. */
 bool may_enlist(const struct rm *rm)
 {
-    return rm->state == RM_UP && rm->durable && !rm->retired && !rm->paused;
+    return rm->state == RM_UP && rm->durable && !rm->retired && !rm->paused && !rm->witness;
 }
 
 struct branch *enlist(struct step *s, uint32_t rm, const char *name)
@@ -199,6 +209,21 @@ struct branch *enlist(struct step *s, uint32_t rm, const char *name)
         memcpy(branch->role, request->role, ROLE_BYTES);
     }
     return branch;
+}
+
+/* The agents of a 3pc transaction are its acceptors, and those are limited. */
+static bool has_too_many_acceptors(const struct step *s, uint32_t newcomer)
+{
+    uint64_t agents = 0, count = 0;
+    if (s->txn->protocol != PROTOCOL_3PC)
+        return false;
+    static_assert(RMS_MAX <= 64, "a bit for each");
+    for (const struct branch *b = live_first(&s->c->live, s->txn); b != NULL;
+         b = live_after(&s->c->live, b))
+        agents |= UINT64_C(1) << b->rm;
+    for (agents |= UINT64_C(1) << newcomer; agents != 0; agents &= agents - 1)
+        count++;
+    return count > ACCEPTORS_MAX;
 }
 
 /* A client's enlist; the same again gets the same answer, as long as anybody may ask. */
@@ -220,7 +245,7 @@ static void do_enlist(struct step *s, bool frozen)
             refuse_rm(s, &s->c->registry.rms[rm]);
             return;
         }
-        if (s->txn->branch_count == BRANCHES_MAX) {
+        if (s->txn->branch_count == BRANCHES_MAX || has_too_many_acceptors(s, rm)) {
             refuse_request(s, ERR_TOO_MANY_BRANCHES);
             return;
         }
@@ -294,6 +319,10 @@ static void decide_if_unanimous(struct step *s)
         else if (b->progress != BR_LEFT && !(MUTANT(DECIDE_EARLY) && yes > 0))
             return;
     }
+    if (yes > 0 && s->txn->protocol == PROTOCOL_3PC) {
+        precommit_log(s);
+        return;
+    }
     if (yes > 0) {
         write_branches(s, RECORD_COMMIT);
         await_log(s, TXN_LOGGING);
@@ -326,6 +355,10 @@ static void prepare(struct step *s)
         return;
     }
     txn->state = TXN_PREPARING;
+    if (txn->protocol == PROTOCOL_3PC) {
+        precommit_freeze(s);
+        precommit_join(s);
+    }
     for (struct branch *b = live_first(&s->c->live, txn); b != NULL;
          b = live_after(&s->c->live, b)) {
         b->progress = BR_ASKED;
@@ -386,7 +419,7 @@ static void drive_all(struct step *s)
             drive(s, b);
 }
 
-static void commit(struct step *s)
+void commit(struct step *s)
 {
     s->txn->state = TXN_COMMITTING;
     s->txn->decided_ms = s->event->now_ms;
@@ -726,6 +759,9 @@ static void carry_out(struct step *s, enum move move)
         if (MUTANT(ABORT_WHILE_LOGGING) && event->request->op == OP_ROLLBACK &&
             s->txn->state == TXN_LOGGING)
             abort_because(s, "a planted mistake");
+        if (MUTANT(ABORT_PRECOMMITTED) && event->request->op == OP_ROLLBACK &&
+            s->txn->state == TXN_PRECOMMITTING)
+            abort_because(s, "a planted mistake");
         break;
     case ABORT:
         if (add_waiter(s))
@@ -790,6 +826,27 @@ static void carry_out(struct step *s, enum move move)
         break;
     case DELEGATE_NO:
         end_delegated(s, OUTCOME_ROLLED_BACK);
+        break;
+    case PROPOSE:
+        precommit_propose(s);
+        break;
+    case VOTED:
+        precommit_voted(s);
+        break;
+    case LEAD_AGAIN:
+        precommit_again(s);
+        break;
+    case COUNT_POLLED:
+        precommit_polled(s);
+        break;
+    case SAY_VOTE:
+        precommit_asked(s);
+        break;
+    case SAY_STRAY:
+        precommit_asked_stray(s);
+        break;
+    case LEARN:
+        precommit_learn(s);
         break;
     case JUDGE_STRAY:
         judge_stray(s, true);

@@ -16,16 +16,19 @@
 
 /* Where a transaction is. */
 enum txn_state {
-    TXN_NONE = 0,   /* not live: over, or never begun */
-    TXN_ACTIVE,     /* branches join and work */
-    TXN_PREPARING,  /* the branch list is frozen; votes come in */
-    TXN_LOGGING,    /* all yes; the COMMIT record is with the log */
-    TXN_COMMITTING, /* committed: the record is durable; until all is applied */
-    TXN_ABORTING,   /* rolled back: until every reachable branch has heard */
-    TXN_DELEGATING, /* one branch: the DELEGATED record is with the log */
-    TXN_DELEGATED,  /* the only branch's database decides */
-    TXN_MIXED,      /* over, but a branch ended the other way: kept for the DBA */
-    TXN_RESOLVED,   /* a DBA has decided: what is found of it follows, until it is forgotten */
+    TXN_NONE = 0,      /* not live: over, or never begun */
+    TXN_ACTIVE,        /* branches join and work */
+    TXN_PREPARING,     /* the branch list is frozen; votes come in */
+    TXN_LOGGING,       /* all yes; the COMMIT record is with the log */
+    TXN_COMMITTING,    /* committed: the record is durable; until all is applied */
+    TXN_ABORTING,      /* rolled back: until every reachable branch has heard */
+    TXN_DELEGATING,    /* one branch: the DELEGATED record is with the log */
+    TXN_DELEGATED,     /* the only branch's database decides */
+    TXN_MIXED,         /* over, but a branch ended the other way: kept for the DBA */
+    TXN_RESOLVED,      /* a DBA has decided: what is found of it follows, until it is forgotten */
+    TXN_PRELOGGING,    /* 3pc, all yes; the PRECOMMIT record is with the log */
+    TXN_PRECOMMITTING, /* a majority of the acceptors decides */
+    TXN_PROMISING,     /* the same; a vote of our own is with the log */
     TXN_STATES
 };
 
@@ -59,6 +62,9 @@ enum txn_event {
     TE_LOGGED,    /* its record is durable */
     TE_DEADLINE,  /* its time is over */
     TE_RESEND,    /* somebody has not answered */
+    TE_POLLED,    /* agent: an acceptor's answer to our ballot */
+    TE_ASKED,     /* agent: leads a ballot, and asks our log */
+    TE_DECIDED,   /* agent: it knows the outcome */
     TXN_EVENTS
 };
 
@@ -79,6 +85,7 @@ struct coordinator_settings {
     uint32_t scan_ms;                /* between two scans of an agent */
     uint64_t retention_ms;           /* outcomes are remembered for this long, in up-time */
     uint64_t seed;                   /* of the hash tables; random in the daemon */
+    bool three_phase;                /* may transactions ask for 3pc? */
 };
 
 enum event_type {
@@ -112,7 +119,7 @@ struct event {
 
 enum {
     STEP_RECORDS_MAX = 4,
-    STEP_ORDERS_MAX = BRANCHES_MAX + 2,
+    STEP_ORDERS_MAX = BRANCHES_MAX + ACCEPTORS_MAX + 2,
     WAITERS_A_TXN = 8,
     STEP_REPLIES_MAX = WAITERS_A_TXN + 1
 };

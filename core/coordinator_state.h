@@ -40,6 +40,11 @@ struct coordinator {
     uint32_t act_first, act_count;
     struct act acts[ACTS_MAX];
 
+    /* What may be forgotten, as soon as all that was handed over before it is durable. */
+    struct forget forget, forget_next;
+    uint64_t forget_ticket;        /* of forget_next, 0 none */
+    uint64_t forget_sent[RMS_MAX]; /* hash of the last one that the agent was told */
+
     uint64_t scan_at_ms[RMS_MAX];
     uint64_t scans;
     uint64_t begun, committed, rolled_back, mixed;
@@ -96,6 +101,10 @@ void resend_later(struct step *s);
 /* "prepared", ...: a branch, for people. */
 const char *progress_word(enum branch_progress progress);
 
+/* Is it on the disk that this agent has accepted this start? Only then may it be told positions
+ * beyond what was recovered. */
+bool acceptance_is_durable(const struct coordinator *c, uint32_t rm);
+
 /* ---- coordinator.c: decides ---- */
 
 void transaction_event(struct step *s, enum txn_event event);
@@ -137,6 +146,35 @@ bool may_be_lost(const struct coordinator *c, const struct txn *txn, const struc
 bool released_since(const struct coordinator *c, uint32_t rm, const struct gtrid *gtrid);
 /* How a branch of a decided transaction is to end: as a DBA says, else as was decided. */
 enum outcome wanted(const struct txn *txn, const struct branch *branch);
+
+/* A record with the branches that have a part in the outcome. */
+struct record *write_branches(struct step *s, enum record_type type);
+/* The step's transaction goes on with TE_LOGGED once the record just written is durable. */
+void await_log(struct step *s, enum txn_state state);
+/* It is committed, it aborts: tell everybody. */
+void commit(struct step *s);
+void abort_because(struct step *s, const char *message);
+
+/* ---- precommit.c: the third phase ---- */
+
+/* The list of branches is final: this fixes the acceptors. */
+void precommit_freeze(struct step *s);
+void precommit_roster(const struct coordinator *c, const struct txn *txn, struct roster *out);
+/* Tell the acceptors without a branch that they are. */
+void precommit_join(struct step *s);
+void precommit_log(struct step *s);
+void precommit_propose(struct step *s);
+void precommit_voted(struct step *s);
+void precommit_again(struct step *s);
+void precommit_polled(struct step *s);
+void precommit_asked(struct step *s);
+void precommit_asked_stray(struct step *s);
+void precommit_learn(struct step *s);
+
+/* ---- horizon.c: what agents need no longer remember ---- */
+
+/* With every scan of an agent. */
+void forget_below_horizon(struct step *s);
 
 /* ---- clients.c and agents.c ---- */
 

@@ -34,6 +34,8 @@
     X(RM_REFUSED, "rm_refused", 503, false,                                                        \
       "The agent of this resource manager does not accept this coordinator; `assentctl agents` "   \
       "says why.")                                                                                 \
+    X(RM_IS_WITNESS, "rm_is_witness", 409, false,                                                  \
+      "This agent holds no data: it only takes part in the decisions of 3pc transactions.")        \
     X(RM_QUARANTINED, "rm_quarantined", 503, false,                                                \
       "The database lost durable data. A DBA has to look at it and release it.")                   \
     X(RM_PAUSED, "rm_paused", 503, true,                                                           \

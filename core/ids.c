@@ -215,6 +215,13 @@ bool bqual_parse(const char *text, size_t length, struct branch_id *out)
     return true;
 }
 
+bool txn_not_after(const struct txn_number *a, const struct txn_number *b)
+{
+    if (a->incarnation != b->incarnation)
+        return a->incarnation < b->incarnation;
+    return a->sequence <= b->sequence;
+}
+
 bool branch_equal(const struct branch_id *a, const struct branch_id *b)
 {
     return gtrid_equal(&a->gtrid, &b->gtrid) && text_equal(a->rm, b->rm, sizeof a->rm) &&

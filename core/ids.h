@@ -39,6 +39,11 @@ struct gtrid {
     char tm[TM_NAME_BYTES];
 };
 
+/* A transaction of one TM. */
+struct txn_number {
+    uint64_t incarnation, sequence;
+};
+
 struct branch_id {
     struct gtrid gtrid;
     char rm[RM_NAME_BYTES];
@@ -73,6 +78,8 @@ bool bqual_parse(const char *text, size_t length, struct branch_id *out);
 bool gid_parse(const char *text, size_t length, struct branch_id *out);
 
 bool gtrid_equal(const struct gtrid *a, const struct gtrid *b);
+/* Was a begun before b, or is it b? */
+bool txn_not_after(const struct txn_number *a, const struct txn_number *b);
 bool branch_equal(const struct branch_id *a, const struct branch_id *b);
 
 /* Decimal without sign or leading zero; false when out of range or not so. */

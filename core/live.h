@@ -7,7 +7,9 @@
 #ifndef ASSENT_CORE_LIVE_H
 #define ASSENT_CORE_LIVE_H
 
+#include "core/acceptor.h"
 #include "core/coordinator.h"
+#include "core/leader.h"
 #include "core/timers.h"
 
 struct branch {
@@ -36,8 +38,27 @@ struct waiter {
     uint64_t limit_ms;
 };
 
+/* The third phase of a 3pc transaction, once its list of branches is frozen. */
+struct precommit {
+    uint32_t agent_count;
+    uint8_t agents[ACCEPTORS_MAX]; /* index in the registry; the order is the roster's */
+    bool tm;                       /* our log is an acceptor too */
+    struct leader leader;
+    struct acceptor_row row; /* our own vote, as it is on the disk */
+    /* PROMISING: what is on its way there, and who waits for it. */
+    struct acceptor_row next_row;
+    struct ballot_answer {
+        enum ballot_type type;
+        uint64_t number, accepted;
+        enum outcome value;
+    } answer;
+    uint32_t asked_by; /* index in the registry, NO_ITEM: ourselves */
+};
+
 struct txn {
     uint64_t incarnation, sequence;
+    enum protocol protocol;
+    struct precommit precommit;
     enum txn_state state;
     bool recovered; /* by replay: begun by an earlier start */
     uint32_t first_branch;

@@ -9,6 +9,7 @@
 #ifndef ASSENT_CORE_MESSAGE_H
 #define ASSENT_CORE_MESSAGE_H
 
+#include "core/ballot.h"
 #include "core/errors.h"
 #include "core/ids.h"
 
@@ -50,15 +51,6 @@ enum op {
 enum protocol { PROTOCOL_2PC = 0, PROTOCOL_3PC };
 enum wait { WAIT_APPLIED = 0, WAIT_DECIDED };
 enum isolation { ISOLATION_DEFAULT = 0, READ_COMMITTED, REPEATABLE_READ, SERIALIZABLE };
-
-enum outcome {
-    OUTCOME_NONE = 0,
-    OUTCOME_IN_PROGRESS,
-    OUTCOME_COMMITTED,
-    OUTCOME_ROLLED_BACK,
-    OUTCOME_MIXED,
-    OUTCOME_FORGOTTEN
-};
 
 /* What a person sees of a transaction's progress. */
 enum shown_state {
@@ -151,8 +143,17 @@ enum order_type {
     ORDER_ROLLBACK,         /* branch, xid if a vote was received, else 0 */
     ORDER_COMMIT_ONE_PHASE, /* branch, agent_incarnation, lsn */
     ORDER_SETTLE,           /* branch: did the one-phase commit happen? by its marker alone */
-    ORDER_RECOVER,          /* number: report all that is prepared, and open, for this TM */
+    ORDER_RECOVER,          /* number: report all that is prepared, and open, for this TM; begun */
+    ORDER_BALLOT,           /* 3pc: ballot, lsn */
+    ORDER_FORGET,           /* 3pc: rows up to here, but those of the live, may go */
     ORDERS
+};
+
+/* No row of a transaction at or below this is needed any more, unless it is one of the live. */
+struct forget {
+    struct txn_number upto;
+    uint32_t live_count;
+    struct txn_number live[FORGET_LIVE_MAX];
 };
 
 /* TM to agent. */
@@ -163,7 +164,12 @@ struct order {
     uint64_t agent_incarnation;
     uint64_t xid;
     uint64_t lsn;
+    uint64_t begun;      /* RECOVER: the newest sequence that this start has given out */
     uint32_t timeout_ms; /* PREPARE: how long the vote still counts */
+    union {
+        struct ballot ballot; /* BALLOT; PREPARE: the roster alone, empty for 2pc */
+        struct forget forget; /* FORGET */
+    };
 };
 
 enum result_type {
@@ -179,6 +185,7 @@ enum result_type {
     RESULT_FOUND,     /* scan: this branch is prepared here; xid */
     RESULT_SESSION,   /* scan: this branch has an open, unprepared session */
     RESULT_SCANNED,   /* scan number is complete */
+    RESULT_BALLOT,    /* 3pc: an acceptor's answer, or a leader's question to the TM's log */
     RESULTS
 };
 
@@ -195,6 +202,7 @@ struct result {
     char message[REASON_BYTES];
     char detail[DETAIL_BYTES];
     char hint[HINT_BYTES];
+    struct ballot ballot; /* BALLOT */
 };
 
 /* As many earlier starts as an offer names. An agent that was away for longer than these is known
@@ -240,6 +248,7 @@ struct answer {
     /* what the agent has stored, for the words of a refusal */
     uint64_t stored_incarnation;
     uint64_t stored_lsn;
+    bool witness; /* it holds no data, and is an acceptor of every 3pc transaction */
 };
 
 #endif

@@ -55,6 +55,17 @@
     X(SETTLE_EARLY, "a DBA's decision takes effect before its record is durable")                  \
     X(RELEASED_IS_WHOLE, "a database that was released is believed about what it may have lost")   \
     X(RESOLUTION_NOT_KEPT, "a start does not read a DBA's decisions back")                         \
+    X(NO_PROMISE, "an acceptor hears the old PRECOMMIT after it has promised not to")              \
+    X(ROW_VOLATILE, "an acceptor's row is not on the disk when it answers")                        \
+    X(NO_MAJORITY, "a leader is content with one acceptor")                                        \
+    X(FREE_COMMIT, "a leader that finds nothing accepted commits")                                 \
+    X(ANY_VALUE, "a leader takes the first accepted value it hears of, not the highest")           \
+    X(BALLOT_REUSED, "a leader that starts again uses the same ballot")                            \
+    X(FORGOTTEN_EARLY, "FORGET does not except the transactions that have not ended")              \
+    X(PRECOMMIT_UNLOGGED, "PRECOMMIT is sent before its record is durable")                        \
+    X(PREPARE_AFTER_PROMISE, "a branch is prepared although a leader has asked about it")          \
+    X(ABORT_PRECOMMITTED, "a coordinator aborts alone after PRECOMMIT")                            \
+    X(HEARTBEAT_IGNORED, "an agent leads although it hears from the coordinator")                  \
     X(LOG_UNCHECKED, "the log's reader believes a record whatever its checksum")
 
 enum mutant {
@@ -68,7 +79,15 @@ enum mutant {
 extern enum mutant mutant_planted;
 #define MUTANT(name) (mutant_planted == MUTANT_##name)
 
-enum cover_table { COVER_PARTICIPANT, COVER_COORDINATOR, COVER_VERDICT, COVER_TABLES };
+enum cover_table {
+    COVER_PARTICIPANT,
+    COVER_COORDINATOR,
+    COVER_VERDICT,
+    COVER_ACCEPTOR,
+    COVER_LEADER,
+    COVER_TERMINATOR,
+    COVER_TABLES
+};
 void cover(enum cover_table table, unsigned row, unsigned column);
 #define COVER(table, row, column) cover(COVER_##table, (unsigned)(row), (unsigned)(column))
 

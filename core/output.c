@@ -54,13 +54,17 @@ bool reachable(const struct step *s, uint32_t rm)
     return s->c->registry.rms[rm].state == RM_UP;
 }
 
+bool acceptance_is_durable(const struct coordinator *c, uint32_t rm)
+{
+    return c->agent_tickets[rm] != 0 && c->durable_records >= c->agent_tickets[rm];
+}
+
 /* A position that no crash takes back and every later offer reaches: a torn tail must not fence
  * us. Until the agent's AGENT record of this start is on disk, the next offer may be no more than
  * this one's; whatever concerns that agent and was recovered lies below it. */
 uint64_t safe_lsn(const struct coordinator *c, uint32_t rm)
 {
-    bool durable = c->agent_tickets[rm] != 0 && c->durable_records >= c->agent_tickets[rm];
-    return durable ? c->durable_lsn : c->registry.rms[rm].offer_lsn;
+    return acceptance_is_durable(c, rm) ? c->durable_lsn : c->registry.rms[rm].offer_lsn;
 }
 
 void order_branch(struct step *s, enum order_type type, const struct branch *branch)
@@ -79,8 +83,11 @@ void order_branch(struct step *s, enum order_type type, const struct branch *bra
         order->lsn += s->c->records - s->c->durable_records;
     if (MUTANT(LSN_NONE))
         order->lsn = 0;
-    if (type == ORDER_PREPARE && s->txn->deadline_ms > s->event->now_ms)
+    if (type != ORDER_PREPARE)
+        return;
+    if (s->txn->deadline_ms > s->event->now_ms)
         order->timeout_ms = (uint32_t)(s->txn->deadline_ms - s->event->now_ms);
+    precommit_roster(s->c, s->txn, &order->ballot.roster);
 }
 
 struct reply *reply_to(struct step *s, enum op op, uint64_t client)
@@ -113,7 +120,7 @@ void refuse_rm(struct step *s, const struct rm *rm)
         [RM_QUARANTINED] = ERR_RM_QUARANTINED,
     };
     struct reply *reply = answer(s);
-    reply->error = rm->paused ? ERR_RM_PAUSED : errors[rm->state];
+    reply->error = rm->witness ? ERR_RM_IS_WITNESS : rm->paused ? ERR_RM_PAUSED : errors[rm->state];
     reply->has_reason = true;
     memcpy(reply->reason.rm, rm->name, RM_NAME_BYTES);
 }

@@ -398,6 +398,7 @@ static void carry_out(struct participant *participant, uint32_t at, enum move mo
     case VERIFY:
         keep_until(slot, event->now_ms + event->order->timeout_ms);
         look(slot, BRANCH_VERIFYING, out);
+        out->list[out->count - 1].votes = true;
         out->list[out->count - 1].late =
             event->order->agent_incarnation != participant->agent_incarnation;
         break;

@@ -103,8 +103,9 @@ struct participant_action {
     uint64_t xid;
     uint64_t lsn;
     bool flush;
-    bool late; /* LOOK: enlisted under an earlier incarnation of the agent; if that one ran exec in
-                  it, the work is lost and the answer is ABSENT with a message */
+    bool votes; /* LOOK: to vote yes if it is there; of 3pc, enter its row before */
+    bool late;  /* LOOK: enlisted under an earlier incarnation of the agent; if that one ran exec in
+                   it, the work is lost and the answer is ABSENT with a message */
     struct result result; /* TELL; agent_incarnation and number are the agent's to fill in */
 };
 

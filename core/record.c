@@ -20,6 +20,7 @@ enum kind {
     KIND_UUID,
     KIND_BITS,
     KIND_BRANCHES,
+    KIND_ROSTER,
     KIND_REST
 };
 
@@ -41,6 +42,8 @@ enum field {
     OFFER_LSN,
     BITS,
     BRANCHES,
+    ROSTER,
+    BALLOT,
     REST, /* whatever log/ says to itself: not for the core */
 };
 
@@ -69,6 +72,8 @@ static const struct {
     [OFFER_LSN] = FIELD(KIND_U64, offer_lsn),
     [BITS] = FIELD(KIND_BITS, bits),
     [BRANCHES] = FIELD(KIND_BRANCHES, branches),
+    [ROSTER] = FIELD(KIND_ROSTER, roster),
+    [BALLOT] = FIELD(KIND_U64, ballot),
     [REST] = {KIND_REST, 0, 0},
 #undef FIELD
 };
@@ -104,6 +109,9 @@ static const struct {
     [RECORD_KEY] = {"KEY", {INCARNATION, SEQUENCE, KEY}},
     [RECORD_QUARANTINED] = {"QUARANTINED", {RM}},
     [RECORD_PAUSED] = {"PAUSED", {RM, WHO, WHY, FLAGS}},
+    [RECORD_PRECOMMIT] = {"PRECOMMIT", {INCARNATION, SEQUENCE, KEY, BRANCHES, ROSTER}},
+    [RECORD_PROMISE] = {"PROMISE", {INCARNATION, SEQUENCE, BALLOT}},
+    [RECORD_ACCEPT] = {"ACCEPT", {INCARNATION, SEQUENCE, BALLOT, OUTCOME}},
 };
 
 /* ---- writing ---- */
@@ -138,6 +146,16 @@ static uint8_t *put_branches(uint8_t *at, const struct record *record)
     return at;
 }
 
+static uint8_t *put_roster(uint8_t *at, const struct roster *roster)
+{
+    assert(roster->count <= ACCEPTORS_MAX);
+    *at++ = (uint8_t)roster->count;
+    *at++ = roster->tm;
+    for (uint32_t i = 0; i < roster->count; i++)
+        at = put_text(at, roster->agents[i], sizeof roster->agents[i]);
+    return at;
+}
+
 static uint8_t *put_field(uint8_t *at, const struct record *record, enum field field)
 {
     const uint8_t *value = (const uint8_t *)record + fields[field].offset;
@@ -163,6 +181,8 @@ static uint8_t *put_field(uint8_t *at, const struct record *record, enum field f
         return at + RECORD_BITS_BYTES;
     case KIND_BRANCHES:
         return put_branches(at, record);
+    case KIND_ROSTER:
+        return put_roster(at, &record->roster);
     case KIND_REST:
         return at;
     }
@@ -252,6 +272,20 @@ static bool get_branches(struct input *input, struct record *out)
     return true;
 }
 
+static bool get_roster(struct input *input, struct roster *out)
+{
+    uint64_t count, tm;
+    if (!get_number(input, &count, 1) || count > ACCEPTORS_MAX || !get_number(input, &tm, 1) ||
+        tm > 1)
+        return false;
+    out->count = (uint32_t)count;
+    out->tm = tm == 1;
+    for (uint32_t i = 0; i < count; i++)
+        if (!get_text(input, out->agents[i], sizeof out->agents[i]))
+            return false;
+    return true;
+}
+
 static bool get_outcome(struct input *input, enum outcome *out)
 {
     uint64_t value;
@@ -298,6 +332,8 @@ static bool get_field(struct input *input, struct record *out, enum field field)
         return true;
     case KIND_BRANCHES:
         return get_branches(input, out);
+    case KIND_ROSTER:
+        return get_roster(input, &out->roster);
     case KIND_REST:
         input->left = 0;
         return true;

@@ -36,6 +36,9 @@ enum record_type {
     RECORD_ANCESTOR = 21,    /* snapshot: an earlier start */
     RECORD_QUARANTINED = 22, /* the database of an RM has lost durable data */
     RECORD_PAUSED = 23,      /* a DBA: no new branches at this RM; flags 0: resumed */
+    RECORD_PRECOMMIT = 24,   /* 3pc: all are ready; from here on a majority decides */
+    RECORD_PROMISE = 25,     /* 3pc: no lower ballot is heard, and this one was used */
+    RECORD_ACCEPT = 26,      /* 3pc: the TM's log accepts this outcome at this ballot */
     RECORD_TYPES
 };
 
@@ -71,12 +74,13 @@ struct record_branch {
 struct record {
     enum record_type type;
     uint64_t lsn;         /* where it was read, set by the reader; not in the payload */
-    uint64_t incarnation; /* START; COMMIT, END, DELEGATED, OUTCOME, RESOLVED, MIXED: of the gtrid;
-                             HORIZON; RELEASED: of the newest gtrid */
+    uint64_t incarnation; /* START; of the gtrid: COMMIT, END, DELEGATED, OUTCOME, RESOLVED, MIXED,
+                             PRECOMMIT, PROMISE, ACCEPT; HORIZON; RELEASED: of the newest gtrid */
     uint64_t sequence;    /* the same but START */
     struct uuid instance; /* START */
-    char key[KEY_BYTES];  /* COMMIT, DELEGATED */
-    enum outcome outcome; /* OUTCOME, MIXED (how the branch ended), RESOLVED (FORGOTTEN: forget) */
+    char key[KEY_BYTES];  /* COMMIT, DELEGATED, PRECOMMIT */
+    enum outcome outcome; /* OUTCOME, ACCEPT, MIXED (how the branch ended), RESOLVED (FORGOTTEN:
+                             forget) */
     char rm[RM_NAME_BYTES];     /* AGENT, BEAT, RETIRED, WAIVED, RELEASED, QUARANTINED, PAUSED */
     char url[URL_BYTES];        /* AGENT */
     char who[LABEL_BYTES];      /* RETIRED, WAIVED, RELEASED, RESOLVED, PAUSED */
@@ -84,12 +88,14 @@ struct record {
     uint64_t beat;              /* BEAT, RELEASED */
     uint64_t system_identifier; /* AGENT, BEAT, RELEASED */
     uint32_t timeline;          /* the same */
-    uint32_t branch_count;      /* COMMIT; DELEGATED, MIXED: 1; RESOLVED: 1 or 0, all */
+    uint32_t branch_count;      /* COMMIT, PRECOMMIT; DELEGATED, MIXED: 1; RESOLVED: 1 or 0, all */
     uint32_t flags;     /* RM: enum record_flag; FENCED: enum refusal; RESOLVED; PAUSED: 1 or 0 */
     uint64_t offer_lsn; /* RM: see struct rm */
     uint8_t
         bits[RECORD_BITS_BYTES]; /* CHUNK: a bit a sequence, lowest first; sequence: its number */
     struct record_branch branches[BRANCHES_MAX];
+    struct roster roster; /* PRECOMMIT */
+    uint64_t ballot;      /* PROMISE, ACCEPT */
 };
 
 /* Room that holds any one record in its handed-over form. */

@@ -149,6 +149,7 @@ enum registration registry_register(struct registry *registry, uint32_t at,
         return REGISTRATION_QUARANTINED;
     }
     rm->state = RM_UP;
+    rm->witness = answer->witness;
     rm->accepted = true;
     rm->waived = false;
     rm->system_identifier = answer->system_identifier;

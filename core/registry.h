@@ -43,6 +43,7 @@ struct rm {
     bool logged;     /* an AGENT record is in the log, or handed to it */
     bool durable;    /* that record is on disk: branches may be enlisted */
     bool retired;
+    bool witness;                   /* holds no data: an acceptor only */
     bool waived;                    /* a DBA: do not wait for it */
     bool paused;                    /* a DBA: no new branches */
     bool quarantined;               /* in the log, until a DBA releases it */

@@ -107,13 +107,61 @@ static const char *replay_live(struct coordinator *c, const struct record *recor
     return replay_branches(c, record, txn);
 }
 
+/* The third phase of a transaction, as far as it is in the log. Ballot 0 is never used again. */
+static const char *replay_precommit(struct coordinator *c, const struct record *record)
+{
+    const char *why = replay_live(c, record, TXN_PRECOMMITTING);
+    if (why != NULL)
+        return why;
+    struct txn *txn = &c->live.txns[live_find(&c->live, record->incarnation, record->sequence)];
+    struct precommit *precommit = &txn->precommit;
+    txn->protocol = PROTOCOL_3PC;
+    precommit->leader.rank = RANK_TM;
+    precommit->agent_count = record->roster.count;
+    precommit->tm = record->roster.tm;
+    precommit->row.exists = true;
+    precommit->row.value = precommit->tm ? OUTCOME_COMMITTED : OUTCOME_NONE;
+    for (uint32_t i = 0; i < record->roster.count; i++) {
+        uint32_t rm;
+        if (rm_of(c, record->roster.agents[i], &rm) == NULL)
+            return "more resource managers than a coordinator can have";
+        precommit->agents[i] = (uint8_t)rm;
+    }
+    return NULL;
+}
+
+/* PROMISE and ACCEPT: a vote of our own, which is also the highest ballot we know of. */
+static const char *replay_vote(struct coordinator *c, const struct record *record)
+{
+    uint32_t at = live_find(&c->live, record->incarnation, record->sequence);
+    if (at == NO_ITEM || c->live.txns[at].state != TXN_PRECOMMITTING)
+        return "a vote in a transaction that is not precommitted";
+    struct precommit *precommit = &c->live.txns[at].precommit;
+    if (precommit->row.promised < record->ballot)
+        precommit->row.promised = record->ballot;
+    if (precommit->leader.highest < record->ballot)
+        precommit->leader.highest = record->ballot;
+    if (record->type == RECORD_ACCEPT) {
+        precommit->row.accepted = record->ballot;
+        precommit->row.value = record->outcome;
+    }
+    return NULL;
+}
+
 static const char *replay_end(struct coordinator *c, const struct record *record,
                               enum outcome outcome)
 {
     uint32_t at = live_find(&c->live, record->incarnation, record->sequence);
     if (at == NO_ITEM)
         return "a transaction ends that was not decided";
-    const struct txn *txn = &c->live.txns[at];
+    struct txn *txn = &c->live.txns[at];
+    /* Decided by its acceptors; it ends when all branches are done. */
+    if (record->type == RECORD_OUTCOME && outcome == OUTCOME_COMMITTED &&
+        txn->state == TXN_PRECOMMITTING) {
+        txn->state = TXN_COMMITTING;
+        outcomes_commit(&c->outcomes, txn->incarnation, txn->sequence, txn->key, 0);
+        return NULL;
+    }
     if (outcome == OUTCOME_COMMITTED)
         outcomes_commit(&c->outcomes, txn->incarnation, txn->sequence, txn->key, 0);
     live_remove(&c->live, at, outcome, 0);
@@ -248,6 +296,13 @@ bool coordinator_replay(struct coordinator *c, const struct record *record, cons
         break;
     case RECORD_DELEGATED:
         *why = replay_live(c, record, TXN_DELEGATED);
+        break;
+    case RECORD_PRECOMMIT:
+        *why = replay_precommit(c, record);
+        break;
+    case RECORD_PROMISE:
+    case RECORD_ACCEPT:
+        *why = replay_vote(c, record);
         break;
     case RECORD_END:
         *why = replay_end(c, record, OUTCOME_COMMITTED);

@@ -31,8 +31,8 @@ enum part {
 enum { PART_SHIFT = 40 };
 
 /* Of a live transaction: its decision, then what a DBA has said of each branch, then a MIXED record
- * for each that went astray. */
-enum { RECORDS_A_TXN = 1 + 2 * BRANCHES_MAX };
+ * for each that went astray, and in the third phase our own promise and vote. */
+enum { AT_PROMISE = 1 + 2 * BRANCHES_MAX, AT_ACCEPT, RECORDS_A_TXN };
 
 static void snapshot_rm(const struct rm *rm, struct record *out)
 {
@@ -121,6 +121,12 @@ static bool snapshot_decision(const struct coordinator *c, const struct txn *txn
         break;
     case TXN_RESOLVED:
         return snapshot_resolved(txn, out);
+    case TXN_PRELOGGING:
+    case TXN_PRECOMMITTING:
+    case TXN_PROMISING:
+        out->type = RECORD_PRECOMMIT;
+        precommit_roster(c, txn, &out->roster);
+        break;
     case TXN_MIXED:
         if (txn->decision != OUTCOME_COMMITTED)
             return false;
@@ -189,12 +195,31 @@ static bool snapshot_dba(const struct coordinator *c, enum part part, uint64_t i
     return false;
 }
 
+/* What was handed to the log counts here too. */
+static bool snapshot_vote(const struct txn *txn, enum record_type type, struct record *out)
+{
+    bool on_its_way = txn->state == TXN_PROMISING;
+    const struct acceptor_row *row = on_its_way ? &txn->precommit.next_row : &txn->precommit.row;
+    if (!on_its_way && txn->state != TXN_PRECOMMITTING)
+        return false;
+    out->type = type;
+    out->incarnation = txn->incarnation;
+    out->sequence = txn->sequence;
+    out->ballot = type == RECORD_PROMISE ? row->promised : row->accepted;
+    out->outcome = type == RECORD_PROMISE ? OUTCOME_NONE : row->value;
+    return type == RECORD_PROMISE || row->value != OUTCOME_NONE;
+}
+
 static bool snapshot_live(const struct coordinator *c, uint64_t index, struct record *out)
 {
     const struct txn *txn = &c->live.txns[index / RECORDS_A_TXN];
     uint32_t number = (uint32_t)(index % RECORDS_A_TXN);
     if (txn->state == TXN_NONE)
         return false;
+    if (number == AT_PROMISE)
+        return snapshot_vote(txn, RECORD_PROMISE, out);
+    if (number == AT_ACCEPT)
+        return snapshot_vote(txn, RECORD_ACCEPT, out);
     return number == 0 ? snapshot_decision(c, txn, out) : snapshot_branch(c, txn, number - 1, out);
 }
 

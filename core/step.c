@@ -32,7 +32,8 @@ static void start(struct step *s)
     for (uint32_t i = 0; i < c->live.txns_max; i++) {
         struct txn *txn = &c->live.txns[i];
         if (!MUTANT(RECOVERED_FORGOTTEN) &&
-            (txn->state == TXN_COMMITTING || txn->state == TXN_DELEGATED)) {
+            (txn->state == TXN_COMMITTING || txn->state == TXN_DELEGATED ||
+             txn->state == TXN_PRECOMMITTING)) {
             txn->begun_ms = s->event->now_ms;
             txn->resend_ms = c->settings.resend_least_ms;
             txn->resend_at_ms = s->event->now_ms + txn->resend_ms;

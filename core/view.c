@@ -44,8 +44,9 @@ const struct registry *coordinator_registry(const struct coordinator *c)
 const char *txn_state_word(enum txn_state state)
 {
     static const char *const words[TXN_STATES] = {
-        "none",     "active",     "preparing", "logging", "committing",
-        "aborting", "delegating", "delegated", "mixed",   "resolved",
+        "none",       "active",        "preparing", "logging", "committing",
+        "aborting",   "delegating",    "delegated", "mixed",   "resolved",
+        "prelogging", "precommitting", "promising",
     };
     return words[state];
 }
@@ -53,8 +54,9 @@ const char *txn_state_word(enum txn_state state)
 const char *txn_event_word(enum txn_event event)
 {
     static const char *const words[TXN_EVENTS] = {
-        "hole", "enlist",    "commit", "rollback", "opened",  "yes",    "read-only", "no",
-        "done", "heuristic", "unsure", "found",    "session", "logged", "deadline",  "resend",
+        "hole",     "enlist", "commit",    "rollback", "opened",  "yes",     "read-only",
+        "no",       "done",   "heuristic", "unsure",   "found",   "session", "logged",
+        "deadline", "resend", "polled",    "asked",    "decided",
     };
     return words[event];
 }
@@ -69,7 +71,8 @@ void coordinator_counts(const struct coordinator *c, struct coordinator_counts *
         out->live += state != TXN_NONE;
         out->undecided += state == TXN_ACTIVE || state == TXN_PREPARING;
         out->mixed_live += state == TXN_MIXED;
-        if (state != TXN_COMMITTING && state != TXN_DELEGATED)
+        if (state != TXN_COMMITTING && state != TXN_DELEGATED && state != TXN_PRECOMMITTING &&
+            state != TXN_PROMISING)
             continue;
         out->in_doubt++;
         if (txn->begun_ms < out->in_doubt_since_ms)
@@ -87,11 +90,18 @@ void coordinator_counts(const struct coordinator *c, struct coordinator_counts *
 static enum shown_state shown(enum txn_state state)
 {
     static const enum shown_state states[TXN_STATES] = {
-        [TXN_ACTIVE] = SHOWN_ACTIVE,         [TXN_PREPARING] = SHOWN_PREPARING,
-        [TXN_LOGGING] = SHOWN_PREPARING,     [TXN_COMMITTING] = SHOWN_COMMITTING,
-        [TXN_ABORTING] = SHOWN_ROLLING_BACK, [TXN_DELEGATING] = SHOWN_PREPARING,
-        [TXN_DELEGATED] = SHOWN_PREPARING,   [TXN_MIXED] = SHOWN_MIXED,
+        [TXN_ACTIVE] = SHOWN_ACTIVE,
+        [TXN_PREPARING] = SHOWN_PREPARING,
+        [TXN_LOGGING] = SHOWN_PREPARING,
+        [TXN_COMMITTING] = SHOWN_COMMITTING,
+        [TXN_ABORTING] = SHOWN_ROLLING_BACK,
+        [TXN_DELEGATING] = SHOWN_PREPARING,
+        [TXN_DELEGATED] = SHOWN_PREPARING,
+        [TXN_MIXED] = SHOWN_MIXED,
         [TXN_RESOLVED] = SHOWN_COMMITTED,
+        [TXN_PRELOGGING] = SHOWN_PRECOMMITTING,
+        [TXN_PRECOMMITTING] = SHOWN_PRECOMMITTING,
+        [TXN_PROMISING] = SHOWN_PRECOMMITTING,
     };
     return states[state];
 }

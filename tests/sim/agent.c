@@ -12,6 +12,7 @@
 
 #include "common/wire.h"
 #include "core/mutant.h"
+#include "core/timers.h"
 #include "tests/sim/coverage.h"
 #include "tests/sim/sim.h"
 
@@ -27,7 +28,7 @@ static struct database *database_of(struct sim *sim, uint32_t rm)
     return &sim->databases[rm];
 }
 
-static uint64_t agent_ms(const struct sim *sim, const struct agent *agent)
+uint64_t agent_ms(const struct sim *sim, const struct agent *agent)
 {
     return sim->now_us / MS + agent->clock_ms;
 }
@@ -64,7 +65,7 @@ static void flush_results(struct sim *sim, struct agent *agent)
     agent->outbox_count = 0;
 }
 
-static void tell(struct sim *sim, struct agent *agent, const struct result *result)
+void agent_tell(struct sim *sim, struct agent *agent, const struct result *result)
 {
     if (agent->outbox_count == OUTBOX)
         flush_results(sim, agent);
@@ -84,7 +85,7 @@ static void tell_of(struct sim *sim, struct agent *agent, enum result_type type,
     result.branch = *branch;
     result.xid = xid;
     result.number = number;
-    tell(sim, agent, &result);
+    agent_tell(sim, agent, &result);
 }
 
 /* ---- sessions ---- */
@@ -120,8 +121,8 @@ static void release_session(struct sim *sim, struct agent *agent, const struct b
 
 /* ---- what the participant wants done ---- */
 
-static uint32_t new_command(struct sim *sim, struct agent *agent, uint32_t type,
-                            const struct branch_id *branch)
+uint32_t agent_command(struct sim *sim, struct agent *agent, uint32_t type,
+                       const struct branch_id *branch)
 {
     uint32_t at = command_new(sim, agent->rm, type, branch);
     sim->commands[at].client_life = agent->life;
@@ -134,18 +135,24 @@ static void in_session(struct sim *sim, struct agent *agent, uint32_t type,
                        const struct participant_action *action)
 {
     const struct session *session = find_session(agent, &action->branch);
-    uint32_t at = new_command(sim, agent, type, &action->branch);
+    uint32_t at = agent_command(sim, agent, type, &action->branch);
     struct statement *command = &sim->commands[at];
     if (session != NULL &&
         backend_is(database_of(sim, agent->rm), session->backend, session->backend_serial))
         command->backend = session->backend;
     else
         command->run = 0;
+    const struct roster *roster = terminator_roster(agent->terminator, &action->branch.gtrid);
+    if (agent->connected && roster != NULL && command->backend != UINT32_MAX &&
+        (type == COMMAND_PREPARE || type == COMMAND_COMMIT_READ_ONLY))
+        command->barred =
+            !database_join(sim, agent->rm, &action->branch,
+                           database_of(sim, agent->rm)->backends[command->backend].xid, roster);
     if (agent->connected && type != COMMAND_ROLLBACK) {
         database_setval_position(sim, agent->rm, action->lsn);
         command->beat = database_setval_beat(sim, agent->rm);
     }
-    if (chance(sim, sim->plan.unsent)) {
+    if (command->barred || chance(sim, sim->plan.unsent)) {
         command->unsent = true;
         command_await(sim, at, HAPPENS_ANSWER, between(sim, 50, 2 * MS));
         return;
@@ -165,7 +172,7 @@ static void prepare_session(struct sim *sim, struct agent *agent,
 static void finish(struct sim *sim, struct agent *agent, uint32_t type,
                    const struct participant_action *action)
 {
-    uint32_t at = new_command(sim, agent, type, &action->branch);
+    uint32_t at = agent_command(sim, agent, type, &action->branch);
     struct statement *command = &sim->commands[at];
     if (agent->connected) {
         command->backend = backend_open(sim, agent->rm, false, 0, agent->life);
@@ -179,10 +186,15 @@ static void finish(struct sim *sim, struct agent *agent, uint32_t type,
 static void look(struct sim *sim, struct agent *agent, uint32_t type,
                  const struct participant_action *action)
 {
-    uint32_t at = new_command(sim, agent, type, &action->branch);
+    uint32_t at = agent_command(sim, agent, type, &action->branch);
     sim->commands[at].xid = action->xid;
     sim->commands[at].flush = action->flush;
     sim->commands[at].late = action->late;
+    const struct roster *roster = terminator_roster(agent->terminator, &action->branch.gtrid);
+    if (action->votes && roster != NULL) {
+        sim->commands[at].joins = true;
+        sim->commands[at].ballot.roster = *roster;
+    }
     sim->commands[at].unsent = chance(sim, sim->plan.unsent);
     command_send(sim, at);
 }
@@ -212,16 +224,21 @@ static void carry_out(struct sim *sim, struct agent *agent, const struct partici
         finish(sim, agent, COMMAND_ROLLBACK_PREPARED, action);
         break;
     case PA_TELL:
-        tell(sim, agent, &action->result);
+        agent_tell(sim, agent, &action->result);
+        ballots_told(sim, agent, &action->result);
         break;
     case PA_NONE:
         assert(false && "an action without a type");
     }
 }
 
-static void set_timer(struct sim *sim, struct agent *agent)
+void agent_set_timer(struct sim *sim, struct agent *agent)
 {
     uint64_t wake_ms = participant_wake_ms(agent->participant);
+    if (agent->connected) /* without its database it has no vote */
+        wake_ms = earlier(wake_ms, terminator_wake_ms(agent->terminator));
+    if (agent->connected && sim->plan.three_phase > 0)
+        wake_ms = earlier(wake_ms, agent->look_ms);
     if (wake_ms == UINT64_MAX)
         return;
     uint64_t now_ms = agent_ms(sim, agent);
@@ -243,8 +260,6 @@ static struct participant_event event_of(enum participant_event_type type,
     return event;
 }
 
-static void step(struct sim *sim, struct agent *agent, struct participant_event *event);
-
 /* What comes late, twice or by mistake must do nothing where the table says so. */
 static void make_noise(struct sim *sim, struct agent *agent, const struct branch_id *branch)
 {
@@ -263,14 +278,15 @@ static void make_noise(struct sim *sim, struct agent *agent, const struct branch
             violation(sim, "an agent acts on noise: %s in %s", participant_event_word(event.type),
                       branch_state_word(state));
     }
+    ballots_noise(sim, agent, &branch->gtrid);
     /* An order that makes no sense for an open session ends it, which loses no more than work. */
     if (state == BRANCH_OPEN && choice(sim, 300)) {
         event.type = choice(sim, 5000) ? PE_COMMIT : PE_SETTLE;
-        step(sim, agent, &event);
+        agent_step(sim, agent, &event);
     }
 }
 
-static void step(struct sim *sim, struct agent *agent, struct participant_event *event)
+void agent_step(struct sim *sim, struct agent *agent, struct participant_event *event)
 {
     struct participant_actions actions;
     event->now_ms = agent_ms(sim, agent);
@@ -280,7 +296,7 @@ static void step(struct sim *sim, struct agent *agent, struct participant_event 
     participant_step(agent->participant, event, &actions);
     for (uint32_t i = 0; i < actions.count; i++)
         carry_out(sim, agent, &actions.list[i]);
-    set_timer(sim, agent);
+    agent_set_timer(sim, agent);
     make_noise(sim, agent, &event->branch);
 }
 
@@ -290,8 +306,9 @@ void agent_timer(struct sim *sim, uint32_t rm)
     struct participant_event event;
     agent->timer_us = 0;
     while (participant_due(agent->participant, agent_ms(sim, agent), &event))
-        step(sim, agent, &event);
-    set_timer(sim, agent);
+        agent_step(sim, agent, &event);
+    ballots_timer(sim, agent);
+    agent_set_timer(sim, agent);
     flush_results(sim, agent);
 }
 
@@ -301,7 +318,7 @@ static void lose_session(struct sim *sim, struct agent *agent, const struct bran
 {
     release_session(sim, agent, branch);
     struct participant_event lost = event_of(PE_SESSION_LOST, branch);
-    step(sim, agent, &lost);
+    agent_step(sim, agent, &lost);
 }
 
 static void answer_exec(struct sim *sim, struct agent *agent, const struct statement *command)
@@ -348,9 +365,11 @@ static struct participant_event look_event(const struct statement *command)
     event.xid = command->found_xid;
     event.beat = command->beat;
     event.status = command->status;
-    event.actable = !command->foreign_owner;
+    event.actable = !command->foreign_owner && !command->barred;
     if (lost_work)
         event.message = "branch_lost: the agent was restarted while the branch worked";
+    else if (command->barred)
+        event.message = "an agent has begun to end this transaction";
     else if (command->foreign_owner)
         event.message = "grant the owner's role to the agent's";
     return event;
@@ -360,7 +379,7 @@ static void step_answer(struct sim *sim, struct agent *agent, struct participant
 {
     if (agent->flushed_beat < event->beat)
         agent->flushed_beat = event->beat;
-    step(sim, agent, event);
+    agent_step(sim, agent, event);
     flush_results(sim, agent);
 }
 
@@ -374,6 +393,12 @@ void agent_answer(struct sim *sim, uint32_t at)
         answer_exec(sim, agent, command);
         return;
     }
+    if (command->type == SQL_BALLOT) {
+        ballots_answer(sim, agent, command);
+        agent_set_timer(sim, agent);
+        flush_results(sim, agent);
+        return;
+    }
     if (command->type == SQL_LOOK || command->type == SQL_LOOK_MARKER) {
         struct participant_event event = look_event(command);
         step_answer(sim, agent, &event);
@@ -381,8 +406,9 @@ void agent_answer(struct sim *sim, uint32_t at)
     }
     enum command which = (enum command)command->type;
     enum participant_event_type meaning =
-        command->unsent ? PE_RETRY
-                        : verdict(which, command->tag, command->sqlstate, command->alive);
+        command->barred   ? PE_REFUSAL
+        : command->unsent ? PE_RETRY
+                          : verdict(which, command->tag, command->sqlstate, command->alive);
     if (meaning == PE_UNKNOWN) {
         /* Not before its backend is gone. */
         if (MUTANT(UNKNOWN_AT_ONCE)) {
@@ -449,6 +475,8 @@ void agent_start(struct sim *sim, uint32_t rm)
     agent->incarnation = database->agent_incarnation;
     agent->system_identifier = database->system_identifier;
     agent->timeline = database->timeline;
+    agent->suspect = database->identity != 0 && database->identity != database->timeline;
+    agent->heard_incarnation = 0;
     note(sim, rm_word(rm), "agent starts, incarnation %llu",
          (unsigned long long)agent->incarnation);
     struct happening serves = {.type = HAPPENS_AGENT_SERVES, .who = rm, .life = agent->life};
@@ -469,6 +497,8 @@ void agent_serves(struct sim *sim, uint32_t rm)
     memset(agent->room, 0, participant_bytes(PARTICIPANT_BRANCHES));
     agent->participant = participant_init(agent->room, PARTICIPANT_BRANCHES, agent->incarnation);
     agent->serving = true;
+    ballots_start(sim, agent);
+    agent_set_timer(sim, agent);
 }
 
 void agent_crash(struct sim *sim, uint32_t rm)
@@ -537,6 +567,7 @@ void agent_reconnects(struct sim *sim, uint32_t rm)
     }
     agent->connected = true;
     agent->run = database->run;
+    agent_set_timer(sim, agent);
 }
 
 /* ---- what it is told ---- */
@@ -553,7 +584,7 @@ static void end_older_incarnations(struct sim *sim, struct agent *agent, const s
 {
     struct participant_event event;
     while (participant_fence(agent->participant, offer->tm, offer->incarnation, &event))
-        step(sim, agent, &event);
+        agent_step(sim, agent, &event);
 }
 
 static void take_offer(struct sim *sim, struct agent *agent, const struct message *message,
@@ -574,10 +605,12 @@ static void take_offer(struct sim *sim, struct agent *agent, const struct messag
         agent->tm_life = message->from_life;
         agent->outbox_count = 0;
         end_older_incarnations(sim, agent, offer);
+        ballots_heard(sim, agent, offer->incarnation);
     }
     strcpy(answer.rm, rm_word(agent->rm));
     answer.agent_incarnation = agent->incarnation;
     answer.beat = database->beat;
+    answer.witness = agent->rm >= sim->plan.data_rms;
     answer.system_identifier = database->system_identifier;
     answer.timeline = database->timeline;
     answer.stored_incarnation = database->row.incarnation;
@@ -610,7 +643,7 @@ static void scan(struct sim *sim, struct agent *agent, uint64_t number)
     done.type = RESULT_SCANNED;
     done.number = number;
     strcpy(done.branch.rm, rm_word(agent->rm));
-    tell(sim, agent, &done);
+    agent_tell(sim, agent, &done);
 }
 
 static void take_order(struct sim *sim, struct agent *agent, const struct order *order)
@@ -621,12 +654,23 @@ static void take_order(struct sim *sim, struct agent *agent, const struct order 
         [ORDER_SETTLE] = PE_SETTLE,
     };
     if (order->type == ORDER_RECOVER) {
+        struct txn_number begun = {order->branch.gtrid.incarnation, order->begun};
+        if (agent->suspect || database_of(sim, agent->rm)->identity == 0)
+            database_identify(sim, agent->rm, &begun);
+        agent->suspect = false;
+        terminator_hush(agent->terminator, false);
         scan(sim, agent, order->number);
         return;
     }
+    if (order->type == ORDER_BALLOT || order->type == ORDER_FORGET) {
+        ballots_order(sim, agent, order);
+        return;
+    }
+    if (order->type == ORDER_PREPARE && !ballots_watch(sim, agent, order))
+        return;
     struct participant_event event = event_of(events[order->type], &order->branch);
     event.order = order;
-    step(sim, agent, &event);
+    agent_step(sim, agent, &event);
 }
 
 static void take_orders(struct sim *sim, struct agent *agent, const cJSON *object)
@@ -665,6 +709,7 @@ static void take_from_tm(struct sim *sim, struct agent *agent, const struct mess
     } else {
         agent->tm_node = message->from;
         agent->tm_life = message->from_life;
+        ballots_heard(sim, agent, sender.incarnation);
         if (message->type == MESSAGE_ORDERS)
             take_orders(sim, agent, object);
         else
@@ -711,7 +756,7 @@ static struct session *open_session(struct sim *sim, struct agent *agent,
 
     struct participant_event opened = event_of(PE_OPENED, &exec->branch);
     opened.timeout_ms = exec->allowed_ms;
-    step(sim, agent, &opened);
+    agent_step(sim, agent, &opened);
     tell_of(sim, agent, RESULT_OPENED, &exec->branch, 0, 0);
     flush_results(sim, agent);
     return session;
@@ -753,7 +798,7 @@ static void take_exec(struct sim *sim, struct agent *agent, const struct message
     if (error == ERR_NONE && exec->n != session->n) {
         session->n = exec->n;
         session->busy = true;
-        uint32_t at = new_command(sim, agent, SQL_EXEC, &exec->branch);
+        uint32_t at = agent_command(sim, agent, SQL_EXEC, &exec->branch);
         struct statement *command = &sim->commands[at];
         command->backend = session->backend;
         command->number = exec->n;
@@ -779,6 +824,8 @@ void agent_receive(struct sim *sim, uint32_t rm, struct message *message)
     if (agent->serving && agent->connected) {
         if (message->type == MESSAGE_EXEC)
             take_exec(sim, agent, message);
+        else if (message->type == MESSAGE_BALLOTS)
+            ballots_from_peer(sim, agent, message);
         else
             take_from_tm(sim, agent, message);
     }

@@ -45,8 +45,8 @@ static void plan_branch(struct sim *sim, struct application *app, uint32_t at)
 {
     struct app_branch *branch = &app->branches[at];
     memset(branch, 0, sizeof *branch);
-    branch->rm = (uint32_t)((at + app->txn + app->index) % sim->plan.rms);
-    if (at >= sim->plan.rms)
+    branch->rm = (uint32_t)((at + app->txn + app->index) % sim->plan.data_rms);
+    if (at >= sim->plan.data_rms)
         snprintf(branch->name, sizeof branch->name, "b%u", at);
     branch->read_only = choice(sim, sim->plan.read_only);
     branch->own_connection = !branch->read_only && choice(sim, sim->plan.own_connection);
@@ -58,6 +58,7 @@ static void plan_transaction(struct sim *sim, struct application *app)
 {
     app->branch = 0;
     app->branch_count = (uint32_t)between(sim, 2, sim->plan.rms < 4 ? sim->plan.rms : 4);
+    app->three_phase = choice(sim, sim->plan.three_phase);
     if (choice(sim, sim->plan.one_branch))
         app->branch_count = 1;
     if (app->branch_count < TXN_BRANCHES && choice(sim, 500))
@@ -120,6 +121,7 @@ static void say_begin(struct sim *sim, struct application *app)
     struct request request = new_request(app, OP_BEGIN);
     memcpy(request.key, app->key, sizeof request.key);
     memcpy(request.request_id, app->request_id, sizeof request.request_id);
+    request.protocol = app->three_phase ? PROTOCOL_3PC : PROTOCOL_2PC;
     if (app->at_once)
         strcpy(request.rms[request.rm_count++], rm_word(app->branches[0].rm));
     send_request(sim, app, &request);

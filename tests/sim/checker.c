@@ -14,6 +14,8 @@
 #include "common/wire.h"
 #include "tests/sim/sim.h"
 
+enum { NON_BLOCKING_SECONDS = 60 };
+
 /* ---- facts ---- */
 
 struct fate *checker_fate(struct sim *sim, const struct gtrid *gtrid)
@@ -162,6 +164,8 @@ static void check_votes(struct sim *sim, struct fate *fate)
 {
     if (!fate->asked_to_commit)
         violation(sim, "%s is decided, and nobody asked to commit it", gtrid_word(&fate->gtrid));
+    if (fate->abort_decided)
+        return; /* the agents have ended it, and PRECOMMIT comes too late */
     for (uint32_t i = 0; i < fate->branch_count; i++) {
         struct fate_branch *branch = &fate->branches[i];
         if (!branch->in_record) {
@@ -241,15 +245,22 @@ static void check_key(struct sim *sim, const struct fate *fate)
     }
 }
 
+static void decided_to_commit(struct sim *sim, struct fate *fate)
+{
+    fate->commit_durable = true;
+    check_key(sim, fate);
+    check_told(sim, fate);
+}
+
 static void see_commit(struct sim *sim, const struct record *record, bool durable)
 {
     struct fate *fate = fate_of_record(sim, record);
-    if (durable) {
-        fate->commit_durable = true;
-        check_key(sim, fate);
-        check_told(sim, fate);
+    if (durable && record->type == RECORD_COMMIT) {
+        decided_to_commit(sim, fate);
         return;
     }
+    if (durable)
+        return;
     fate->commit_handed = true;
     for (uint32_t i = 0; i < record->branch_count; i++) {
         struct fate_branch *branch =
@@ -288,12 +299,98 @@ static void see_released(struct sim *sim, const char *rm)
         }
 }
 
+/* ---- three-phase commit: what a majority has on its disks is decided ---- */
+
+static struct poll *poll_of(struct fate *fate, uint64_t number)
+{
+    for (uint32_t i = 0; i < fate->poll_count; i++)
+        if (fate->polls[i].number == number)
+            return &fate->polls[i];
+    if (fate->poll_count == POLLS)
+        return &fate->polls[POLLS - 1];
+    fate->polls[fate->poll_count].number = number;
+    return &fate->polls[fate->poll_count++];
+}
+
+static bool is_majority(const struct roster *roster, uint32_t bits)
+{
+    uint32_t count = 0;
+    for (bits &= roster_all(roster); bits != 0; bits &= bits - 1)
+        count++;
+    return count >= roster_majority(roster);
+}
+
+void checker_poll(struct sim *sim, const struct gtrid *gtrid, uint32_t rank, uint64_t number,
+                  enum outcome value, const struct roster *roster)
+{
+    struct fate *fate = checker_fate(sim, gtrid);
+    struct poll *poll = poll_of(fate, number);
+    if (fate->excused || rank == RANK_NONE)
+        return;
+    fate->three_phase = true;
+    fate->roster = *roster;
+    if (poll->accepted != 0 && poll->value != value && !sim->checker.forked)
+        violation(sim, "%s: ballot %llu has proposed both outcomes", gtrid_word(gtrid),
+                  (unsigned long long)number);
+    poll->value = value;
+    poll->accepted |= rank_bit(rank);
+    if (!is_majority(roster, poll->accepted))
+        return;
+    note(sim, "acceptors", "%s is decided: %s", gtrid_word(gtrid),
+         value == OUTCOME_COMMITTED ? "commit" : "abort");
+    if (value == OUTCOME_COMMITTED)
+        decided_to_commit(sim, fate);
+    else
+        fate->abort_decided = true;
+    if (fate->commit_durable && fate->abort_decided && !sim->checker.forked)
+        violation(sim, "%s is decided both ways", gtrid_word(gtrid));
+}
+
+/* Our own log is an acceptor like any other, if it is one. */
+static void see_vote(struct sim *sim, const struct record *record)
+{
+    struct fate *fate = fate_of_record(sim, record);
+    if (record->type == RECORD_PRECOMMIT) {
+        fate->precommit_durable = true;
+        if (record->roster.tm)
+            checker_poll(sim, &fate->gtrid, RANK_TM, 0, OUTCOME_COMMITTED, &record->roster);
+    } else if (fate->roster.tm) {
+        checker_poll(sim, &fate->gtrid, RANK_TM, record->ballot, record->outcome, &fate->roster);
+    }
+}
+
+/* An agent leads because it hears nothing, or waits for too long. */
+void checker_leads(struct sim *sim, const struct agent *agent, const struct gtrid *gtrid)
+{
+    const struct fate *fate = checker_fate(sim, gtrid);
+    uint64_t now_ms = agent_ms(sim, agent);
+    bool silent = agent->heard_incarnation != gtrid->incarnation ||
+                  now_ms >= agent->heard_ms + sim->plan.silence_ms;
+    bool late = false;
+    for (uint32_t i = 0; i < fate->branch_count; i++)
+        if (rm_number(fate->branches[i].id.rm) == agent->rm)
+            late |= fate->branches[i].late_life != agent->life ||
+                    now_ms >= fate->branches[i].late_ms + 5000;
+    if (!silent && !late)
+        violation(sim, "%s leads a ballot of %s, and has heard from its coordinator %llu ms ago",
+                  rm_word(agent->rm), gtrid_word(gtrid),
+                  (unsigned long long)(now_ms - agent->heard_ms));
+}
+
 void checker_record(struct sim *sim, uint32_t host, const struct record *record, bool durable)
 {
     (void)host;
     switch (record->type) {
+    case RECORD_PRECOMMIT:
+        if (durable)
+            see_vote(sim, record);
+        /* fall through */
     case RECORD_COMMIT:
         see_commit(sim, record, durable);
+        break;
+    case RECORD_ACCEPT:
+        if (durable)
+            see_vote(sim, record);
         break;
     case RECORD_DELEGATED:
         if (durable)
@@ -337,7 +434,7 @@ void checker_committed(struct sim *sim, const struct branch_id *id, uint64_t xid
     if (branch->commits > 1)
         violation(sim, "%s is committed twice", branch_word(id));
     if (prepared && !fate->commit_durable)
-        violation(sim, "%s is committed, and no COMMIT record is durable", branch_word(id));
+        violation(sim, "%s is committed, and nothing durable decides so", branch_word(id));
     if (prepared && branch->in_record && xid != branch->voted_xid)
         violation(sim, "%s: xid %llu is committed, and %llu was voted for", branch_word(id),
                   (unsigned long long)xid, (unsigned long long)branch->voted_xid);
@@ -371,7 +468,7 @@ void checker_undone(struct sim *sim, const struct branch_id *id, uint64_t xid, b
     if (excused(sim, branch) || fate->excused)
         return;
     if (fate->commit_durable && branch->in_record && !sim->checker.forked)
-        violation(sim, "%s is rolled back, and its COMMIT record is durable", branch_word(id));
+        violation(sim, "%s is rolled back, and it is decided to commit it", branch_word(id));
     check_atomic(sim, fate);
     check_told(sim, fate);
 }
@@ -517,7 +614,8 @@ static void see_records(struct sim *sim, const struct disk *disk, bool seen[TXNS
            chain_follows(&chain, &frame)) {
         if (record_decode(frame.type, frame.version, frame.payload, frame.length, &record) ==
                 RECORD_OK &&
-            (record.type == RECORD_COMMIT || record.type == RECORD_DELEGATED))
+            (record.type == RECORD_COMMIT || record.type == RECORD_DELEGATED ||
+             record.type == RECORD_PRECOMMIT))
             seen[fate_of_record(sim, &record) - sim->checker.fates] = true;
         chain_advance(&chain, &frame);
         at += frame.bytes;
@@ -590,6 +688,18 @@ static bool database_settled(struct sim *sim, uint32_t rm, bool complain)
     return true;
 }
 
+/* What a DBA has finished by hand its agent goes on watching, while the coordinator lives. */
+static uint32_t excused_endings(struct sim *sim, const struct agent *agent)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < sim->checker.count; i++) {
+        const struct fate *fate = &sim->checker.fates[i];
+        count += fate_excused(sim, fate) &&
+                 terminator_state(agent->terminator, &fate->gtrid) != ENDING_NONE;
+    }
+    return count;
+}
+
 static bool agent_settled(struct sim *sim, uint32_t rm, bool complain)
 {
     struct agent *agent = &sim->agents[rm];
@@ -605,6 +715,8 @@ static bool agent_settled(struct sim *sim, uint32_t rm, bool complain)
             !(state == BRANCH_READY && checker_branch(sim, &branch)->commits > 0) &&
             !fate_excused(sim, checker_fate(sim, &branch.gtrid)))
             return unsettled(sim, complain, branch_state_word(state), branch_word(&branch));
+    if (terminator_count(agent->terminator) > excused_endings(sim, agent))
+        return unsettled(sim, complain, "busy with a transaction's end", rm_word(rm));
     return true;
 }
 
@@ -635,8 +747,54 @@ static bool any_quarantine(struct sim *sim)
     return false;
 }
 
+/* ---- non-blocking: the coordinator is gone ---- */
+
+/* Every agent lives, so those without a doubt must be a majority. */
+static bool has_majority(const struct sim *sim, const struct row *row)
+{
+    struct txn_number number = {row->gtrid.incarnation, row->gtrid.sequence};
+    uint32_t able = 0;
+    for (uint32_t i = 0; i < row->roster.count; i++) {
+        uint32_t rm = rm_number(row->roster.agents[i]);
+        if (!sim->agents[rm].suspect && !txn_not_after(&number, &sim->databases[rm].votes_after))
+            able |= rank_bit(i);
+    }
+    return is_majority(&row->roster, able);
+}
+
+static bool finished_without_tm(struct sim *sim, uint32_t rm, bool complain)
+{
+    struct database *database = &sim->databases[rm];
+    for (uint32_t i = 0; i < PREPARED_MAX && !sim->agents[rm].suspect; i++) {
+        const struct prepared *prepared = &database->prepared[i];
+        const struct row *row =
+            prepared->used ? database_row(database, &prepared->branch.gtrid) : NULL;
+        if (row == NULL || !has_majority(sim, row))
+            continue;
+        const struct fate_branch *branch = checker_branch(sim, &prepared->branch);
+        if (!branch->by_hand && !lost_something(sim, branch))
+            return unsettled(sim, complain, "prepared, though a majority of its acceptors lives",
+                             branch_word(&prepared->branch));
+    }
+    return true;
+}
+
+static bool settled_without_tm(struct sim *sim, bool complain)
+{
+    bool settled = true;
+    for (uint32_t rm = 0; rm < sim->plan.rms && settled; rm++)
+        settled = finished_without_tm(sim, rm, complain);
+    if (!settled && sim->now_us > sim->plan.quiet_us + NON_BLOCKING_SECONDS * SECOND)
+        complain = true;
+    for (uint32_t rm = 0; rm < sim->plan.rms && complain && !settled; rm++)
+        finished_without_tm(sim, rm, true);
+    return settled && sim->now_us > sim->plan.quiet_us + SECOND;
+}
+
 bool checker_settled(struct sim *sim, bool complain)
 {
+    if (sim->tm_gone)
+        return settled_without_tm(sim, complain);
     if (any_quarantine(sim) && !sim->plan.dba)
         return sim->now_us > sim->plan.quiet_us + 20 * SECOND;
     for (uint32_t i = 0; i < sim->plan.apps; i++)
@@ -661,6 +819,8 @@ static void check_outcome(struct sim *sim, const struct host *host, struct fate 
     enum error_code error = coordinator_outcome(host->coordinator, &fate->gtrid, &outcome);
     if (fate_excused(sim, fate) || any_quarantine(sim) || sim->mended > MENDS_MAX ||
         (sim->checker.forked && !committed))
+        return;
+    if (outcome == OUTCOME_FORGOTTEN && sim->plan.three_phase > 0)
         return;
     if (committed && outcome != OUTCOME_COMMITTED)
         violation(sim, "%s is committed, and its outcome is given as %d (error %d)",
@@ -697,7 +857,7 @@ void checker_final(struct sim *sim)
         struct fate *fate = &sim->checker.fates[i];
         check_atomic(sim, fate);
         check_told(sim, fate);
-        if (fate->told_committed && !any_quarantine(sim))
+        if (fate->told_committed && !any_quarantine(sim) && !sim->tm_gone)
             check_applied(sim, fate, false, "a client was told that it is committed");
         if (host != NULL)
             check_outcome(sim, host, fate);

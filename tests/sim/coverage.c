@@ -7,11 +7,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/acceptor.h"
 #include "core/coordinator.h"
+#include "core/leader.h"
 #include "core/mutant.h"
+#include "core/terminator.h"
 #include "rm-agent/verdict.h"
 
-enum { ROWS_MAX = 20, COLUMNS_MAX = 20 };
+enum { ROWS_MAX = 20, COLUMNS_MAX = 24 };
 
 static unsigned long reached[COVER_TABLES][ROWS_MAX][COLUMNS_MAX];
 
@@ -72,6 +75,38 @@ static const char *verdict_column(unsigned column)
     return words[column];
 }
 
+static const char *acceptor_row(unsigned row)
+{
+    return acceptor_state_word((enum acceptor_state)row);
+}
+static const char *acceptor_column(unsigned column)
+{
+    return ballot_words[column];
+}
+static const char *leader_row(unsigned row)
+{
+    return leader_state_word((enum leader_state)row);
+}
+static const char *leader_column(unsigned column)
+{
+    return leader_event_word((enum leader_event)column);
+}
+static const char *terminator_row(unsigned row)
+{
+    return ending_state_word((enum ending_state)row);
+}
+static const char *terminator_column(unsigned column)
+{
+    return ending_event_word((enum ending_event)column);
+}
+
+/* Acceptors are asked; answers are for leaders. */
+static bool acceptor_cell_possible(unsigned row, unsigned column)
+{
+    (void)row;
+    return column <= BALLOT_TELL;
+}
+
 /* PostgreSQL has no such answer: 42704 where no gid is looked up, a wrong tag of a command that
  * has but one, a refusal of ROLLBACK. The table has an answer all the same. */
 static bool verdict_cell_possible(unsigned row, unsigned column)
@@ -97,6 +132,12 @@ static const struct {
                            coordinator_row, coordinator_column},
     [COVER_VERDICT] = {"verdict", COMMANDS, 0, ANSWERS, verdict_cell_possible, verdict_row,
                        verdict_column},
+    [COVER_ACCEPTOR] = {"acceptor", ROW_STATES, 1, BALLOTS, acceptor_cell_possible, acceptor_row,
+                        acceptor_column},
+    [COVER_LEADER] = {"leader", LEADER_STATES, 1, LEADER_EVENTS, leader_cell_possible, leader_row,
+                      leader_column},
+    [COVER_TERMINATOR] = {"terminator", ENDING_STATES, 1, XE_EVENTS, terminator_cell_possible,
+                          terminator_row, terminator_column},
 };
 
 int coverage_print(void)

@@ -17,6 +17,10 @@ bool participant_cell_idle(unsigned row, unsigned column);
 bool coordinator_idle(const struct coordinator *coordinator, const struct gtrid *gtrid,
                       unsigned event);
 
+bool leader_cell_possible(unsigned row, unsigned column);
+bool terminator_cell_possible(unsigned row, unsigned column);
+bool terminator_cell_idle(unsigned row, unsigned column);
+
 /* Between the processes of a run; 0 or -1. */
 int coverage_send(int fd);
 int coverage_receive(int fd);

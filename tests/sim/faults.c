@@ -145,6 +145,98 @@ static void draw_theme(struct sim *sim)
     }
 }
 
+/* Nothing fails, but every message is late, and the agents are impatient: leaders everywhere. */
+static void draw_duels(struct sim *sim)
+{
+    struct plan *plan = &sim->plan;
+    memset(plan->fault_weight, 0, sizeof plan->fault_weight);
+    plan->three_phase = 10000;
+    plan->silence_ms = 300;
+    plan->delay = 9000;
+    plan->delay_most_us = between(sim, 50 * MS, 700 * MS);
+    plan->loss = rate(sim, 1500);
+    plan->at_precommit = 0;
+    plan->crash_in_turn = 0;
+    plan->one_branch = 0;
+    plan->refusal = 0;
+    plan->rollback = 0;
+    plan->abandon = 0;
+    plan->statement_fails = 0;
+    plan->apps = APPS;
+    plan->txns = APP_TXNS;
+}
+
+/* Databases crash as they answer a ballot, and others have to find out what they said. */
+static void draw_brittle(struct sim *sim)
+{
+    struct plan *plan = &sim->plan;
+    memset(plan->fault_weight, 0, sizeof plan->fault_weight);
+    plan->three_phase = 10000;
+    plan->silence_ms = 1000;
+    plan->at_precommit = 9000;
+    plan->retention_ms = UINT64_C(1000) * 3600 * 24;
+    plan->may_rewind = true;
+    plan->crash_at_work = (uint32_t)between(sim, 500, 2500);
+    plan->crash_in_turn = 0;
+    plan->one_branch = 0;
+    plan->rollback = 0;
+    plan->abandon = 0;
+    plan->refusal = 0;
+    plan->txns = APP_TXNS;
+}
+
+/* What is asked of the acceptors needs a few of them, and that messages are late. */
+static void draw_three_phase(struct sim *sim)
+{
+    struct plan *plan = &sim->plan;
+    plan->three_phase = choice(sim, 7000) ? 10000 : (uint32_t)between(sim, 1000, 9000);
+    if (plan->rms > 2 && choice(sim, 3000))
+        plan->data_rms--;
+    if (choice(sim, 3000))
+        plan->gone_us = between(sim, 200 * MS, plan->quiet_us);
+    plan->may_go = choice(sim, 3000);
+    plan->at_precommit = rate(sim, 6000);
+    plan->one_branch /= 4;
+    plan->read_only_all = 0;
+    plan->noise = sim->seed % 2 == 0 ? 1000 : 0;
+    if (choice(sim, 6000))
+        plan->down_most_us = 15 * SECOND;
+    if (choice(sim, 4000)) {
+        plan->fault_weight[FAULT_PARTITION] += 4;
+        plan->fault_weight[FAULT_AGENT_DIES] += 2;
+    }
+    if (choice(sim, 4000)) {
+        /* Old questions and new ones under way together. */
+        plan->delay = (uint32_t)between(sim, 3000, 9000);
+        plan->delay_most_us = between(sim, 20 * MS, 800 * MS);
+        plan->silence_ms = 300;
+    }
+    if (choice(sim, 3000))
+        plan->crash_at_work = (uint32_t)between(sim, 100, 1200);
+    plan->may_rewind = choice(sim, 2500);
+    if (choice(sim, 3000)) {
+        /* Clients that say all twice, while a vote is on its way to a slow disk. */
+        plan->sync_stall = (uint32_t)between(sim, 3000, 8000);
+        plan->duplicate = 9000;
+        plan->impatient = 6000;
+    }
+    if (choice(sim, 5000)) {
+        /* What is forgotten so soon is no key any more, and is not missed when it is lost. */
+        plan->retention_ms = between(sim, 200, 3000);
+        plan->scan_ms = 500;
+        plan->txns = APP_TXNS;
+        plan->may_rewind = false;
+        plan->keyed = 0;
+        plan->fault_weight[FAULT_REWIND] = 0;
+        plan->fault_weight[FAULT_BY_HAND] = 0;
+        plan->by_hand = 0;
+    }
+    if (sim->seed % 12 == 2)
+        draw_duels(sim);
+    else if (sim->seed % 12 == 6)
+        draw_brittle(sim);
+}
+
 void plan_draw(struct sim *sim)
 {
     struct plan *plan = &sim->plan;
@@ -193,6 +285,14 @@ void plan_draw(struct sim *sim)
             plan->fault_weight[FAULT_REWIND] = 8;
         plan->fault_every_us = plan->fault_every_us / 3 + 30 * MS;
     }
+    plan->data_rms = plan->rms;
+    plan->retention_ms = UINT64_C(1000) * 3600 * 24;
+    plan->down_most_us = 2 * SECOND;
+    plan->silence_ms = 5000;
+    plan->scan_ms = 2500;
+    /* By the seed and not by a draw: nights of two-phase commit alone stay what they are. */
+    if (sim->seed % 4 == 2)
+        draw_three_phase(sim);
 }
 
 static uint32_t any_rm(struct sim *sim)
@@ -380,6 +480,52 @@ static void end_fork(struct sim *sim)
     sim->shelf_used = true;
 }
 
+/* Somebody dies or is cut off just when all are ready. */
+static void strike_at_precommit(struct sim *sim)
+{
+    uint32_t rm = any_rm(sim);
+    uint64_t until_us = sim->now_us + between(sim, 0, 12 * SECOND);
+    switch (between(sim, 0, 8)) {
+    case 0:
+    case 1:
+        tm_crash(sim, 0, choice(sim, 5000));
+        break;
+    case 2:
+        if (sim->plan.may_go)
+            tm_is_gone(sim);
+        break;
+    case 3:
+        agent_crash(sim, rm);
+        break;
+    case 4:
+        database_crash(sim, rm);
+        break;
+    case 5:
+        if (sim->plan.may_rewind)
+            database_rewind(sim, rm, (uint32_t)between(sim, 1, 8));
+        break;
+    case 6:
+    case 7: /* cut off from its coordinator */
+        sim->until_us[host_node(0)][agent_node(rm)] = until_us;
+        if (choice(sim, 5000))
+            sim->until_us[agent_node(rm)][host_node(0)] = until_us;
+        break;
+    default: /* from everybody */
+        for (uint32_t node = 0; node < NODES; node++) {
+            sim->until_us[node][agent_node(rm)] = until_us;
+            sim->until_us[agent_node(rm)][node] = until_us;
+        }
+        break;
+    }
+}
+
+void fault_at_precommit(struct sim *sim)
+{
+    strike_at_precommit(sim);
+    while (choice(sim, 4000))
+        strike_at_precommit(sim);
+}
+
 void faults_end(struct sim *sim)
 {
     sim->quiet = true;
@@ -387,7 +533,8 @@ void faults_end(struct sim *sim)
     memset(sim->until_us, 0, sizeof sim->until_us);
     if (sim->hosts[1].disk.end > 0)
         end_fork(sim);
-    tm_start(sim, 0);
+    if (!sim->tm_gone)
+        tm_start(sim, 0);
     /* The DBA grants what was missing. */
     for (uint32_t rm = 0; rm < sim->plan.rms; rm++)
         for (uint32_t i = 0; i < PREPARED_MAX; i++)

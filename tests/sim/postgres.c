@@ -10,6 +10,7 @@
  */
 #include <string.h>
 
+#include "core/mutant.h"
 #include "tests/sim/sim.h"
 
 enum { FIRST_XID = 700 };
@@ -35,6 +36,56 @@ static void drop_prepared(struct database *database, uint64_t xid)
     for (uint32_t i = 0; i < PREPARED_MAX; i++)
         if (database->prepared[i].used && database->prepared[i].xid == xid)
             database->prepared[i].used = false;
+}
+
+const struct row *database_row(const struct database *database, const struct gtrid *gtrid)
+{
+    for (uint32_t i = 0; i < TXNS; i++)
+        if (database->rows[i].used && gtrid_equal(&database->rows[i].gtrid, gtrid))
+            return &database->rows[i];
+    return NULL;
+}
+
+static void put_row(struct database *database, const struct row *row)
+{
+    struct row *at = NULL;
+    for (uint32_t i = 0; i < TXNS; i++) {
+        struct row *here = &database->rows[i];
+        if (here->used && gtrid_equal(&here->gtrid, &row->gtrid)) {
+            at = here;
+            break;
+        }
+        if (!here->used && at == NULL)
+            at = here;
+    }
+    if (at == NULL)
+        __builtin_trap(); /* a night is not that long */
+    *at = *row;
+}
+
+/* Below the horizon, and not one of those that are still live there. */
+static bool is_ended(const struct database *database, const struct gtrid *gtrid)
+{
+    const struct forget *forgotten = &database->forgotten;
+    struct txn_number number = {gtrid->incarnation, gtrid->sequence};
+    for (uint32_t i = 0; i < forgotten->live_count; i++)
+        if (forgotten->live[i].incarnation == number.incarnation &&
+            forgotten->live[i].sequence == number.sequence)
+            return false;
+    return txn_not_after(&number, &forgotten->upto);
+}
+
+/* The rows go, and so do the markers. */
+static void sweep(struct database *database)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < TXNS; i++)
+        if (database->rows[i].used && is_ended(database, &database->rows[i].gtrid))
+            database->rows[i].used = false;
+    for (uint32_t i = 0; i < database->marker_count; i++)
+        if (!is_ended(database, &database->markers[i]))
+            database->markers[kept++] = database->markers[i];
+    database->marker_count = kept;
 }
 
 static void apply(struct database *database, const struct wal_entry *entry)
@@ -91,6 +142,20 @@ static void apply(struct database *database, const struct wal_entry *entry)
         if (entry->marked)
             database->markers[database->marker_count++] = entry->branch.gtrid;
         break;
+    case WAL_ROW:
+        note_xid(database, entry->xid, XID_DID_COMMIT);
+        put_row(database, &entry->row);
+        break;
+    case WAL_FORGET:
+        note_xid(database, entry->xid, XID_DID_COMMIT);
+        database->forgotten = entry->forget;
+        sweep(database);
+        break;
+    case WAL_IDENTITY:
+        note_xid(database, entry->xid, XID_DID_COMMIT);
+        database->identity = (uint32_t)entry->value;
+        database->votes_after = entry->votes_after;
+        break;
     }
 }
 
@@ -122,6 +187,11 @@ static void replay(struct database *database, uint32_t entries)
     database->agent_incarnation = 0;
     database->beat = 0;
     database->marker_count = 0;
+    database->identity = 0;
+    memset(&database->votes_after, 0, sizeof database->votes_after);
+    memset(&database->forgotten, 0, sizeof database->forgotten);
+    for (uint32_t i = 0; i < TXNS; i++)
+        database->rows[i].used = false;
     memset(&database->row, 0, sizeof database->row);
     memset(database->prepared, 0, sizeof database->prepared);
     memset(database->xids, 0, sizeof database->xids);
@@ -466,6 +536,100 @@ static enum xid_status status_of(struct sim *sim, const struct statement *comman
     return xid_status_of("aborted", "");
 }
 
+static struct row row_of(const struct database *database, const struct gtrid *gtrid,
+                         const struct roster *roster)
+{
+    const struct row *found = database_row(database, gtrid);
+    struct row row;
+    if (found != NULL)
+        return *found;
+    memset(&row, 0, sizeof row);
+    row.used = true;
+    row.gtrid = *gtrid;
+    row.roster = *roster;
+    return row;
+}
+
+static void write_row(struct database *database, const struct row *row)
+{
+    struct wal_entry entry = {.type = WAL_ROW, .xid = take_xid(database), .row = *row};
+    append(database, &entry);
+}
+
+/* The xid that is voted for; false if it was another one before. */
+static bool add_vote(struct row *row, const char *branch, uint64_t xid)
+{
+    for (uint32_t i = 0; i < row->vote_count; i++)
+        if (text_equal(row->votes[i].branch, branch, BRANCH_NAME_BYTES))
+            return row->votes[i].xid == xid;
+    if (row->vote_count == VOTES)
+        return false;
+    memcpy(row->votes[row->vote_count].branch, branch, BRANCH_NAME_BYTES);
+    row->votes[row->vote_count++].xid = xid;
+    return true;
+}
+
+bool database_join(struct sim *sim, uint32_t rm, const struct branch_id *branch, uint64_t xid,
+                   const struct roster *roster)
+{
+    struct database *database = db(sim, rm);
+    struct row row = row_of(database, &branch->gtrid, roster);
+    if (!acceptor_may_prepare(&row.acceptor, is_ended(database, &branch->gtrid)) ||
+        !add_vote(&row, branch->branch, xid))
+        return false;
+    if (row.acceptor.promised > 0)
+        violation(sim, "%s is prepared, and its acceptor has promised ballot %llu",
+                  branch_word(branch), (unsigned long long)row.acceptor.promised);
+    row.acceptor.exists = true;
+    write_row(database, &row);
+    return true;
+}
+
+/* A short transaction with synchronous_commit = on, unless nobody waits for it. */
+static void run_ballot(struct sim *sim, struct statement *command)
+{
+    struct database *database = db(sim, command->rm);
+    const struct ballot *asked = &command->ballot;
+    struct txn_number number = {asked->gtrid.incarnation, asked->gtrid.sequence};
+    if (txn_not_after(&number, &database->votes_after) && asked->type != BALLOT_TELL)
+        return; /* it may have forgotten what it said */
+    struct row row = row_of(database, &asked->gtrid, &asked->roster);
+    bool ended = is_ended(database, &asked->gtrid);
+    if (!acceptor_judge(&row.acceptor, ended, asked, &command->answer))
+        return;
+    write_row(database, &row);
+    if (command->answer.type != BALLOT_NONE && !MUTANT(ROW_VOLATILE))
+        flush(database);
+    if (command->answer.type == BALLOT_ACCEPTED)
+        checker_poll(sim, &asked->gtrid, roster_rank(&row.roster, rm_word(command->rm)),
+                     asked->number, asked->value, &row.roster);
+}
+
+void database_forget(struct sim *sim, uint32_t rm, const struct forget *forget)
+{
+    struct database *database = db(sim, rm);
+    const struct forget *known = &database->forgotten;
+    bool same = forget->upto.incarnation == known->upto.incarnation &&
+                forget->upto.sequence == known->upto.sequence;
+    /* An old one, overtaken on its way. */
+    if (same ? forget->live_count >= known->live_count : txn_not_after(&forget->upto, &known->upto))
+        return;
+    struct wal_entry entry = {.type = WAL_FORGET, .xid = take_xid(database), .forget = *forget};
+    append(database, &entry);
+    flush(database);
+}
+
+void database_identify(struct sim *sim, uint32_t rm, const struct txn_number *begun)
+{
+    struct database *database = db(sim, rm);
+    struct wal_entry entry = {
+        .type = WAL_IDENTITY, .xid = take_xid(database), .value = database->timeline};
+    if (database->identity != 0)
+        entry.votes_after = *begun;
+    append(database, &entry);
+    flush(database);
+}
+
 static void run_look(struct sim *sim, struct statement *command)
 {
     struct database *database = db(sim, command->rm);
@@ -485,6 +649,9 @@ static void run_look(struct sim *sim, struct statement *command)
         if (database->sessions[i].used &&
             branch_equal(&database->sessions[i].branch, &command->branch))
             command->had_session = true;
+    if (command->joins && command->seen)
+        command->barred = !database_join(sim, command->rm, &command->branch, command->found_xid,
+                                         &command->ballot.roster);
     if (command->flush && (command->seen || command->status == XID_COMMITTED))
         command->beat = raise_beat(sim, command->rm);
 }
@@ -545,6 +712,9 @@ static void run(struct sim *sim, struct statement *command, struct backend *back
         break;
     case SQL_LOOK_MARKER:
         run_look_marker(sim, command);
+        break;
+    case SQL_BALLOT:
+        run_ballot(sim, command);
         break;
     }
     mix(sim, command->type);

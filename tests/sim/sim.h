@@ -14,7 +14,9 @@
 
 #include <stdarg.h>
 
+#include "core/acceptor.h"
 #include "core/participant.h"
+#include "core/terminator.h"
 #include "core/turn.h"
 #include "log/frame.h"
 #include "rm-agent/verdict.h"
@@ -35,6 +37,7 @@ enum {
     BACKENDS = 96,
     COMMANDS_MAX = 512,
     SESSIONS = 32,
+    VOTES = TXN_BRANCHES,
     CLIENTS = 512,
     INBOX = 256,
     OUTBOX = 64,
@@ -84,6 +87,8 @@ enum happening_type {
     HAPPENS_AGENT_DIES,
     HAPPENS_COPY,
     HAPPENS_OLD_LOG,
+    HAPPENS_TM_GONE,
+    HAPPENS_AT_PRECOMMIT,
 };
 
 struct message;
@@ -121,6 +126,7 @@ enum message_type {
     MESSAGE_UNKNOWN_TM, /* an agent's word to one that is not, or no longer, registered */
     MESSAGE_EXEC,       /* application to agent */
     MESSAGE_EXEC_REPLY,
+    MESSAGE_BALLOTS, /* agent to agent */
 };
 
 /* SQL through an agent. The real codec of exec belongs to the agent's own tests. */
@@ -257,6 +263,8 @@ struct host {
 
 void tm_start(struct sim *sim, uint32_t host);
 void tm_crash(struct sim *sim, uint32_t host, bool power_lost);
+/* Every one of them, for ever: only agents are left. */
+void tm_is_gone(struct sim *sim);
 void tm_turn(struct sim *sim, uint32_t host);
 void tm_synced(struct sim *sim, uint32_t host);
 void tm_link(struct sim *sim, uint32_t host, uint32_t rm);
@@ -274,6 +282,22 @@ enum wal_type {
     WAL_COMMIT_PREPARED,
     WAL_ROLLBACK_PREPARED,
     WAL_COMMIT, /* of a session, with its marker if it has one */
+    WAL_ROW,
+    WAL_FORGET,
+    WAL_IDENTITY,
+};
+
+/* assent.acceptor */
+struct row {
+    bool used;
+    struct gtrid gtrid;
+    struct acceptor_row acceptor;
+    struct roster roster;
+    uint32_t vote_count;
+    struct {
+        char branch[BRANCH_NAME_BYTES];
+        uint64_t xid;
+    } votes[VOTES];
 };
 
 struct wal_entry {
@@ -285,6 +309,11 @@ struct wal_entry {
     bool marked;
     bool through_agent;
     struct uuid log, instance;
+    union {
+        struct row row;
+        struct forget forget;
+        struct txn_number votes_after;
+    };
 };
 
 struct prepared {
@@ -343,6 +372,10 @@ struct database {
     enum xid_state xids[XIDS];
     uint32_t marker_count;
     struct gtrid markers[TXNS];
+    uint32_t identity;             /* the timeline that a TM has accepted */
+    struct txn_number votes_after; /* what was begun up to there it may have forgotten */
+    struct forget forgotten;
+    struct row rows[TXNS];
     /* what a crash takes */
     struct backend backends[BACKENDS];
     struct session_row sessions[SESSIONS * 2];
@@ -355,6 +388,7 @@ enum sql {
     SQL_LOOK_MARKER,
     SQL_SCAN,
     SQL_OWN_PREPARE, /* an application's, on its own connection */
+    SQL_BALLOT,
 };
 
 struct statement {
@@ -372,8 +406,12 @@ struct statement {
     uint64_t xid;
     uint64_t number; /* scan's, or exec's n */
     bool flush, late;
-    bool unsent;           /* it has not been run, for sure */
-    uint64_t reply_serial; /* exec: of the request */
+    bool joins;                   /* LOOK: enter its row, and vote only if that goes */
+    bool barred;                  /* a leader has asked already: no */
+    struct ballot ballot, answer; /* BALLOT, and who asked; LOOK: the roster */
+    uint32_t asker;               /* number of an RM, RMS: the TM */
+    bool unsent;                  /* it has not been run, for sure */
+    uint64_t reply_serial;        /* exec: of the request */
     uint32_t reply_node;
     uint64_t reply_life;
     uint32_t waits; /* happenings that are still to come for it */
@@ -418,6 +456,13 @@ void database_setval_position(struct sim *sim, uint32_t rm, uint64_t lsn);
 void database_register(struct sim *sim, uint32_t rm, const struct offer *offer);
 void database_raise_incarnation(struct sim *sim, uint32_t rm);
 struct prepared *database_find(struct database *database, const struct branch_id *branch);
+/* The acceptor's row of a branch that is about to be prepared; false: it must not be. */
+bool database_join(struct sim *sim, uint32_t rm, const struct branch_id *branch, uint64_t xid,
+                   const struct roster *roster);
+const struct row *database_row(const struct database *database, const struct gtrid *gtrid);
+void database_forget(struct sim *sim, uint32_t rm, const struct forget *forget);
+/* A TM that knows this database has accepted it. */
+void database_identify(struct sim *sim, uint32_t rm, const struct txn_number *begun);
 /* By a DBA's hand, behind everybody's back. */
 void database_by_hand(struct sim *sim, uint32_t rm);
 
@@ -452,6 +497,12 @@ struct agent {
     struct result outbox[OUTBOX];
     struct session sessions[SESSIONS];
     uint64_t timer_us;
+    void *terminator_room;
+    struct terminator *terminator;
+    bool suspect;      /* its database may have lost what it promised */
+    uint64_t heard_ms; /* from this start of the TM, by its own clock */
+    uint64_t heard_incarnation;
+    uint64_t look_ms; /* for what is prepared here and not watched */
 };
 
 void agent_start(struct sim *sim, uint32_t rm);
@@ -465,6 +516,28 @@ void agent_backend_gone(struct sim *sim, uint32_t command);
 void agent_database_down(struct sim *sim, uint32_t rm);
 /* Somebody terminates the backend of a session that is idle. */
 void agent_lose_session(struct sim *sim, uint32_t rm, uint32_t session);
+
+/* Of its own: a TELL's, a command's, an event's way. */
+uint64_t agent_ms(const struct sim *sim, const struct agent *agent);
+void agent_tell(struct sim *sim, struct agent *agent, const struct result *result);
+uint32_t agent_command(struct sim *sim, struct agent *agent, uint32_t type,
+                       const struct branch_id *branch);
+void agent_step(struct sim *sim, struct agent *agent, struct participant_event *event);
+void agent_set_timer(struct sim *sim, struct agent *agent);
+
+/* ---- an agent's part in 3pc: ballots.c ---- */
+
+void ballots_start(struct sim *sim, struct agent *agent);
+/* A PREPARE of 3pc; false: it cannot be taken now. */
+bool ballots_watch(struct sim *sim, struct agent *agent, const struct order *order);
+void ballots_told(struct sim *sim, struct agent *agent, const struct result *result);
+void ballots_order(struct sim *sim, struct agent *agent, const struct order *order);
+void ballots_heard(struct sim *sim, struct agent *agent, uint64_t incarnation);
+void ballots_from_peer(struct sim *sim, struct agent *agent, const struct message *message);
+void ballots_answer(struct sim *sim, struct agent *agent, const struct statement *command);
+void ballots_timer(struct sim *sim, struct agent *agent);
+/* An event that the tables ignore. */
+void ballots_noise(struct sim *sim, struct agent *agent, const struct gtrid *gtrid);
 
 /* ---- applications: application.c ---- */
 
@@ -500,6 +573,7 @@ struct application {
     bool has_gtrid;
     struct gtrid gtrid;
     bool keyed, at_once, commit, decided;
+    bool three_phase;
     char key[KEY_BYTES];
     char request_id[REQUEST_ID_BYTES];
     uint32_t asks;
@@ -529,12 +603,28 @@ struct fate_branch {
     bool rolled_back; /* the transaction that was voted for */
     bool own_prepared;
     bool misjudged; /* called done on an xid's evidence, in a database that had lost it */
+    uint64_t late_life, late_ms; /* 3pc: when its PREPARE's time is over, by that agent's clock */
 };
+
+/* What acceptors have on their disks. */
+struct poll {
+    uint64_t number;
+    enum outcome value;
+    uint32_t accepted; /* rank_bit()s */
+};
+
+enum { POLLS = 64 };
 
 struct fate {
     struct gtrid gtrid;
     bool begun;
     struct uuid begun_by; /* the start that gave the gtrid out */
+    bool three_phase;
+    bool precommit_durable;
+    bool abort_decided; /* by a majority; a commit is commit_durable */
+    struct roster roster;
+    uint32_t poll_count;
+    struct poll polls[POLLS];
     bool commit_handed, commit_durable, delegated_durable;
     bool ended;           /* END is durable */
     bool asked_to_commit; /* the application has sent commit */
@@ -571,6 +661,11 @@ void checker_voted(struct sim *sim, const struct result *result);
 void checker_accepted(struct sim *sim, uint32_t rm, uint64_t beat);
 /* An agent has said what became of a branch. */
 void checker_ended(struct sim *sim, const struct result *result);
+/* An acceptor has this on its disk. */
+void checker_poll(struct sim *sim, const struct gtrid *gtrid, uint32_t rank, uint64_t number,
+                  enum outcome value, const struct roster *roster);
+/* An agent begins to lead. */
+void checker_leads(struct sim *sim, const struct agent *agent, const struct gtrid *gtrid);
 void checker_left(struct sim *sim, const struct branch_id *branch);
 void checker_told(struct sim *sim, const struct reply *reply, const struct uuid *instance);
 
@@ -613,8 +708,18 @@ struct plan {
     uint32_t run_again; /* an own connection's block, after the commit was asked for */
     uint32_t checkpoint;
     uint32_t read_only_all;
-    bool dba;          /* settles things */
-    bool log_may_fork; /* it may be put back or copied */
+    bool dba;              /* settles things */
+    bool log_may_fork;     /* it may be put back or copied */
+    uint32_t three_phase;  /* of transactions */
+    uint32_t data_rms;     /* the rest are witnesses */
+    uint64_t gone_us;      /* when the coordinator dies for ever; 0 never */
+    uint32_t at_precommit; /* something happens just then */
+    bool may_rewind;       /* a database loses what it has just promised */
+    uint32_t scan_ms;
+    bool may_go;           /* and that may be the coordinator's end */
+    uint64_t down_most_us; /* until it is started again */
+    uint64_t retention_ms;
+    uint32_t silence_ms; /* of the coordinator, before an agent leads */
 };
 
 /* A DBA does something, right or wrong; and once all is quiet, what is left to be done. */
@@ -627,6 +732,8 @@ void fault_strikes(struct sim *sim);
 void fault_copies_log(struct sim *sim);
 /* Somebody takes a backup of the log, or puts the one that was taken in its place. */
 void fault_old_log(struct sim *sim);
+/* A PRECOMMIT record is handed over, or durable. */
+void fault_at_precommit(struct sim *sim);
 /* All is healed and started again. */
 void faults_end(struct sim *sim);
 /* In the quiet: a coordinator that stands fenced gets the other log back. */
@@ -652,6 +759,7 @@ struct sim {
     struct disk shelf; /* a log that was put away, or a backup */
     bool shelf_used;
     bool on_old_log;
+    bool tm_gone; /* for ever */
     uint32_t mended;
     struct database databases[RMS];
     struct agent agents[RMS];

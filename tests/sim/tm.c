@@ -156,6 +156,7 @@ static void make_noise(struct sim *sim, const struct host *host, const struct gt
         {RESULT_READY, TE_YES},     {RESULT_READ_ONLY, TE_READ_ONLY}, {RESULT_NO, TE_NO},
         {RESULT_DONE, TE_DONE},     {RESULT_HEURISTIC, TE_HEURISTIC}, {RESULT_UNKNOWN, TE_UNSURE},
         {RESULT_OPENED, TE_OPENED}, {RESULT_FOUND, TE_FOUND},         {RESULT_SESSION, TE_SESSION},
+        {RESULT_BALLOT, TE_POLLED}, {RESULT_BALLOT, TE_ASKED},        {RESULT_BALLOT, TE_DECIDED},
     };
     struct result noise;
     struct event event;
@@ -174,6 +175,11 @@ static void make_noise(struct sim *sim, const struct host *host, const struct gt
     uint32_t before = sim->turn.order_count + sim->turn.reply_count + sim->turn.record_count;
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
         noise.type = kinds[i].type;
+        noise.ballot.gtrid = *gtrid;
+        noise.ballot.value = OUTCOME_ROLLED_BACK;
+        noise.ballot.type = kinds[i].means == TE_POLLED  ? BALLOT_PROMISED
+                            : kinds[i].means == TE_ASKED ? BALLOT_ASK_PROMISE
+                                                         : BALLOT_DECIDED;
         if (!coordinator_idle(host->coordinator, gtrid, kinds[i].means))
             continue;
         turn_step(&sim->turn, &event);
@@ -346,6 +352,10 @@ static void note_records(struct sim *sim, struct host *host, bool durable, const
         if (frame.type == RECORD_COMMIT && !durable && chance(sim, sim->plan.copy_at_commit)) {
             struct happening copy = {.type = HAPPENS_COPY};
             schedule(sim, between(sim, 0, 500), copy);
+        }
+        if (frame.type == RECORD_PRECOMMIT && chance(sim, sim->plan.at_precommit)) {
+            struct happening strike = {.type = HAPPENS_AT_PRECOMMIT};
+            schedule(sim, between(sim, 0, 5 * MS), strike);
         }
         /* Once to take the backup, without the decision, and once to put it back. */
         if (frame.type == RECORD_COMMIT && durable == sim->shelf_used &&
@@ -531,9 +541,10 @@ void tm_start(struct sim *sim, uint32_t index)
         .transaction_timeout_ms = 8000,
         .resend_least_ms = 200,
         .resend_most_ms = 3000,
-        .scan_ms = 2500,
-        .retention_ms = UINT64_C(1000) * 3600 * 24,
+        .scan_ms = sim->plan.scan_ms,
+        .retention_ms = sim->plan.retention_ms,
         .seed = 1,
+        .three_phase = true,
     };
     struct replay replay = {sim, host};
     memcpy(settings.tm, tm_name, sizeof settings.tm);
@@ -587,9 +598,20 @@ void tm_crash(struct sim *sim, uint32_t index, bool power_lost)
             release_message(host->inbox[i].message);
     host->inbox_count = 0;
     host->up = false;
+    host->gone |= sim->tm_gone;
     host->life = 0;
     for (uint32_t rm = 0; rm < RMS; rm++)
         host->links[rm].generation = ++sim->next_serial; /* deafens its timers */
     struct happening again = {.type = HAPPENS_TM_START, .who = index};
-    schedule(sim, between(sim, 5 * MS, sim->quiet ? 50 * MS : 2 * SECOND), again);
+    schedule(sim, between(sim, 5 * MS, sim->quiet ? 50 * MS : sim->plan.down_most_us), again);
+}
+
+void tm_is_gone(struct sim *sim)
+{
+    note(sim, "tm", "is gone for ever");
+    sim->tm_gone = true;
+    for (uint32_t i = 0; i < HOSTS; i++) {
+        tm_crash(sim, i, true);
+        sim->hosts[i].gone = true;
+    }
 }

@@ -195,6 +195,13 @@ static void happen(struct sim *sim, const struct happening *what)
         if (!sim->quiet)
             fault_old_log(sim);
         break;
+    case HAPPENS_TM_GONE:
+        tm_is_gone(sim);
+        break;
+    case HAPPENS_AT_PRECOMMIT:
+        if (!sim->quiet)
+            fault_at_precommit(sim);
+        break;
     }
 }
 
@@ -214,6 +221,7 @@ static void begin(struct sim *sim, uint64_t seed, bool verbose)
     sim->next_serial = 0;
     sim->shelf_used = false;
     sim->on_old_log = false;
+    sim->tm_gone = false;
     sim->mended = 0;
     memset(sim->until_us, 0, sizeof sim->until_us);
     memset(sim->apps, 0, sizeof sim->apps);
@@ -240,9 +248,12 @@ static void begin(struct sim *sim, uint64_t seed, bool verbose)
     for (uint32_t rm = 0; rm < RMS; rm++) {
         struct agent *agent = &sim->agents[rm];
         void *room = agent->room;
+        void *terminator_room = agent->terminator_room;
         memset(agent, 0, sizeof *agent);
         agent->rm = rm;
         agent->room = room != NULL ? room : malloc(participant_bytes(64));
+        agent->terminator_room =
+            terminator_room != NULL ? terminator_room : malloc(terminator_bytes(PREPARED_MAX));
         database_init(sim, rm);
     }
 }
@@ -259,6 +270,10 @@ static void start_all(struct sim *sim)
         sim->apps[i].index = i;
         struct happening app = {.type = HAPPENS_APPLICATION_START, .who = i};
         schedule(sim, between(sim, 60 * MS, 200 * MS), app);
+    }
+    if (sim->plan.gone_us > 0) {
+        struct happening gone = {.type = HAPPENS_TM_GONE};
+        schedule(sim, sim->plan.gone_us, gone);
     }
     struct happening fault = {.type = HAPPENS_FAULT};
     schedule(sim, between(sim, 50 * MS, 50 * MS + 2 * sim->plan.fault_every_us), fault);

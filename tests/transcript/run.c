@@ -68,6 +68,7 @@ static const char *result_name(enum result_type type)
         [RESULT_UNKNOWN] = "unknown",     [RESULT_LOST] = "lost",
         [RESULT_OPENED] = "opened",       [RESULT_FOUND] = "found",
         [RESULT_SESSION] = "session",     [RESULT_SCANNED] = "scanned",
+        [RESULT_BALLOT] = "ballot",
     };
     return words[type];
 }
@@ -106,20 +107,45 @@ static void tell_record(const struct record *record)
 {
     if (record->type == RECORD_BEAT || record->type == RECORD_AGENT)
         did("-> log %s %s", record_name((uint8_t)record->type), record->rm);
+    else if (record->type == RECORD_PROMISE)
+        did("-> log PROMISE %llu", (unsigned long long)record->ballot);
+    else if (record->type == RECORD_ACCEPT)
+        did("-> log ACCEPT %llu %s", (unsigned long long)record->ballot,
+            outcome_name(record->outcome));
     else if (record->outcome != OUTCOME_NONE)
         did("-> log %s %s", record_name((uint8_t)record->type), outcome_name(record->outcome));
     else
         did("-> log %s", record_name((uint8_t)record->type));
 }
 
+static bool has_number(enum ballot_type type)
+{
+    return type != BALLOT_JOIN && type != BALLOT_TELL && type != BALLOT_DECIDED;
+}
+
+static void tell_ballot(const char *rm, const struct ballot *ballot)
+{
+    char number[24] = "";
+    if (has_number(ballot->type))
+        snprintf(number, sizeof number, " %llu", (unsigned long long)ballot->number);
+    if (ballot->value == OUTCOME_NONE)
+        did("-> to %s: %s%s", rm, ballot_words[ballot->type], number);
+    else
+        did("-> to %s: %s%s %s", rm, ballot_words[ballot->type], number,
+            outcome_name(ballot->value));
+}
+
 static void tell_order(const struct addressed_order *addressed)
 {
     static const char *const words[ORDERS] = {
-        "none", "prepare", "commit", "rollback", "commit-one-phase", "settle", "recover",
+        "none",   "prepare", "commit", "rollback", "commit-one-phase",
+        "settle", "recover", "ballot", "forget",
     };
     const struct order *order = &addressed->order;
     const char *rm = coordinator_registry(tm)->rms[addressed->rm].name;
-    if (order->xid != 0)
+    if (order->type == ORDER_BALLOT)
+        tell_ballot(rm, &order->ballot);
+    else if (order->xid != 0)
         did("-> to %s: %s %llu", rm, words[order->type], (unsigned long long)order->xid);
     else
         did("-> to %s: %s", rm, words[order->type]);
@@ -209,6 +235,7 @@ static void start_tm(void)
         .resend_most_ms = 4000,
         .scan_ms = 1000000,
         .retention_ms = 1000000000,
+        .three_phase = true,
     };
     free(tm_room);
     tm_room = calloc(1, coordinator_bytes(&limits));
@@ -263,11 +290,35 @@ static bool app_says(char **words)
     request.gtrid = begun;
     if (request.op == OP_ENLIST && words[2] != NULL)
         snprintf(request.rm, sizeof request.rm, "%s", words[2]);
+    if (is(words[2], "3pc"))
+        request.protocol = PROTOCOL_3PC;
     if (is(words[2], "decided"))
         request.wait = WAIT_DECIDED;
     struct event event = {.type = EV_REQUEST, .request = &request};
     take_turn(&event);
     return request.op != OP_NONE;
+}
+
+/* accepted 0, promised 511 committed 0, outbid 768, decided committed, ask-promise 768, ... */
+static bool read_ballot(char **words, struct ballot *out)
+{
+    uint32_t at = 2;
+    memset(out, 0, sizeof *out);
+    for (unsigned type = BALLOT_JOIN; type < BALLOTS; type++)
+        if (is(words[1], ballot_words[type]))
+            out->type = (enum ballot_type)type;
+    if (out->type == BALLOT_NONE)
+        return false;
+    out->gtrid = begun;
+    if (has_number(out->type))
+        out->number = out->promised = number(words[at++]);
+    if (is(words[at], "committed"))
+        out->value = OUTCOME_COMMITTED;
+    else if (is(words[at], "rolled-back"))
+        out->value = OUTCOME_ROLLED_BACK;
+    if (out->value != OUTCOME_NONE)
+        out->accepted = number(words[at + 1]);
+    return true;
 }
 
 static bool agent_says(uint32_t rm, char **words)
@@ -292,6 +343,8 @@ static bool agent_says(uint32_t rm, char **words)
         result.actual = OUTCOME_ROLLED_BACK;
     else if (words[2] != NULL)
         snprintf(result.sqlstate, sizeof result.sqlstate, "%.5s", words[2]);
+    if (result.type == RESULT_NONE && read_ballot(words, &result.ballot))
+        result.type = RESULT_BALLOT;
     struct event event = {.type = EV_RESULT, .rm = index_of[rm], .result = &result};
     take_turn(&event);
     return result.type != RESULT_NONE;

@@ -50,7 +50,8 @@ static void say(const char *format, ...)
 static const char *order_word(const struct order *order)
 {
     static const char *const words[ORDERS] = {
-        "none", "prepare", "commit", "rollback", "commit-one-phase", "settle", "recover",
+        "none",   "prepare", "commit", "rollback", "commit-one-phase",
+        "settle", "recover", "ballot", "forget",
     };
     return words[order->type];
 }

@@ -25,6 +25,8 @@ static struct record full(enum record_type type)
         .beat = UINT64_C(0x2122232425262728),
         .system_identifier = UINT64_C(0xFFFFFFFFFFFFFFFF),
         .timeline = 0x31323334,
+        .roster = {.count = 2, .tm = true, .agents = {"accounts", "ledger"}},
+        .ballot = UINT64_C(0x5152535455565758),
         .branch_count = 2,
         .branches = {{"accounts", "", 731}, {"ledger", "2", UINT64_C(0x4142434445464748)}},
     };
@@ -89,6 +91,29 @@ START_TEST(a_commit_keeps_its_key_and_the_xids_that_were_voted_for)
     ck_assert_str_eq(read.branches[1].rm, "ledger");
     ck_assert_str_eq(read.branches[1].branch, "2");
     ck_assert_uint_eq(read.branches[1].xid, UINT64_C(0x4142434445464748));
+}
+END_TEST
+
+START_TEST(a_precommit_keeps_who_decides)
+{
+    struct record written = full(RECORD_PRECOMMIT);
+    struct record read;
+    ck_assert_int_eq(there_and_back(&written, &read), RECORD_OK);
+    ck_assert_uint_eq(read.branch_count, 2);
+    ck_assert_uint_eq(read.roster.count, 2);
+    ck_assert(read.roster.tm);
+    ck_assert_str_eq(read.roster.agents[0], "accounts");
+    ck_assert_str_eq(read.roster.agents[1], "ledger");
+}
+END_TEST
+
+START_TEST(a_vote_keeps_its_ballot)
+{
+    struct record written = full(RECORD_ACCEPT);
+    struct record read;
+    ck_assert_int_eq(there_and_back(&written, &read), RECORD_OK);
+    ck_assert_uint_eq(read.ballot, written.ballot);
+    ck_assert_int_eq((int)read.outcome, OUTCOME_ROLLED_BACK);
 }
 END_TEST
 
@@ -261,6 +286,8 @@ int main(void)
     suite_add_tcase(suite, rules);
     tcase_add_test(rules, every_type_reads_back_as_it_was_written);
     tcase_add_test(rules, a_commit_keeps_its_key_and_the_xids_that_were_voted_for);
+    tcase_add_test(rules, a_precommit_keeps_who_decides);
+    tcase_add_test(rules, a_vote_keeps_its_ballot);
     tcase_add_test(rules, a_start_keeps_its_instance);
     tcase_add_test(rules, a_release_keeps_who_why_and_the_new_position);
     tcase_add_test(rules, the_largest_record_fits_the_room);

@@ -729,6 +729,63 @@ static struct branch_id a_branch(const char *rm)
 static const struct sender sender = {
     .tm = "bank", .incarnation = 3, .instance = {{1, 2, 3}}, .agent_incarnation = 7};
 
+/* Each says only what its kind has to say. */
+static struct ballot a_ballot(enum ballot_type type)
+{
+    static const struct roster roster = {2, true, {"accounts", "ledger"}};
+    struct ballot ballot = {.type = type, .gtrid = {.incarnation = 3, .sequence = 9, .tm = "bank"}};
+    switch (type) {
+    case BALLOT_ASK_ACCEPT:
+        ballot.value = OUTCOME_COMMITTED;
+        ballot.number = 511;
+        ballot.roster = roster;
+        break;
+    case BALLOT_ASK_PROMISE:
+        ballot.number = 511;
+        ballot.roster = roster;
+        break;
+    case BALLOT_TELL:
+        ballot.value = OUTCOME_ROLLED_BACK;
+        ballot.roster = roster;
+        break;
+    case BALLOT_JOIN:
+        ballot.roster = roster;
+        break;
+    case BALLOT_PROMISED:
+        ballot.number = 511;
+        ballot.value = OUTCOME_COMMITTED;
+        ballot.accepted = 256;
+        break;
+    case BALLOT_OUTBID:
+        ballot.number = 256;
+        ballot.promised = 511;
+        break;
+    case BALLOT_ACCEPTED:
+        ballot.number = 256;
+        break;
+    case BALLOT_DECIDED:
+        ballot.value = OUTCOME_COMMITTED;
+        break;
+    default:
+        break;
+    }
+    return ballot;
+}
+
+static void check_same_ballot(const struct ballot *a, const struct ballot *b)
+{
+    ck_assert_int_eq((int)a->type, (int)b->type);
+    ck_assert(gtrid_equal(&a->gtrid, &b->gtrid));
+    ck_assert_uint_eq(a->number, b->number);
+    ck_assert_int_eq((int)a->value, (int)b->value);
+    ck_assert_uint_eq(a->accepted, b->accepted);
+    ck_assert_uint_eq(a->promised, b->promised);
+    ck_assert_uint_eq(a->roster.count, b->roster.count);
+    ck_assert_int_eq(a->roster.tm, b->roster.tm);
+    for (uint32_t i = 0; i < a->roster.count; i++)
+        ck_assert_str_eq(a->roster.agents[i], b->roster.agents[i]);
+}
+
 /* Field by field, here and below: what is between them is the compiler's. */
 static void check_same_order(const struct order *a, const struct order *b)
 {
@@ -739,6 +796,14 @@ static void check_same_order(const struct order *a, const struct order *b)
     ck_assert_uint_eq(a->xid, b->xid);
     ck_assert_uint_eq(a->lsn, b->lsn);
     ck_assert_uint_eq(a->timeout_ms, b->timeout_ms);
+    ck_assert_uint_eq(a->begun, b->begun);
+    if (a->type == ORDER_BALLOT)
+        check_same_ballot(&a->ballot, &b->ballot);
+    if (a->type == ORDER_FORGET) {
+        ck_assert_mem_eq(&a->forget.upto, &b->forget.upto, sizeof a->forget.upto);
+        ck_assert_uint_eq(a->forget.live_count, b->forget.live_count);
+        ck_assert_mem_eq(a->forget.live, b->forget.live, 2 * sizeof *a->forget.live);
+    }
 }
 
 START_TEST(orders_read_back_with_their_sender)
@@ -749,6 +814,15 @@ START_TEST(orders_read_back_with_their_sender)
         orders[i].type = (enum order_type)(ORDER_PREPARE + (int)(i % (ORDERS - 1)));
         if (orders[i].type == ORDER_RECOVER) {
             orders[i].number = UINT64_MAX;
+            orders[i].begun = i;
+            continue;
+        }
+        if (orders[i].type == ORDER_BALLOT) {
+            orders[i].ballot = a_ballot((enum ballot_type)(BALLOT_JOIN + (int)(i % (BALLOTS - 1))));
+            continue;
+        }
+        if (orders[i].type == ORDER_FORGET) {
+            orders[i].forget = (struct forget){{3, i}, 2, {{1, i}, {3, UINT64_MAX}}};
             continue;
         }
         orders[i].branch = a_branch("ledger");
@@ -768,6 +842,41 @@ START_TEST(orders_read_back_with_their_sender)
     ck_assert_uint_eq(count, ORDERS_MAX);
     for (uint32_t i = 0; i < sizeof orders / sizeof *orders; i++)
         check_same_order(&read_orders[i], &orders[i]);
+    cJSON_Delete(object);
+}
+END_TEST
+
+START_TEST(a_prepare_of_3pc_says_who_decides)
+{
+    struct order order = {.type = ORDER_PREPARE, .branch = a_branch("ledger"), .timeout_ms = 5};
+    order.ballot.roster = a_ballot(BALLOT_JOIN).roster;
+    cJSON *object = parse_and_free(wire_write_orders(&sender, &order, 1, &printed_length));
+    static struct order read[ORDERS_MAX];
+    uint32_t count;
+    ck_assert_int_eq(wire_read_orders(object, read, &count, &failure), 0);
+    ck_assert_uint_eq(read[0].ballot.roster.count, 2);
+    ck_assert(read[0].ballot.roster.tm);
+    ck_assert_str_eq(read[0].ballot.roster.agents[1], "ledger");
+    cJSON_Delete(object);
+}
+END_TEST
+
+START_TEST(agents_hear_each_others_ballots)
+{
+    struct ballot ballots[BALLOTS_MAX];
+    static struct ballot read[BALLOTS_MAX];
+    char rm[RM_NAME_BYTES];
+    uint32_t count;
+    for (uint32_t i = 0; i < BALLOTS_MAX; i++)
+        ballots[i] = a_ballot((enum ballot_type)(BALLOT_JOIN + (int)(i % (BALLOTS - 1))));
+    cJSON *object =
+        parse_and_free(wire_write_ballots("stock", ballots, BALLOTS_MAX, &printed_length));
+    ck_assert_str_eq(wire_op_text(object), "ballots");
+    ck_assert_int_eq(wire_read_ballots(object, rm, read, &count, &failure), 0);
+    ck_assert_str_eq(rm, "stock");
+    ck_assert_uint_eq(count, BALLOTS_MAX);
+    for (uint32_t i = 0; i < BALLOTS_MAX; i++)
+        check_same_ballot(&read[i], &ballots[i]);
     cJSON_Delete(object);
 }
 END_TEST
@@ -798,6 +907,15 @@ START_TEST(an_order_that_lacks_something_is_named)
                                        "{\"do\":\"commit\",\"gid\":\"%s\",\"lsn\":\"1\"}]}",
                                        "ledger"),
                      "orders[1]: field \"xid\" is missing");
+    ck_assert_str_eq(refusal_of_orders("{\"orders\":[{\"do\":\"ballot\",\"lsn\":\"1\",\"ballot\":{"
+                                       "\"is\":\"ask-accept\",\"gtrid\":\"bank.3.9\","
+                                       "\"number\":\"0\",\"value\":\"mixed\"}}]}",
+                                       NULL),
+                     "orders[0]: field \"value\": expected one of \"committed\", \"rolled-back\"");
+    ck_assert_str_eq(refusal_of_orders("{\"orders\":[{\"do\":\"ballot\",\"lsn\":\"1\",\"ballot\":{"
+                                       "\"is\":\"join\",\"gtrid\":\"bank.3.9\"}}]}",
+                                       NULL),
+                     "orders[0]: field \"acceptors\" is missing");
     ck_assert_str_eq(refusal_of_orders("{\"orders\":[{\"do\":\"commit\",\"gid\":\"%s\",\"lsn\":"
                                        "\"01\",\"xid\":\"1\"}]}",
                                        "ledger"),
@@ -827,6 +945,12 @@ START_TEST(results_read_back_with_the_agents_health)
     memset(results, 0, sizeof results);
     for (uint32_t i = 0; i < RESULTS_MAX; i++) {
         results[i].type = (enum result_type)(RESULT_READY + (int)(i % (RESULTS - 1)));
+        if (results[i].type == RESULT_BALLOT) {
+            results[i].ballot = a_ballot(BALLOT_PROMISED);
+            strcpy(results[i].branch.rm, "ledger");
+            results[i].agent_incarnation = 7;
+            continue;
+        }
         results[i].agent_incarnation = 7;
         results[i].number = i;
         results[i].xid = i * 3;
@@ -934,6 +1058,8 @@ int main(void)
     tcase_add_test(agents, an_offer_and_its_answer_read_back);
     tcase_add_test(agents, an_answer_that_is_another_failure_is_one);
     tcase_add_test(agents, orders_read_back_with_their_sender);
+    tcase_add_test(agents, a_prepare_of_3pc_says_who_decides);
+    tcase_add_test(agents, agents_hear_each_others_ballots);
     tcase_add_test(agents, an_order_that_lacks_something_is_named);
     tcase_add_test(agents, results_read_back_with_the_agents_health);
     tcase_add_test(agents, a_poll_says_who_asks_and_for_how_long);
