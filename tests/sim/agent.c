@@ -475,7 +475,8 @@ void agent_start(struct sim *sim, uint32_t rm)
     agent->incarnation = database->agent_incarnation;
     agent->system_identifier = database->system_identifier;
     agent->timeline = database->timeline;
-    agent->suspect = database->identity != 0 && database->identity != database->timeline;
+    /* A new one is like one that was set back to before it was ever known. */
+    agent->suspect = database->identity != database->timeline;
     agent->heard_incarnation = 0;
     note(sim, rm_word(rm), "agent starts, incarnation %llu",
          (unsigned long long)agent->incarnation);
@@ -655,7 +656,7 @@ static void take_order(struct sim *sim, struct agent *agent, const struct order 
     };
     if (order->type == ORDER_RECOVER) {
         struct txn_number begun = {order->branch.gtrid.incarnation, order->begun};
-        if (agent->suspect || database_of(sim, agent->rm)->identity == 0)
+        if (agent->suspect)
             database_identify(sim, agent->rm, &begun);
         agent->suspect = false;
         terminator_hush(agent->terminator, false);

@@ -624,8 +624,7 @@ void database_identify(struct sim *sim, uint32_t rm, const struct txn_number *be
     struct database *database = db(sim, rm);
     struct wal_entry entry = {
         .type = WAL_IDENTITY, .xid = take_xid(database), .value = database->timeline};
-    if (database->identity != 0)
-        entry.votes_after = *begun;
+    entry.votes_after = *begun;
     append(database, &entry);
     flush(database);
 }
