@@ -1556,6 +1556,8 @@ char *wire_write_answer(const struct answer *answer, size_t *length)
     add_message_if_set(object, "server_version", answer->server_version);
     add_u64(object, "stored_incarnation", answer->stored_incarnation);
     add_u64(object, "stored_lsn", answer->stored_lsn);
+    if (answer->newcomer)
+        add_bool(object, "newcomer", true);
     if (answer->witness)
         add_bool(object, "witness", true);
     return wire_print(object, length);
@@ -1574,6 +1576,8 @@ static int read_answer_fields(const cJSON *object, struct answer *out, struct fa
         field_u32(object, "timeline", needed, &out->timeline, failure) != 0 ||
         field_u64(object, "stored_incarnation", false, &out->stored_incarnation, failure) != 0 ||
         field_u64(object, "stored_lsn", false, &out->stored_lsn, failure) != 0)
+        return -1;
+    if (field_bool(object, "newcomer", &out->newcomer, failure) != 0)
         return -1;
     return field_bool(object, "witness", &out->witness, failure);
 }
@@ -1658,6 +1662,7 @@ enum ballot_field {
 
 static const unsigned ballot_fields[BALLOTS] = {
     [BALLOT_JOIN] = HAS_ROSTER,
+    [BALLOT_PLEDGE] = HAS_NUMBER | HAS_ROSTER,
     [BALLOT_ASK_PROMISE] = HAS_NUMBER | HAS_ROSTER,
     [BALLOT_ASK_ACCEPT] = HAS_NUMBER | HAS_VALUE | HAS_ROSTER,
     [BALLOT_TELL] = HAS_VALUE | HAS_ROSTER,

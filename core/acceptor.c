@@ -17,6 +17,7 @@ enum move {
     IGNORE,
     REFUSE,
     ENTER,   /* a row, nothing promised */
+    PLEDGE,  /* the same, and once only */
     PROMISE, /* unless a higher ballot was promised */
     ACCEPT,  /* the same */
     NOTE,    /* the outcome */
@@ -27,12 +28,12 @@ enum move {
 /* clang-format off */
 static const enum move moves[ROW_STATES][BALLOTS] = {
 #define ROW(...) {HOLE, __VA_ARGS__, REFUSE, REFUSE, REFUSE, REFUSE, REFUSE} /* answers are for leaders */
-    /*                   JOIN       ASK_PROMISE  ASK_ACCEPT   TELL */
-    [ROW_NONE]     = ROW(ENTER,     PROMISE,     ACCEPT,      NOTE),
-    [ROW_OPEN]     = ROW(IGNORE,    PROMISE,     ACCEPT,      NOTE),
-    [ROW_ACCEPTED] = ROW(IGNORE,    PROMISE,     ACCEPT,      NOTE),
-    [ROW_DECIDED]  = ROW(IGNORE,    SAY_DECIDED, SAY_DECIDED, SAY_DECIDED),
-    [ROW_ENDED]    = ROW(SAY_ENDED, SAY_ENDED,   SAY_ENDED,   SAY_ENDED),
+    /*                   JOIN       PLEDGE       ASK_PROMISE  ASK_ACCEPT   TELL */
+    [ROW_NONE]     = ROW(ENTER,     PLEDGE,      PROMISE,     ACCEPT,      NOTE),
+    [ROW_OPEN]     = ROW(IGNORE,    PLEDGE,      PROMISE,     ACCEPT,      NOTE),
+    [ROW_ACCEPTED] = ROW(IGNORE,    PLEDGE,      PROMISE,     ACCEPT,      NOTE),
+    [ROW_DECIDED]  = ROW(IGNORE,    SAY_DECIDED, SAY_DECIDED, SAY_DECIDED, SAY_DECIDED),
+    [ROW_ENDED]    = ROW(SAY_ENDED, SAY_ENDED,   SAY_ENDED,   SAY_ENDED,   SAY_ENDED),
 #undef ROW
 };
 /* clang-format on */
@@ -46,6 +47,7 @@ const char *acceptor_state_word(enum acceptor_state state)
 const char *const ballot_words[BALLOTS] = {
     [BALLOT_NONE] = "",
     [BALLOT_JOIN] = "join",
+    [BALLOT_PLEDGE] = "pledge",
     [BALLOT_ASK_PROMISE] = "ask-promise",
     [BALLOT_ASK_ACCEPT] = "ask-accept",
     [BALLOT_TELL] = "tell",
@@ -84,11 +86,16 @@ static enum acceptor_state state_of(const struct acceptor_row *row, bool ended)
     return row->value != OUTCOME_NONE ? ROW_ACCEPTED : ROW_OPEN;
 }
 
+static void outbid(const struct acceptor_row *row, struct ballot *answer)
+{
+    answer->type = BALLOT_OUTBID;
+    answer->promised = row->promised;
+}
+
 static void promise(struct acceptor_row *row, const struct ballot *asked, struct ballot *answer)
 {
     if (asked->number < row->promised) {
-        answer->type = BALLOT_OUTBID;
-        answer->promised = row->promised;
+        outbid(row, answer);
         return;
     }
     row->exists = true;
@@ -98,12 +105,21 @@ static void promise(struct acceptor_row *row, const struct ballot *asked, struct
     answer->value = row->value;
 }
 
+/* A promise to another may be repeated, since its answer may be lost. One to ourselves may not: it
+ * may be from before a crash, by a leader that has proposed something under this number. */
+static void pledge(struct acceptor_row *row, const struct ballot *asked, struct ballot *answer)
+{
+    if (asked->number <= row->promised && !MUTANT(BALLOT_REUSED))
+        outbid(row, answer);
+    else
+        promise(row, asked, answer);
+}
+
 static void accept(struct acceptor_row *row, const struct ballot *asked, struct ballot *answer)
 {
     bool old_precommit = MUTANT(NO_PROMISE) && asked->number == 0;
     if (asked->number < row->promised && !old_precommit) {
-        answer->type = BALLOT_OUTBID;
-        answer->promised = row->promised;
+        outbid(row, answer);
         return;
     }
     row->exists = true;
@@ -126,6 +142,9 @@ bool acceptor_judge(struct acceptor_row *row, bool ended, const struct ballot *a
     switch (moves[state][asked->type]) {
     case ENTER:
         row->exists = true;
+        break;
+    case PLEDGE:
+        pledge(row, asked, answer);
         break;
     case PROMISE:
         promise(row, asked, answer);

@@ -37,6 +37,7 @@ struct roster {
 enum ballot_type {
     BALLOT_NONE = 0,
     BALLOT_JOIN,        /* TM: you are an acceptor, and have no branch */
+    BALLOT_PLEDGE,      /* leader to its own row, never sent: may I lead this number? */
     BALLOT_ASK_PROMISE, /* leader: hear nobody below this number */
     BALLOT_ASK_ACCEPT,  /* leader: accept this value */
     BALLOT_TELL,        /* leader: this is decided */

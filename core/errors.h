@@ -34,8 +34,6 @@
     X(RM_REFUSED, "rm_refused", 503, false,                                                        \
       "The agent of this resource manager does not accept this coordinator; `assentctl agents` "   \
       "says why.")                                                                                 \
-    X(RM_IS_WITNESS, "rm_is_witness", 409, false,                                                  \
-      "This agent holds no data: it only takes part in the decisions of 3pc transactions.")        \
     X(RM_QUARANTINED, "rm_quarantined", 503, false,                                                \
       "The database lost durable data. A DBA has to look at it and release it.")                   \
     X(RM_PAUSED, "rm_paused", 503, true,                                                           \
@@ -66,6 +64,8 @@
       "PostgreSQL refused the statement; the sqlstate says why.")                                  \
     X(RESULT_TOO_LARGE, "result_too_large", 422, false,                                            \
       "The result is larger than one message. Ask for fewer rows.")                                \
+    X(RM_IS_WITNESS, "rm_is_witness", 409, false,                                                  \
+      "This agent holds no data: it only takes part in the decisions of 3pc transactions.")        \
     X(UNSUPPORTED, "unsupported", 501, false, "This version cannot do that.")                      \
     X(INTERNAL, "internal", 500, false, "A fault in Assent. Please report it.")
 

@@ -91,8 +91,7 @@ static enum leader_act count_promise(struct leader *leader, const struct roster 
     if (from != RANK_NONE) {
         bool first = leader->value == OUTCOME_NONE;
         leader->promised |= rank_bit(from);
-        if (ballot->value != OUTCOME_NONE &&
-            (first || (ballot->accepted > leader->best && !MUTANT(ANY_VALUE)))) {
+        if (ballot->value != OUTCOME_NONE && (first || ballot->accepted > leader->best)) {
             leader->best = ballot->accepted;
             leader->value = ballot->value;
         }
@@ -145,8 +144,10 @@ enum leader_act leader_step(struct leader *leader, const struct roster *roster,
         return count_accepted(leader, roster, from);
     case YIELD:
         note(leader, ballot->promised);
-        if (ballot->promised <= leader->number)
-            return LEAD_NOTHING; /* an answer to an older ballot */
+        /* An answer to an older ballot; unless it is our own row's, of before a crash. */
+        if (ballot->promised < leader->number ||
+            (ballot->promised == leader->number && leader->state != LEADER_PLEDGING))
+            return LEAD_NOTHING;
         leader->state = LEADER_YIELDING;
         return LEAD_YIELD;
     case NOTE:

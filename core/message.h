@@ -248,7 +248,8 @@ struct answer {
     /* what the agent has stored, for the words of a refusal */
     uint64_t stored_incarnation;
     uint64_t stored_lsn;
-    bool witness; /* it holds no data, and is an acceptor of every 3pc transaction */
+    bool newcomer; /* nothing was stored about this TM */
+    bool witness;  /* it holds no data, and is an acceptor of every 3pc transaction */
 };
 
 #endif

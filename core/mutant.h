@@ -59,13 +59,13 @@
     X(ROW_VOLATILE, "an acceptor's row is not on the disk when it answers")                        \
     X(NO_MAJORITY, "a leader is content with one acceptor")                                        \
     X(FREE_COMMIT, "a leader that finds nothing accepted commits")                                 \
-    X(ANY_VALUE, "a leader takes the first accepted value it hears of, not the highest")           \
     X(BALLOT_REUSED, "a leader that starts again uses the same ballot")                            \
     X(FORGOTTEN_EARLY, "FORGET does not except the transactions that have not ended")              \
     X(PRECOMMIT_UNLOGGED, "PRECOMMIT is sent before its record is durable")                        \
     X(PREPARE_AFTER_PROMISE, "a branch is prepared although a leader has asked about it")          \
     X(ABORT_PRECOMMITTED, "a coordinator aborts alone after PRECOMMIT")                            \
     X(HEARTBEAT_IGNORED, "an agent leads although it hears from the coordinator")                  \
+    X(SUSPECT_VOTES, "a database that may have lost its rows answers ballots about them")          \
     X(LOG_UNCHECKED, "the log's reader believes a record whatever its checksum")
 
 enum mutant {

@@ -125,7 +125,7 @@ static bool lost_data(const struct rm *rm, const struct answer *answer)
 {
     if (!rm->logged)
         return false;
-    return answer->beat < rm->beat ||
+    return answer->newcomer || answer->beat < rm->beat ||
            (rm->system_identifier != 0 && answer->system_identifier != rm->system_identifier);
 }
 

@@ -56,14 +56,14 @@ struct terminator {
     struct timers timers;
 };
 
-enum move { HOLE = 0, IGNORE, IMPOSSIBLE, WATCH, DROP, STEP, HEARD, FINISH, CLEARED, WAKE };
+enum move { HOLE = 0, IGNORE, IMPOSSIBLE, WATCH, DROP, LEAVE, STEP, HEARD, FINISH, CLEARED, WAKE };
 
 /* clang-format off */
 static const enum move moves[ENDING_STATES][XE_EVENTS] = {
 #define ROW(...) {HOLE, __VA_ARGS__}
     /*                     WATCH   OVER    ANSWER  OUTCOME CLEAR    TICK */
     [ENDING_NONE]    = ROW(WATCH,  IGNORE, IGNORE, FINISH, IGNORE,  IMPOSSIBLE),
-    [ENDING_WATCHED] = ROW(WATCH,  DROP,   IGNORE, FINISH, IGNORE,  WAKE),
+    [ENDING_WATCHED] = ROW(WATCH,  DROP,   IGNORE, FINISH, LEAVE,   WAKE),
     [ENDING_LED]     = ROW(WATCH,  DROP,   STEP,   FINISH, IGNORE,  WAKE),
     [ENDING_DECIDED] = ROW(IGNORE, IGNORE, HEARD,  IGNORE, CLEARED, WAKE),
 #undef ROW
@@ -279,7 +279,7 @@ static void carry_out(struct terminator *t, uint32_t at, enum leader_act what, u
     case LEAD_NOTHING:
         return;
     case LEAD_PLEDGE:
-        say(ending, BALLOT_ASK_PROMISE, rank_bit(ending->rank), out);
+        say(ending, BALLOT_PLEDGE, rank_bit(ending->rank), out);
         break;
     case LEAD_ASK:
         say(ending, BALLOT_ASK_PROMISE, silent, out);
@@ -425,6 +425,9 @@ bool terminator_step(struct terminator *t, const struct terminator_event *event,
     case DROP:
         drop(t, at, event->branch);
         break;
+    case LEAVE:
+        forget(t, at);
+        break;
     case STEP:
         step_leader(t, at, event, out);
         break;
@@ -472,6 +475,17 @@ uint64_t terminator_wake_ms(const struct terminator *t)
 uint32_t terminator_count(const struct terminator *t)
 {
     return t->txns_max - t->free_count;
+}
+
+bool terminator_next(const struct terminator *t, uint32_t *from, struct gtrid *out)
+{
+    for (; *from < t->txns_max; ++*from) {
+        if (t->endings[*from].state == ENDING_NONE)
+            continue;
+        *out = t->endings[(*from)++].gtrid;
+        return true;
+    }
+    return false;
 }
 
 enum ending_state terminator_state(const struct terminator *t, const struct gtrid *gtrid)

@@ -10,6 +10,8 @@
  *    once they are on the disk;
  *  - at a start, XE_WATCH for every prepared branch with a row, and XE_OUTCOME where the row has
  *    one: it forgets all in a crash;
+ *  - now and then, the same for what has been prepared since, and XE_CLEAR for what is gone without
+ *    a word, its answer lost: the TM may never speak of it again;
  *  - with TA_FINISH: order every branch of the transaction that is prepared here to its end, as the
  *    TM would have; XE_CLEAR when there is none.
  */
@@ -32,7 +34,7 @@ enum ending_event {
     XE_OVER,    /* the branch has ended by the TM's word, or was never prepared */
     XE_ANSWER,  /* from an acceptor: ballot, from */
     XE_OUTCOME, /* our own row knows it: ballot.value */
-    XE_CLEAR,   /* nothing of the transaction is prepared here */
+    XE_CLEAR,   /* nothing of the transaction is prepared here, nor about to be */
     XE_TICK,    /* from terminator_due() */
     XE_EVENTS
 };
@@ -92,6 +94,8 @@ uint64_t terminator_wake_ms(const struct terminator *terminator);
 
 /* How many transactions it watches, leads or finishes. */
 uint32_t terminator_count(const struct terminator *terminator);
+/* One of these, from place *from on, which starts at 0; false: no more. */
+bool terminator_next(const struct terminator *terminator, uint32_t *from, struct gtrid *out);
 enum ending_state terminator_state(const struct terminator *terminator, const struct gtrid *gtrid);
 /* Who decides it; NULL if it is not watched. */
 const struct roster *terminator_roster(const struct terminator *terminator,

@@ -475,8 +475,9 @@ void agent_start(struct sim *sim, uint32_t rm)
     agent->incarnation = database->agent_incarnation;
     agent->system_identifier = database->system_identifier;
     agent->timeline = database->timeline;
-    /* A new one is like one that was set back to before it was ever known. */
-    agent->suspect = database->identity != database->timeline;
+    /* The TM has to accept it first: also a new one, which may have been set back to before it
+     * knew. */
+    agent->suspect = database->identity != database->timeline && !MUTANT(SUSPECT_VOTES);
     agent->heard_incarnation = 0;
     note(sim, rm_word(rm), "agent starts, incarnation %llu",
          (unsigned long long)agent->incarnation);
@@ -594,6 +595,7 @@ static void take_offer(struct sim *sim, struct agent *agent, const struct messag
     struct database *database = database_of(sim, agent->rm);
     struct answer answer;
     memset(&answer, 0, sizeof answer);
+    answer.newcomer = !database->row.exists;
     answer.refusal = registry_judge(&database->row, offer);
     note(sim, rm_word(agent->rm), "agent: offer of incarnation %llu: %s",
          (unsigned long long)offer->incarnation,
@@ -655,7 +657,7 @@ static void take_order(struct sim *sim, struct agent *agent, const struct order 
         [ORDER_SETTLE] = PE_SETTLE,
     };
     if (order->type == ORDER_RECOVER) {
-        struct txn_number begun = {order->branch.gtrid.incarnation, order->begun};
+        struct txn_number begun = {agent->heard_incarnation, order->begun};
         if (agent->suspect)
             database_identify(sim, agent->rm, &begun);
         agent->suspect = false;

@@ -166,7 +166,8 @@ static void take_ballot(struct sim *sim, struct agent *agent, const struct ballo
     struct branch_id branch;
     if (agent->suspect)
         return;
-    if (!is_question(ballot->type)) {
+    bool pledges = ballot->type == BALLOT_PLEDGE && from == agent->rm;
+    if (!pledges && !is_question(ballot->type)) {
         take_answer(sim, agent, ballot, from);
         return;
     }
@@ -297,6 +298,32 @@ static void look_around(struct sim *sim, struct agent *agent)
     }
 }
 
+static bool is_here(const struct sim *sim, const struct agent *agent, const struct gtrid *gtrid)
+{
+    const struct database *database = &sim->databases[agent->rm];
+    struct branch_id branch;
+    enum branch_state state;
+    for (uint32_t i = 0; i < PREPARED_MAX; i++)
+        if (database->prepared[i].used && gtrid_equal(&database->prepared[i].branch.gtrid, gtrid))
+            return true;
+    for (uint32_t i = participant_next(agent->participant, 0, &branch, &state); i != UINT32_MAX;
+         i = participant_next(agent->participant, i + 1, &branch, &state))
+        if (gtrid_equal(&branch.gtrid, gtrid) && state != BRANCH_REFUSED && state != BRANCH_LEFT)
+            return true;
+    return false;
+}
+
+/* What is watched and not here any more. */
+static void clear_up(struct sim *sim, struct agent *agent)
+{
+    struct gtrid gtrid;
+    for (uint32_t at = 0; terminator_next(agent->terminator, &at, &gtrid);) {
+        struct terminator_event clear = event_of(sim, agent, XE_CLEAR, &gtrid);
+        if (!is_here(sim, agent, &gtrid))
+            step(sim, agent, &clear);
+    }
+}
+
 void ballots_start(struct sim *sim, struct agent *agent)
 {
     struct terminator_settings settings = {
@@ -319,8 +346,10 @@ void ballots_timer(struct sim *sim, struct agent *agent)
         return;
     while (terminator_due(agent->terminator, agent_ms(sim, agent), &event))
         step(sim, agent, &event);
-    if (sim->plan.three_phase > 0 && agent->look_ms <= agent_ms(sim, agent))
+    if (sim->plan.three_phase > 0 && agent->look_ms <= agent_ms(sim, agent)) {
         look_around(sim, agent);
+        clear_up(sim, agent);
+    }
 }
 
 /* What comes late, or by mistake, must do nothing where the tables say so. */

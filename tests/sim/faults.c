@@ -145,17 +145,28 @@ static void draw_theme(struct sim *sim)
     }
 }
 
-/* Nothing fails, but every message is late, and the agents are impatient: leaders everywhere. */
+/* Nothing fails, or only agents do, but every message is late, and the agents are impatient:
+ * leaders everywhere. */
 static void draw_duels(struct sim *sim)
 {
     struct plan *plan = &sim->plan;
     memset(plan->fault_weight, 0, sizeof plan->fault_weight);
+    plan->dba = false;
     plan->three_phase = 10000;
     plan->silence_ms = 300;
     plan->delay = 9000;
     plan->delay_most_us = between(sim, 50 * MS, 700 * MS);
     plan->loss = rate(sim, 1500);
+    if (choice(sim, 5500)) {
+        plan->fault_weight[FAULT_AGENT_DIES] = 1;
+        plan->fault_every_us = between(sim, 200 * MS, 1 * SECOND);
+    }
+    if (choice(sim, 5000))
+        plan->rms = 4; /* five acceptors, of which two may not have heard */
+    plan->data_rms = plan->rms;
+    plan->quiet_us = between(sim, 10 * SECOND, 20 * SECOND);
     plan->at_precommit = 0;
+    plan->read_only = 0;
     plan->crash_in_turn = 0;
     plan->one_branch = 0;
     plan->refusal = 0;
@@ -171,11 +182,15 @@ static void draw_brittle(struct sim *sim)
 {
     struct plan *plan = &sim->plan;
     memset(plan->fault_weight, 0, sizeof plan->fault_weight);
+    plan->dba = false;
     plan->three_phase = 10000;
     plan->silence_ms = 1000;
     plan->at_precommit = 9000;
+    plan->quiet_us = between(sim, 10 * SECOND, 20 * SECOND);
+    plan->apps = APPS;
+    plan->read_only = 0;
     plan->retention_ms = UINT64_C(1000) * 3600 * 24;
-    plan->may_rewind = true;
+    plan->may_rewind = choice(sim, 7000);
     plan->crash_at_work = (uint32_t)between(sim, 500, 2500);
     plan->crash_in_turn = 0;
     plan->one_branch = 0;
@@ -224,6 +239,13 @@ static void draw_three_phase(struct sim *sim)
         /* What is forgotten so soon is no key any more, and is not missed when it is lost. */
         plan->retention_ms = between(sim, 200, 3000);
         plan->scan_ms = 500;
+        if (plan->rms > 2 && choice(sim, 3000)) {
+            /* A witness, which is told by a message alone, hears of it when all is over. */
+            plan->data_rms = plan->rms - 1;
+            plan->repeat = 8000;
+            plan->delay = (uint32_t)between(sim, 500, 5000);
+            plan->delay_most_us = 5 * SECOND;
+        }
         plan->txns = APP_TXNS;
         plan->may_rewind = false;
         plan->keyed = 0;
@@ -235,6 +257,12 @@ static void draw_three_phase(struct sim *sim)
         draw_duels(sim);
     else if (sim->seed % 12 == 6)
         draw_brittle(sim);
+    /* A majority that may have forgotten what it said decides nothing any more, and a DBA who
+     * releases it does not change that. */
+    if (plan->dba) {
+        plan->fault_weight[FAULT_REWIND] = 0;
+        plan->may_rewind = false;
+    }
 }
 
 void plan_draw(struct sim *sim)
@@ -485,7 +513,11 @@ static void strike_at_precommit(struct sim *sim)
 {
     uint32_t rm = any_rm(sim);
     uint64_t until_us = sim->now_us + between(sim, 0, 12 * SECOND);
-    switch (between(sim, 0, 8)) {
+    if (sim->plan.may_rewind && choice(sim, 3000)) {
+        database_rewind(sim, rm, (uint32_t)between(sim, 1, 8));
+        return;
+    }
+    switch (between(sim, 0, 7)) {
     case 0:
     case 1:
         tm_crash(sim, 0, choice(sim, 5000));
@@ -501,11 +533,7 @@ static void strike_at_precommit(struct sim *sim)
         database_crash(sim, rm);
         break;
     case 5:
-        if (sim->plan.may_rewind)
-            database_rewind(sim, rm, (uint32_t)between(sim, 1, 8));
-        break;
-    case 6:
-    case 7: /* cut off from its coordinator */
+    case 6: /* cut off from its coordinator */
         sim->until_us[host_node(0)][agent_node(rm)] = until_us;
         if (choice(sim, 5000))
             sim->until_us[agent_node(rm)][host_node(0)] = until_us;

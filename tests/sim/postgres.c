@@ -104,6 +104,8 @@ static void apply(struct database *database, const struct wal_entry *entry)
         break;
     case WAL_REGISTER:
         note_xid(database, entry->xid, XID_DID_COMMIT);
+        if (!database->row.exists)
+            database->first_identity = entry->timeline;
         database->row.exists = true;
         database->row.log = entry->log;
         database->row.incarnation = entry->value;
@@ -187,6 +189,7 @@ static void replay(struct database *database, uint32_t entries)
     database->agent_incarnation = 0;
     database->beat = 0;
     database->marker_count = 0;
+    database->first_identity = 0;
     database->identity = 0;
     memset(&database->votes_after, 0, sizeof database->votes_after);
     memset(&database->forgotten, 0, sizeof database->forgotten);
@@ -591,7 +594,8 @@ static void run_ballot(struct sim *sim, struct statement *command)
     struct database *database = db(sim, command->rm);
     const struct ballot *asked = &command->ballot;
     struct txn_number number = {asked->gtrid.incarnation, asked->gtrid.sequence};
-    if (txn_not_after(&number, &database->votes_after) && asked->type != BALLOT_TELL)
+    if (txn_not_after(&number, &database->votes_after) && asked->type != BALLOT_TELL &&
+        !MUTANT(SUSPECT_VOTES))
         return; /* it may have forgotten what it said */
     struct row row = row_of(database, &asked->gtrid, &asked->roster);
     bool ended = is_ended(database, &asked->gtrid);
@@ -624,7 +628,8 @@ void database_identify(struct sim *sim, uint32_t rm, const struct txn_number *be
     struct database *database = db(sim, rm);
     struct wal_entry entry = {
         .type = WAL_IDENTITY, .xid = take_xid(database), .value = database->timeline};
-    entry.votes_after = *begun;
+    uint32_t known = database->identity != 0 ? database->identity : database->first_identity;
+    entry.votes_after = known != database->timeline ? *begun : database->votes_after;
     append(database, &entry);
     flush(database);
 }
@@ -781,6 +786,7 @@ void database_register(struct sim *sim, uint32_t rm, const struct offer *offer)
     struct wal_entry entry = {.type = WAL_REGISTER,
                               .xid = take_xid(database),
                               .value = offer->incarnation,
+                              .timeline = database->timeline,
                               .log = offer->log,
                               .instance = offer->instance};
     append(database, &entry);

@@ -306,6 +306,7 @@ struct wal_entry {
     uint64_t value;
     struct branch_id branch;
     uint32_t statements;
+    uint32_t timeline;
     bool marked;
     bool through_agent;
     struct uuid log, instance;
@@ -372,7 +373,8 @@ struct database {
     enum xid_state xids[XIDS];
     uint32_t marker_count;
     struct gtrid markers[TXNS];
-    uint32_t identity;             /* the timeline that a TM has accepted */
+    uint32_t first_identity;       /* the timeline in which it first heard of the TM */
+    uint32_t identity;             /* the timeline that the TM has accepted since, 0 none */
     struct txn_number votes_after; /* what was begun up to there it may have forgotten */
     struct forget forgotten;
     struct row rows[TXNS];

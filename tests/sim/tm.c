@@ -146,8 +146,41 @@ static uint64_t remember_client(struct host *host, const struct message *message
     return token;
 }
 
+/* What an agent that leads, or a client, may ask at any time, and seldom does at such a moment. */
+static void make_late_questions(struct sim *sim, struct host *host, const struct gtrid *gtrid)
+{
+    static struct txn_view view;
+    struct result question;
+    struct request wish;
+    struct event event;
+    uint32_t rm = (uint32_t)between(sim, 0, sim->plan.rms - 1);
+    uint64_t now_ms = host_ms(sim, host);
+    if (turn_full(&sim->turn) || !coordinator_show(host->coordinator, gtrid, now_ms, &view) ||
+        (view.state != SHOWN_MIXED && view.state != SHOWN_PRECOMMITTING) || !chance(sim, 300))
+        return;
+    memset(&event, 0, sizeof event);
+    memset(&question, 0, sizeof question);
+    memset(&wish, 0, sizeof wish);
+    event.now_ms = now_ms;
+    wish.op = OP_ROLLBACK;
+    wish.has_gtrid = true;
+    wish.gtrid = *gtrid;
+    question.type = RESULT_BALLOT;
+    strcpy(question.branch.rm, rm_word(rm));
+    question.agent_incarnation = host->links[rm].agent_incarnation;
+    question.ballot.type = BALLOT_ASK_PROMISE;
+    question.ballot.gtrid = *gtrid;
+    question.ballot.number = BALLOT_ROUND + rm;
+    bool of_agent = view.state == SHOWN_MIXED;
+    event.type = of_agent ? EV_RESULT : EV_REQUEST;
+    event.rm = host->index_of[rm];
+    event.result = of_agent ? &question : NULL;
+    event.request = of_agent ? NULL : &wish;
+    turn_step(&sim->turn, &event);
+}
+
 /* A result that comes late, twice or by mistake must do nothing where the table says so. */
-static void make_noise(struct sim *sim, const struct host *host, const struct gtrid *gtrid)
+static void make_noise(struct sim *sim, struct host *host, const struct gtrid *gtrid)
 {
     static const struct {
         enum result_type type;
@@ -160,6 +193,8 @@ static void make_noise(struct sim *sim, const struct host *host, const struct gt
     };
     struct result noise;
     struct event event;
+    if (sim->plan.three_phase > 0)
+        make_late_questions(sim, host, gtrid);
     if (!chance(sim, sim->plan.noise) || turn_full(&sim->turn))
         return;
     uint32_t rm = (uint32_t)between(sim, 0, sim->plan.rms - 1);

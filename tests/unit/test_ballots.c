@@ -66,6 +66,16 @@ START_TEST(a_promise_says_what_was_accepted_and_may_be_repeated)
 }
 END_TEST
 
+START_TEST(a_leader_pledges_a_number_once_even_over_a_crash)
+{
+    given_row();
+    ck_assert_str_eq(asked(BALLOT_PLEDGE, 256, OUTCOME_NONE), "promised*");
+    ck_assert_str_eq(asked(BALLOT_PLEDGE, 256, OUTCOME_NONE), "outbid");
+    ck_assert_uint_eq(reply.promised, 256);
+    ck_assert_str_eq(asked(BALLOT_PLEDGE, 512, OUTCOME_NONE), "promised*");
+}
+END_TEST
+
 START_TEST(who_knows_the_outcome_says_so_whatever_is_asked)
 {
     given_row();
@@ -169,6 +179,16 @@ START_TEST(who_is_outbid_waits_and_then_bids_higher)
 }
 END_TEST
 
+START_TEST(a_number_that_was_pledged_before_is_not_used)
+{
+    given_leader(&three, 0);
+    hears(LE_LEAD, 0, 0, OUTCOME_NONE, 0);
+    ck_assert_int_eq(hears(LE_OUTBID, 0, 256, OUTCOME_NONE, 0), LEAD_YIELD);
+    hears(LE_AGAIN, 0, 0, OUTCOME_NONE, 0);
+    ck_assert_uint_eq(leader.number, 512);
+}
+END_TEST
+
 START_TEST(a_tm_that_may_not_vote_still_uses_no_number_twice)
 {
     given_leader(&two_and_tm, RANK_TM);
@@ -263,7 +283,7 @@ START_TEST(silence_makes_an_agent_lead_its_own_promise_first)
     given_agent();
     watches(60000);
     ck_assert_str_eq(after(4900), "");
-    ck_assert_str_eq(after(2700), "ask-promise to 1\n");
+    ck_assert_str_eq(after(2700), "pledge to 1\n");
     ck_assert_str_eq(answered(BALLOT_PROMISED, 0, 256, OUTCOME_NONE), "ask-promise to 6\n");
     ck_assert_str_eq(answered(BALLOT_PROMISED, 2, 256, OUTCOME_NONE), "ask-accept to 7\n");
     ck_assert_str_eq(answered(BALLOT_ACCEPTED, 0, 256, OUTCOME_NONE), "");
@@ -289,7 +309,7 @@ START_TEST(another_start_of_the_tm_does_not_hold_it_back)
     watches(60000);
     after(3000);
     terminator_heard(agent, "bank", 4, now_ms);
-    ck_assert_str_eq(after(4600), "ask-promise to 1\n");
+    ck_assert_str_eq(after(4600), "pledge to 1\n");
 }
 END_TEST
 
@@ -303,7 +323,7 @@ START_TEST(long_after_its_time_even_a_tm_that_lives_is_not_waited_for)
     }
     now_ms += 3600;
     terminator_heard(agent, "bank", 3, now_ms);
-    ck_assert_str_eq(after(0), "ask-promise to 1\n");
+    ck_assert_str_eq(after(0), "pledge to 1\n");
 }
 END_TEST
 
@@ -314,6 +334,15 @@ START_TEST(a_branch_that_ended_is_no_longer_watched)
     steps((struct terminator_event){.type = XE_OVER, .branch = ""});
     ck_assert_uint_eq(terminator_count(agent), 0);
     ck_assert_uint_eq(terminator_wake_ms(agent), UINT64_MAX);
+}
+END_TEST
+
+START_TEST(a_branch_that_went_without_a_word_is_no_longer_watched)
+{
+    given_agent();
+    watches(60000);
+    steps((struct terminator_event){.type = XE_CLEAR});
+    ck_assert_uint_eq(terminator_count(agent), 0);
 }
 END_TEST
 
@@ -360,7 +389,7 @@ START_TEST(a_database_in_doubt_about_itself_leads_nothing)
     watches(60000);
     ck_assert_str_eq(after(8000), "");
     terminator_hush(agent, false);
-    ck_assert_str_eq(after(8000), "ask-promise to 1\n");
+    ck_assert_str_eq(after(8000), "pledge to 1\n");
 }
 END_TEST
 
@@ -395,6 +424,7 @@ int main(void)
     suite_add_tcase(suite, RULES("acceptor", an_answer_is_no_question,
                                  an_acceptor_that_has_promised_hears_no_lower_ballot,
                                  a_promise_says_what_was_accepted_and_may_be_repeated,
+                                 a_leader_pledges_a_number_once_even_over_a_crash,
                                  who_knows_the_outcome_says_so_whatever_is_asked,
                                  below_the_horizon_nothing_makes_a_row,
                                  nothing_is_prepared_once_a_leader_has_asked));
@@ -402,6 +432,7 @@ int main(void)
                                  a_leader_takes_what_the_highest_ballot_proposed,
                                  an_answer_to_another_ballot_does_not_count,
                                  who_is_outbid_waits_and_then_bids_higher,
+                                 a_number_that_was_pledged_before_is_not_used,
                                  a_tm_that_may_not_vote_still_uses_no_number_twice,
                                  ballot_zero_is_decided_by_the_log_and_one_agent));
     suite_add_tcase(suite,
@@ -409,6 +440,7 @@ int main(void)
                           a_heartbeat_holds_it_back, another_start_of_the_tm_does_not_hold_it_back,
                           long_after_its_time_even_a_tm_that_lives_is_not_waited_for,
                           a_branch_that_ended_is_no_longer_watched,
+                          a_branch_that_went_without_a_word_is_no_longer_watched,
                           it_finishes_until_nothing_is_left_and_tells_until_all_know,
                           what_others_decided_is_carried_out_without_a_word, ended_means_abort,
                           a_database_in_doubt_about_itself_leads_nothing, a_full_house_says_so));

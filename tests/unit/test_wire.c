@@ -740,6 +740,7 @@ static struct ballot a_ballot(enum ballot_type type)
         ballot.number = 511;
         ballot.roster = roster;
         break;
+    case BALLOT_PLEDGE:
     case BALLOT_ASK_PROMISE:
         ballot.number = 511;
         ballot.roster = roster;
