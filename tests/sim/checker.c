@@ -275,6 +275,7 @@ static void see_commit(struct sim *sim, const struct record *record, bool durabl
 static void see_resolved(struct sim *sim, struct fate *fate, const struct record *record)
 {
     bool heuristic = (record->flags & RESOLVED_HEURISTIC) != 0;
+    fate->worded = true; /* forgotten, too: it is mended by hand by now */
     if (record->outcome == OUTCOME_FORGOTTEN) {
         fate->forgotten = true;
         return;
@@ -283,7 +284,6 @@ static void see_resolved(struct sim *sim, struct fate *fate, const struct record
         violation(sim, "%s is settled against the evidence, and nobody forced it",
                   gtrid_word(&fate->gtrid));
     fate->heuristic |= heuristic;
-    fate->worded = true;
     fate->kept |= heuristic && (record->flags & RESOLVED_STRAY) != 0;
 }
 

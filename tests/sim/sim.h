@@ -636,7 +636,7 @@ struct fate {
     bool forced;    /* a DBA has asked to settle it against all evidence */
     bool heuristic; /* and the log has it so: its branches may differ, and it has to be said */
     bool forgotten; /* a DBA has dealt with it */
-    bool worded;    /* a DBA has said how it ended */
+    bool worded;    /* a DBA has said how it ended, or that it is mended */
     bool kept;      /* forced when it was live no more: mixed until it is forgotten */
     uint32_t branch_count;
     struct fate_branch branches[TXN_BRANCHES * 2];
