@@ -206,8 +206,9 @@ def test_an_agent_at_an_older_copy_of_its_database_is_quarantined(bank, seed, re
     with contextlib.closing(ledger.server.connect("postgres")) as admin:
         admin.cursor().execute(f"create database {copy} template {ledger.name}")
     ledger.agent.start()
-    with load(bank, seed + 1):
-        time.sleep(1)
+    bank.wait_ready()
+    with load(bank, seed + 1) as tellers:
+        wait_until(lambda: tellers.transfers > 20, 60, "promises are made that the copy lacks")
     ledger.agent.stop()
     right = ledger.conf.read_text()
     ledger.conf.write_text(right.replace(f"dbname={ledger.name}", f"dbname={copy}"))

@@ -1,9 +1,9 @@
 /*
  * tests/fuzz/fuzz_http.c - what libmicrohttpd hands to us of a request, hostile.
  *
- * A line each: the method, the path, the query's value ("-" none), the header Idempotency-Key
- * ("-" none); the rest is the body. Whatever is let pass is a request that the socket's reader
- * judges as well, and whatever is refused has a code and makes a page.
+ * A line each: the method, the path, and, "-" for none, the query's value and the headers
+ * Idempotency-Key and traceparent; the rest is the body. Whatever is let pass is a request that the
+ * socket's reader judges as well, and whatever is refused has a code and makes a page.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -47,12 +47,12 @@ static void read_request(const cJSON *object)
 }
 
 static void ask(const struct route *route, const char *path, const char *query, const char *key,
-                const char *body, size_t length)
+                const char *trace, const char *body, size_t length)
 {
     struct failure failure = {.code = ERR_NONE};
     if (route->query == NULL)
         query = NULL;
-    cJSON *request = route_request(route, path, query, key, &failure);
+    cJSON *request = route_request(route, path, query, key, trace, &failure);
     if (request == NULL) {
         refused(&failure);
         return;
@@ -73,13 +73,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t length)
     char *path = take_line(&bytes, &length);
     char *query = take_line(&bytes, &length);
     char *key = take_line(&bytes, &length);
+    char *trace = take_line(&bytes, &length);
     const struct route *route = route_find(method, path, allow);
     assert(memchr(allow, '\0', sizeof allow) != NULL);
     if (route != NULL)
-        ask(route, path, given(query), given(key), bytes, length);
+        ask(route, path, given(query), given(key), given(trace), bytes, length);
     free(method);
     free(path);
     free(query);
     free(key);
+    free(trace);
     return 0;
 }

@@ -286,8 +286,8 @@ static const char *const senseless[] = {
     "{\"ok\":false}",
     "{\"ok\":false,\"error\":17}",
     "{\"ok\":true,\"gtrid\":{}}",
-    "{\"ok\":true,\"gtrid\":\"bank.1."
-    "123456789012345678901234567890123456789012345678901234567890\"}",
+    ("{\"ok\":true,\"gtrid\":\"bank.1."
+     "123456789012345678901234567890123456789012345678901234567890\"}"),
 };
 enum { SENSELESS = sizeof senseless / sizeof *senseless };
 
