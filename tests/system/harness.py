@@ -235,13 +235,25 @@ class Database:
         return [gid for gid, in self.sql(
             "select gid from pg_prepared_xacts where database = current_database()")]
 
-    def agent_serves(self):
-        """Whoever asks an agent nonsense gets an answer, once it serves."""
+    def start(self):
+        """It answers before it has its database; returns once it has."""
+        self.agent.start()
+        wait_until(self.up, 15, f"the agent of {self.rm} is up")
+
+    def status(self):
+        """What the agent itself tells anybody."""
+        with contextlib.closing(Client(self.socket, 5)) as client:
+            return client.call("status")
+
+    def up(self):
         try:
-            with contextlib.closing(Client(self.socket)) as client:
-                return client.call("exec")["error"]
+            return self.status()["state"] == "up"
         except OSError:
-            return None
+            return False
+
+    def backends(self, user):
+        return [pid for pid, in self.sql("select pid from pg_stat_activity where usename = %s"
+                                         " and datname = current_database()", user)]
 
     def sessions(self):
         """The agent's connections that are inside a transaction."""

@@ -34,20 +34,6 @@ class Site(Database):
         self.install_schema()
         self.players = []
 
-    def start(self):
-        self.agent.start()
-        wait_until(self.up, 15, "the agent is up")
-
-    def status(self):
-        with contextlib.closing(Client(self.socket, 5)) as client:
-            return client.call("status")
-
-    def up(self):
-        try:
-            return self.status()["state"] == "up"
-        except OSError:
-            return False
-
     def restart(self):
         """kill -9 and start: what is registered has to register again."""
         if self.agent.running():
@@ -62,10 +48,6 @@ class Site(Database):
     def server_is_back(self):
         self.server.start()
         wait_until(self.up, 15, "the agent is connected again")
-
-    def backends(self, user):
-        return [pid for pid, in self.sql("select pid from pg_stat_activity where usename = %s"
-                                         " and datname = current_database()", user)]
 
     def terminate(self, user):
         self.sql("select pg_terminate_backend(pid, 5000) from pg_stat_activity"

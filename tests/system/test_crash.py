@@ -56,8 +56,7 @@ def test_coordinator_killed_between_decision_and_delivery_delivers_at_its_return
     bank.accounts.open_gate()
     assert bank.ctl.finish(commit).reply["outcome"] == "committed"
     bank.tm.kill()
-    bank.ledger.agent.start()
-    wait_until(bank.ledger.agent_serves)
+    bank.ledger.start()
     assert len(bank.ledger.prepared()) == 1, "the decision has not reached the ledger"
     assert bank.ledger.balance(1) == 100
     bank.tm.start()

@@ -1,25 +1,16 @@
 """What `assentctl in-doubt` tells a DBA: each situation is made for real, and the verdict and the
 advice are what becomes of it and what ends it."""
 
-import time
 import contextlib
+import pathlib
 import shutil
 import threading
 
 from harness import Assentctl, gid_of, wait_until
 
 
-def report_once(bank):
+def report(bank):
     return bank.ctl("in-doubt", code=0).reply
-
-
-def report(bank, *arguments):
-    """What is told once every agent that runs has its database; after 2 s what there is."""
-    over = time.monotonic() + 2
-    found = report_once(bank, *arguments)
-    while not all(agent["answered"] for agent in found["agents"]) and time.monotonic() < over:
-        found = report_once(bank, *arguments)
-    return found
 
 
 def agents_report(bank):
@@ -34,12 +25,6 @@ def agents_report(bank):
 def item(found, gtrid, rm):
     return next((item for item in found["in_doubt"]
                  if item["gtrid"] == gtrid and item["rm"] == rm), None)
-
-
-def prepared_item(bank, gtrid, rm):
-    """With the coordinator down, once the agent has its database and tells what is prepared."""
-    found = item(agents_report(bank), gtrid, rm)
-    return found if found and "xid" in found else None
 
 
 def wait_for_verdict(bank, gtrid, rm, word):
@@ -142,8 +127,8 @@ def test_a_decided_branch_whose_agent_is_gone_commits_when_it_is_back(bank):
 def test_with_the_coordinator_down_the_log_still_tells_the_decision(bank):
     gtrid = decide_without_ledger(bank)
     bank.tm.kill()
-    bank.ledger.agent.start()
-    branch = wait_until(lambda: prepared_item(bank, gtrid, "ledger"), 20)
+    bank.ledger.start()
+    branch = item(agents_report(bank), gtrid, "ledger")
     assert branch["reason"] == "will commit when the coordinator is started"
     assert branch["advice"] == f"assentd -c {bank.conf}"
     assert branch["evidence"] == "prepared, and the one that has voted"
@@ -247,10 +232,10 @@ def test_an_old_log_is_not_believed(bank):
     bank.wait_ready()
     gtrid = decide_without_ledger(bank)
     bank.tm.kill()
-    bank.ledger.agent.start()
+    bank.ledger.start()
     shutil.move(bank.folder / "tm", bank.folder / "newest")
     shutil.move(copy, bank.folder / "tm")
-    branch = wait_until(lambda: prepared_item(bank, gtrid, "ledger"), 20)
+    branch = item(agents_report(bank), gtrid, "ledger")
     assert branch["verdict"] == "unknown" and "fenced" in branch["reason"]
     shutil.rmtree(bank.folder / "tm")
     shutil.move(bank.folder / "newest", bank.folder / "tm")
@@ -330,6 +315,16 @@ def test_a_branch_in_the_wrong_database_is_said_to_be(bank):
     assert branch["advice"] == f"psql -d {bank.accounts.name} -c \"ROLLBACK PREPARED '{gid}'\""
     bank.accounts.sql(branch["advice"].split('"')[1])
     assert report(bank)["in_doubt"] == []
+
+
+# ---- what it costs ----
+
+def test_asking_has_nothing_compiled(bank):
+    """Compiling took seconds, in which the backend could be neither cancelled nor ended."""
+    report(bank)
+    for database in bank.databases:
+        for pid in database.backends("assent"):
+            assert "llvmjit" not in pathlib.Path(f"/proc/{pid}/maps").read_text()
 
 
 # ---- those who do not answer ----
