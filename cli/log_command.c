@@ -100,6 +100,8 @@ static void add_fields(cJSON *object, const struct record *record, const char *t
         add_text(object, "instance", instance);
     }
     add_text(object, "key", record->key);
+    add_text(object, "label", record->label);
+    add_text(object, "application", record->application);
     add_text(object, "outcome", outcome_word(record->outcome));
     add_text(object, "rm", record->rm);
     add_text(object, "url", record->url);

@@ -101,6 +101,8 @@ struct record *write_branches(struct step *s, enum record_type type)
 {
     struct record *record = write_record(s, type);
     memcpy(record->key, MUTANT(KEY_NOT_LOGGED) ? (char[KEY_BYTES]){""} : s->txn->key, KEY_BYTES);
+    memcpy(record->label, s->txn->origin.label, LABEL_BYTES);
+    memcpy(record->application, s->txn->origin.application, LABEL_BYTES);
     record->branch_count = 0;
     for (const struct branch *b = live_first(&s->c->live, s->txn); b != NULL;
          b = live_after(&s->c->live, b))

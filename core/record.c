@@ -10,7 +10,7 @@
 #include <assert.h>
 #include <string.h>
 
-enum { VERSION = 1, FIELDS_MAX = 10, HEADER_LENGTH = 8 };
+enum { FIELDS_MAX = 10, HEADER_LENGTH = 8 };
 
 enum kind {
     KIND_U64,
@@ -44,6 +44,8 @@ enum field {
     BRANCHES,
     ROSTER,
     BALLOT,
+    LABEL,
+    APPLICATION,
     REST, /* whatever log/ says to itself: not for the core */
 };
 
@@ -74,20 +76,26 @@ static const struct {
     [BRANCHES] = FIELD(KIND_BRANCHES, branches),
     [ROSTER] = FIELD(KIND_ROSTER, roster),
     [BALLOT] = FIELD(KIND_U64, ballot),
+    [LABEL] = FIELD(KIND_TEXT, label),
+    [APPLICATION] = FIELD(KIND_TEXT, application),
     [REST] = {KIND_REST, 0, 0},
 #undef FIELD
 };
 
-/* The order is the format. */
+/* The order is the format. A type that has been given more fields is written as version 2; what
+ * version 1 wrote of it ends before the first of them. */
 static const struct {
     const char *name;
     enum field fields[FIELDS_MAX];
+    enum field new_in_2;
 } layouts[RECORD_TYPES] = {
     [RECORD_START] = {"START", {INCARNATION, INSTANCE}},
     [RECORD_AGENT] = {"AGENT", {RM, URL, SYSTEM_IDENTIFIER, TIMELINE}},
-    [RECORD_COMMIT] = {"COMMIT", {INCARNATION, SEQUENCE, KEY, BRANCHES}},
+    [RECORD_COMMIT] = {"COMMIT", {INCARNATION, SEQUENCE, KEY, BRANCHES, LABEL, APPLICATION}, LABEL},
     [RECORD_END] = {"END", {INCARNATION, SEQUENCE}},
-    [RECORD_DELEGATED] = {"DELEGATED", {INCARNATION, SEQUENCE, KEY, BRANCHES}},
+    [RECORD_DELEGATED] = {"DELEGATED",
+                          {INCARNATION, SEQUENCE, KEY, BRANCHES, LABEL, APPLICATION},
+                          LABEL},
     [RECORD_OUTCOME] = {"OUTCOME", {INCARNATION, SEQUENCE, OUTCOME}},
     [RECORD_BEAT] = {"BEAT", {RM, BEAT, SYSTEM_IDENTIFIER, TIMELINE}},
     [RECORD_HORIZON] = {"HORIZON", {INCARNATION, SEQUENCE}},
@@ -109,10 +117,16 @@ static const struct {
     [RECORD_KEY] = {"KEY", {INCARNATION, SEQUENCE, KEY}},
     [RECORD_QUARANTINED] = {"QUARANTINED", {RM}},
     [RECORD_PAUSED] = {"PAUSED", {RM, WHO, WHY, FLAGS}},
-    [RECORD_PRECOMMIT] = {"PRECOMMIT", {INCARNATION, SEQUENCE, KEY, BRANCHES, ROSTER}},
+    [RECORD_PRECOMMIT] = {"PRECOMMIT",
+                          {INCARNATION, SEQUENCE, KEY, BRANCHES, ROSTER, LABEL, APPLICATION}},
     [RECORD_PROMISE] = {"PROMISE", {INCARNATION, SEQUENCE, BALLOT}},
     [RECORD_ACCEPT] = {"ACCEPT", {INCARNATION, SEQUENCE, BALLOT, OUTCOME}},
 };
+
+static uint8_t newest_version(enum record_type type)
+{
+    return layouts[type].new_in_2 != NO_FIELD ? 2 : 1;
+}
 
 /* ---- writing ---- */
 
@@ -200,7 +214,7 @@ size_t record_append(const struct record *record, uint8_t *out)
     size_t length = (size_t)(at - out) - HEADER_LENGTH;
     uint8_t *header = put_number(out, length, 4);
     *header++ = (uint8_t)record->type;
-    *header++ = VERSION;
+    *header++ = newest_version(record->type);
     put_number(header, 0, 2);
 
     while ((at - out) % 8 != 0)
@@ -345,13 +359,15 @@ static bool get_field(struct input *input, struct record *out, enum field field)
 enum record_read record_decode(uint8_t type, uint8_t version, const uint8_t *payload, size_t length,
                                struct record *out)
 {
-    if (type == 0 || type >= RECORD_TYPES || version != VERSION)
+    if (type == 0 || type >= RECORD_TYPES || version == 0 || version > newest_version(type))
         return (type & RECORD_IGNORABLE) != 0 ? RECORD_MAY_IGNORE : RECORD_NOT_KNOWN;
 
     memset(out, 0, sizeof *out);
     out->type = (enum record_type)type;
     struct input input = {.at = payload, .left = length};
     for (size_t i = 0; i < FIELDS_MAX && layouts[type].fields[i] != NO_FIELD; i++) {
+        if (version == 1 && layouts[type].fields[i] == layouts[type].new_in_2)
+            break;
         if (!get_field(&input, out, layouts[type].fields[i]))
             return RECORD_MALFORMED;
     }

@@ -79,13 +79,15 @@ struct record {
     uint64_t sequence;    /* the same but START */
     struct uuid instance; /* START */
     char key[KEY_BYTES];  /* COMMIT, DELEGATED, PRECOMMIT */
-    enum outcome outcome; /* OUTCOME, ACCEPT, MIXED (how the branch ended), RESOLVED (FORGOTTEN:
-                             forget) */
-    char rm[RM_NAME_BYTES];     /* AGENT, BEAT, RETIRED, WAIVED, RELEASED, QUARANTINED, PAUSED */
-    char url[URL_BYTES];        /* AGENT */
-    char who[LABEL_BYTES];      /* RETIRED, WAIVED, RELEASED, RESOLVED, PAUSED */
-    char why[REASON_BYTES];     /* the same */
-    uint64_t beat;              /* BEAT, RELEASED */
+    char label[LABEL_BYTES];       /* the same: for people */
+    char application[LABEL_BYTES]; /* the same */
+    enum outcome outcome;   /* OUTCOME, ACCEPT, MIXED (how the branch ended), RESOLVED (FORGOTTEN:
+                               forget) */
+    char rm[RM_NAME_BYTES]; /* AGENT, BEAT, RETIRED, WAIVED, RELEASED, QUARANTINED, PAUSED */
+    char url[URL_BYTES];    /* AGENT */
+    char who[LABEL_BYTES];  /* RETIRED, WAIVED, RELEASED, RESOLVED, PAUSED */
+    char why[REASON_BYTES]; /* the same */
+    uint64_t beat;          /* BEAT, RELEASED */
     uint64_t system_identifier; /* AGENT, BEAT, RELEASED */
     uint32_t timeline;          /* the same */
     uint32_t branch_count;      /* COMMIT, PRECOMMIT; DELEGATED, MIXED: 1; RESOLVED: 1 or 0, all */

@@ -101,6 +101,8 @@ static const char *replay_live(struct coordinator *c, const struct record *recor
     txn->recovered = true;
     txn->lsn = record->lsn;
     memcpy(txn->key, record->key, KEY_BYTES);
+    memcpy(txn->origin.label, record->label, LABEL_BYTES);
+    memcpy(txn->origin.application, record->application, LABEL_BYTES);
     live_enter_key(&c->live, at);
     if (state == TXN_COMMITTING)
         outcomes_commit(&c->outcomes, record->incarnation, record->sequence, record->key, 0);

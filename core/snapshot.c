@@ -138,6 +138,8 @@ static bool snapshot_decision(const struct coordinator *c, const struct txn *txn
     out->incarnation = txn->incarnation;
     out->sequence = txn->sequence;
     memcpy(out->key, txn->key, KEY_BYTES);
+    memcpy(out->label, txn->origin.label, LABEL_BYTES);
+    memcpy(out->application, txn->origin.application, LABEL_BYTES);
     for (const struct branch *b = live_first(&c->live, txn); b != NULL; b = live_after(&c->live, b))
         if (b->progress != BR_LEFT)
             add_branch(c, b, out);

@@ -170,10 +170,18 @@ def test_c_with_libpq_outlives_the_coordinator(libpq_example):
 
 # ---- C, by X/Open TX ----
 
-def test_c_with_x_open_tx(bank, outside):
-    example = Example(bank, [outside.compile(EXAMPLES / "transfer-tx.c", "assent-tx")],
-                      LD_LIBRARY_PATH=str(outside.lib))
-    moves_once_or_not_at_all(example)
+@pytest.fixture
+def tx_example(bank, outside):
+    return Example(bank, [outside.compile(EXAMPLES / "transfer-tx.c", "assent-tx")],
+                   LD_LIBRARY_PATH=str(outside.lib))
+
+
+def test_c_with_x_open_tx(tx_example):
+    moves_once_or_not_at_all(tx_example)
+
+
+def test_c_with_x_open_tx_outlives_the_coordinator(tx_example):
+    outlives_the_coordinator(tx_example)
 
 
 # ---- the library as it is installed ----

@@ -42,9 +42,9 @@ def own_transfer(bank, amount=1):
     return gtrid, gids
 
 
-def decide_without_ledger(bank):
+def decide_without_ledger(bank, *options):
     """Committed, with the agent of ledger dead before it could hear of it."""
-    gtrid = bank.begin_move(30)
+    gtrid = bank.begin_move(30, *options)
     commit = bank.commit_to_the_gate(gtrid, "--wait", "decided")
     bank.ledger.agent.kill()
     bank.accounts.open_gate()
@@ -122,6 +122,18 @@ def test_a_decided_branch_whose_agent_is_gone_commits_when_it_is_back(bank):
     bank.ledger.agent.start()
     wait_until(lambda: item(report(bank), gtrid, "ledger") is None, 20)
     assert bank.balances() == (70, 130) and bank.nothing_prepared()
+
+
+def test_whose_a_branch_is_outlives_the_coordinator(bank):
+    gtrid = decide_without_ledger(bank, "--label", "the rent", "--application", "payroll")
+    bank.tm.kill()
+    bank.tm.start()
+    branch = wait_for_verdict(bank, gtrid, "ledger", "will-commit")
+    assert branch["label"] == "the rent" and branch["application"] == "payroll"
+    dump = bank.ctl.text("log", "dump", bank.folder / "tm", "--gtrid", gtrid)[1]
+    assert "the rent" in dump
+    bank.ledger.agent.start()
+    wait_until(bank.nothing_prepared)
 
 
 def test_with_the_coordinator_down_the_log_still_tells_the_decision(bank):

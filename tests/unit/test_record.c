@@ -7,7 +7,7 @@
 
 #include "core/record.h"
 
-enum { HEADER_LENGTH = 8, VERSION = 1 };
+enum { HEADER_LENGTH = 8 };
 
 /* Every field set, to values that differ in every byte. */
 static struct record full(enum record_type type)
@@ -17,6 +17,8 @@ static struct record full(enum record_type type)
         .incarnation = UINT64_C(0x0102030405060708),
         .sequence = UINT64_C(0x1112131415161718),
         .key = "order-4711",
+        .label = "month's end",
+        .application = "payroll",
         .outcome = OUTCOME_ROLLED_BACK,
         .rm = "accounts",
         .url = "tls+tcp://db2.example:7411",
@@ -84,6 +86,8 @@ START_TEST(a_commit_keeps_its_key_and_the_xids_that_were_voted_for)
     ck_assert_uint_eq(read.incarnation, written.incarnation);
     ck_assert_uint_eq(read.sequence, written.sequence);
     ck_assert_str_eq(read.key, "order-4711");
+    ck_assert_str_eq(read.label, "month's end");
+    ck_assert_str_eq(read.application, "payroll");
     ck_assert_uint_eq(read.branch_count, 2);
     ck_assert_str_eq(read.branches[0].rm, "accounts");
     ck_assert_str_eq(read.branches[0].branch, "");
@@ -146,6 +150,8 @@ START_TEST(the_largest_record_fits_the_room)
 {
     struct record largest = full(RECORD_COMMIT);
     memset(largest.key, 'k', KEY_BYTES - 1);
+    memset(largest.label, 'l', LABEL_BYTES - 1);
+    memset(largest.application, 'a', LABEL_BYTES - 1);
     largest.branch_count = BRANCHES_MAX;
     for (size_t i = 0; i < BRANCHES_MAX; i++) {
         memset(largest.branches[i].rm, 'r', RM_NAME_BYTES - 1);
@@ -161,21 +167,44 @@ START_TEST(the_bytes_are_the_format)
 {
     /* Logs of today must be read for ever: this changes only together with the version. */
     static const uint8_t expected[] = {
-        34, 0,   0, 0, 3,   1,   0,   0,                       /* length, type, version */
-        2,  0,   0, 0, 0,   0,   0,   0,                       /* incarnation */
-        7,  0,   0, 0, 0,   0,   0,   0,                       /* sequence */
-        1,  'k', 1, 4, 'b', 'a', 'n', 'k', 1, '2',             /* key; 1 branch */
-        0,  2,   0, 0, 0,   0,   0,   0,   0, 0,   0, 0, 0, 0, /* xid; padding */
+        38, 0,   0, 0,   3,   2,   0,   0,           /* length, type, version */
+        2,  0,   0, 0,   0,   0,   0,   0,           /* incarnation */
+        7,  0,   0, 0,   0,   0,   0,   0,           /* sequence */
+        1,  'k', 1, 4,   'b', 'a', 'n', 'k', 1, '2', /* key; 1 branch */
+        0,  2,   0, 0,   0,   0,   0,   0,           /* xid */
+        1,  'l', 1, 'a', 0,   0,                     /* label, application; padding */
     };
     struct record record = {.type = RECORD_COMMIT,
                             .incarnation = 2,
                             .sequence = 7,
                             .key = "k",
+                            .label = "l",
+                            .application = "a",
                             .branch_count = 1,
                             .branches = {{"bank", "2", 512}}};
     uint8_t bytes[RECORD_APPEND_MAX];
     ck_assert_uint_eq(record_append(&record, bytes), sizeof expected);
     ck_assert_mem_eq(bytes, expected, sizeof expected);
+}
+END_TEST
+
+START_TEST(what_version_1_wrote_of_a_commit_is_read_without_a_label)
+{
+    static const uint8_t payload[] = {
+        2, 0,   0, 0, 0,   0,   0,   0,      /* incarnation */
+        7, 0,   0, 0, 0,   0,   0,   0,      /* sequence */
+        1, 'k', 1, 4, 'b', 'a', 'n', 'k', 0, /* key; 1 branch */
+        0, 2,   0, 0, 0,   0,   0,   0,      /* xid */
+    };
+    struct record read;
+    ck_assert_int_eq(record_decode(RECORD_COMMIT, 1, payload, sizeof payload, &read), RECORD_OK);
+    ck_assert_str_eq(read.key, "k");
+    ck_assert_str_eq(read.label, "");
+    ck_assert_uint_eq(read.branches[0].xid, 512);
+    ck_assert_int_eq(record_decode(RECORD_COMMIT, 2, payload, sizeof payload, &read),
+                     RECORD_MALFORMED);
+    ck_assert_int_eq(record_decode(RECORD_COMMIT, 3, payload, sizeof payload, &read),
+                     RECORD_NOT_KNOWN);
 }
 END_TEST
 
@@ -208,9 +237,8 @@ START_TEST(a_record_with_a_tail_is_malformed)
     uint8_t bytes[RECORD_APPEND_MAX];
     record_append(&record, bytes);
     struct record read;
-    ck_assert_int_eq(record_decode(RECORD_END, VERSION, bytes + HEADER_LENGTH, 16, &read),
-                     RECORD_OK);
-    ck_assert_int_eq(record_decode(RECORD_END, VERSION, bytes + HEADER_LENGTH, 17, &read),
+    ck_assert_int_eq(record_decode(RECORD_END, 1, bytes + HEADER_LENGTH, 16, &read), RECORD_OK);
+    ck_assert_int_eq(record_decode(RECORD_END, 1, bytes + HEADER_LENGTH, 17, &read),
                      RECORD_MALFORMED);
 }
 END_TEST
@@ -219,17 +247,17 @@ START_TEST(contents_that_cannot_be_are_malformed)
 {
     struct record read;
     uint8_t outcome[17] = {[16] = OUTCOME_FORGOTTEN + 1};
-    ck_assert_int_eq(record_decode(RECORD_OUTCOME, VERSION, outcome, sizeof outcome, &read),
+    ck_assert_int_eq(record_decode(RECORD_OUTCOME, 1, outcome, sizeof outcome, &read),
                      RECORD_MALFORMED);
     uint8_t commit[18] = {[17] = BRANCHES_MAX + 1}; /* an empty key, then the count */
-    ck_assert_int_eq(record_decode(RECORD_COMMIT, VERSION, commit, sizeof commit, &read),
+    ck_assert_int_eq(record_decode(RECORD_COMMIT, 1, commit, sizeof commit, &read),
                      RECORD_MALFORMED);
     uint8_t long_name[64] = {RM_NAME_BYTES};
     memset(long_name + 1, 'a', sizeof long_name - 1);
-    ck_assert_int_eq(record_decode(RECORD_BEAT, VERSION, long_name, 1 + RM_NAME_BYTES + 20, &read),
+    ck_assert_int_eq(record_decode(RECORD_BEAT, 1, long_name, 1 + RM_NAME_BYTES + 20, &read),
                      RECORD_MALFORMED);
     uint8_t zero_in_name[23] = {2, 'a', 0};
-    ck_assert_int_eq(record_decode(RECORD_BEAT, VERSION, zero_in_name, sizeof zero_in_name, &read),
+    ck_assert_int_eq(record_decode(RECORD_BEAT, 1, zero_in_name, sizeof zero_in_name, &read),
                      RECORD_MALFORMED);
 }
 END_TEST
@@ -238,13 +266,12 @@ START_TEST(what_a_later_version_wrote_is_refused_unless_it_says_it_may_be_ignore
 {
     struct record read;
     uint8_t payload[1] = {0};
-    ck_assert_int_eq(record_decode(0, VERSION, payload, 0, &read), RECORD_NOT_KNOWN);
-    ck_assert_int_eq(record_decode(RECORD_TYPES, VERSION, payload, 1, &read), RECORD_NOT_KNOWN);
-    ck_assert_int_eq(record_decode(0x7F, VERSION, payload, 1, &read), RECORD_NOT_KNOWN);
-    ck_assert_int_eq(record_decode(RECORD_STOP, VERSION + 1, payload, 1, &read), RECORD_NOT_KNOWN);
-    ck_assert_int_eq(record_decode(RECORD_IGNORABLE, VERSION, payload, 1, &read),
-                     RECORD_MAY_IGNORE);
-    ck_assert_int_eq(record_decode(0xFF, VERSION, payload, 1, &read), RECORD_MAY_IGNORE);
+    ck_assert_int_eq(record_decode(0, 1, payload, 0, &read), RECORD_NOT_KNOWN);
+    ck_assert_int_eq(record_decode(RECORD_TYPES, 1, payload, 1, &read), RECORD_NOT_KNOWN);
+    ck_assert_int_eq(record_decode(0x7F, 1, payload, 1, &read), RECORD_NOT_KNOWN);
+    ck_assert_int_eq(record_decode(RECORD_STOP, 2, payload, 1, &read), RECORD_NOT_KNOWN);
+    ck_assert_int_eq(record_decode(RECORD_IGNORABLE, 1, payload, 1, &read), RECORD_MAY_IGNORE);
+    ck_assert_int_eq(record_decode(0xFF, 1, payload, 1, &read), RECORD_MAY_IGNORE);
 }
 END_TEST
 
@@ -259,7 +286,7 @@ START_TEST(no_bytes_make_the_reader_fall)
             bytes[i] = (uint8_t)(random >> 56) & (round % 2 == 0 ? 0xFF : 0x07);
         }
         struct record read;
-        if (record_decode(bytes[0] % RECORD_TYPES, VERSION, bytes + 2, bytes[1] % 94, &read) ==
+        if (record_decode(bytes[0] % RECORD_TYPES, 1, bytes + 2, bytes[1] % 94, &read) ==
             RECORD_OK) {
             uint8_t again[RECORD_APPEND_MAX];
             record_append(&read, again);
@@ -292,6 +319,7 @@ int main(void)
     tcase_add_test(rules, a_release_keeps_who_why_and_the_new_position);
     tcase_add_test(rules, the_largest_record_fits_the_room);
     tcase_add_test(rules, the_bytes_are_the_format);
+    tcase_add_test(rules, what_version_1_wrote_of_a_commit_is_read_without_a_label);
     tcase_add_test(rules, a_record_cut_anywhere_is_malformed);
     tcase_add_test(rules, a_record_with_a_tail_is_malformed);
     tcase_add_test(rules, contents_that_cannot_be_are_malformed);
