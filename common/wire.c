@@ -1560,6 +1560,7 @@ char *wire_write_answer(const struct answer *answer, size_t *length)
         add_bool(object, "newcomer", true);
     if (answer->witness)
         add_bool(object, "witness", true);
+    add_text_if_set(object, "peer_url", answer->peer_url);
     return wire_print(object, length);
 }
 
@@ -1577,9 +1578,10 @@ static int read_answer_fields(const cJSON *object, struct answer *out, struct fa
         field_u64(object, "stored_incarnation", false, &out->stored_incarnation, failure) != 0 ||
         field_u64(object, "stored_lsn", false, &out->stored_lsn, failure) != 0)
         return -1;
-    if (field_bool(object, "newcomer", &out->newcomer, failure) != 0)
+    if (field_bool(object, "newcomer", &out->newcomer, failure) != 0 ||
+        field_bool(object, "witness", &out->witness, failure) != 0)
         return -1;
-    return field_bool(object, "witness", &out->witness, failure);
+    return field_text(object, "peer_url", false, out->peer_url, sizeof out->peer_url, failure);
 }
 
 int wire_read_answer(const cJSON *object, struct answer *out, struct failure *failure)
@@ -1884,6 +1886,36 @@ char *wire_write_poll(const struct sender *sender, uint32_t wait_ms, size_t *len
     write_sender(object, sender);
     add_u32(object, "wait_ms", wait_ms);
     return wire_print(object, length);
+}
+
+char *wire_write_peers(const struct sender *sender, const struct peers *peers, size_t *length)
+{
+    cJSON *object = new_request("peers");
+    write_sender(object, sender);
+    add_hex(object, "key", peers->key, sizeof peers->key);
+    cJSON *list = add_list(object, "peers");
+    for (uint32_t i = 0; i < peers->count; i++) {
+        cJSON *item = add_element(list);
+        add_text(item, "rm", peers->list[i].rm);
+        add_text(item, "url", peers->list[i].url);
+    }
+    return wire_print(object, length);
+}
+
+int wire_read_peers(const cJSON *object, struct peers *out, struct failure *failure)
+{
+    const cJSON *item;
+    memset(out, 0, sizeof *out);
+    if (field_hex(object, "key", out->key, sizeof out->key, failure) != 0 ||
+        field_list(object, "peers", true, RMS_MAX, &item, failure) != 0)
+        return -1;
+    for (; item != NULL; item = item->next, out->count++) {
+        struct peer *peer = &out->list[out->count];
+        if (field_rm(item, "rm", true, peer->rm, failure) != 0 ||
+            field_text(item, "url", true, peer->url, sizeof peer->url, failure) != 0)
+            return refuse_within(failure, "peers", out->count);
+    }
+    return 0;
 }
 
 static void write_result(cJSON *item, const struct result *result)

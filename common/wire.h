@@ -122,6 +122,12 @@ struct agent_health {
     char last_error[REASON_BYTES];
 };
 
+/* {"op":"peers",...,"key":"<hex>","peers":[{"rm":"ledger","url":"..."},...]}, answered by
+ * {"ok":true} once the agent has stored it. */
+char *wire_write_peers(const struct sender *sender, const struct peers *peers, size_t *length);
+/* Sets only *out; the sender is read by wire_read_sender(). */
+int wire_read_peers(const cJSON *object, struct peers *out, struct failure *failure);
+
 /* count may be 0. {"op":"orders",...,"orders":[{"do":"prepare","gid":...},...],"wait_ms":500} */
 char *wire_write_orders(const struct sender *sender, const struct order *orders, uint32_t count,
                         size_t *length);

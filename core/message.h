@@ -14,6 +14,7 @@
 #include "core/ids.h"
 
 enum {
+    RMS_MAX = 64, /* of one TM */
     SQLSTATE_BYTES = 6,
     REASON_BYTES = 256,    /* a database's message, cut to fit; here and below */
     DETAIL_BYTES = 192,    /* its detail */
@@ -248,8 +249,19 @@ struct answer {
     /* what the agent has stored, for the words of a refusal */
     uint64_t stored_incarnation;
     uint64_t stored_lsn;
-    bool newcomer; /* nothing was stored about this TM */
-    bool witness;  /* it holds no data, and is an acceptor of every 3pc transaction */
+    bool newcomer;            /* nothing was stored about this TM */
+    bool witness;             /* it holds no data, and is an acceptor of every 3pc transaction */
+    char peer_url[URL_BYTES]; /* where other agents reach it; "" where the TM does */
+};
+
+/* What a TM tells each agent of the others, so that they find each other without it. */
+struct peers {
+    uint8_t key[SECRET_BYTES]; /* of their messages; the same for all, and at every start */
+    uint32_t count;
+    struct peer {
+        char rm[RM_NAME_BYTES];
+        char url[URL_BYTES];
+    } list[RMS_MAX];
 };
 
 #endif

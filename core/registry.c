@@ -150,6 +150,7 @@ enum registration registry_register(struct registry *registry, uint32_t at,
     }
     rm->state = RM_UP;
     rm->witness = answer->witness;
+    memcpy(rm->peer_url, answer->peer_url, sizeof rm->peer_url);
     rm->accepted = true;
     rm->waived = false;
     rm->system_identifier = answer->system_identifier;

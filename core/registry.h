@@ -27,8 +27,6 @@ enum refusal registry_judge(const struct tm_row *stored, const struct offer *off
 
 /* ---- the TM's side ---- */
 
-enum { RMS_MAX = 64 };
-
 enum rm_state {
     RM_DOWN = 0,    /* no answer yet, or the connection was lost */
     RM_UP,          /* has accepted this start and is connected */
@@ -65,6 +63,7 @@ struct rm {
     uint64_t released_incarnation, released_sequence;
     char database[64];
     char server_version[32];
+    char peer_url[URL_BYTES]; /* where other agents reach it, if elsewhere than we do */
 };
 
 struct registry {

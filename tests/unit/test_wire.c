@@ -691,7 +691,8 @@ START_TEST(an_offer_and_its_answer_read_back)
                                    .system_identifier = 7300000000000000001,
                                    .timeline = 1,
                                    .database = "ledger",
-                                   .server_version = "15.5"};
+                                   .server_version = "15.5",
+                                   .peer_url = "tls+tcp://db2.example:7411"};
     struct answer answered;
     object = parse_and_free(wire_write_answer(&answer, &printed_length));
     ck_assert_int_eq(wire_read_answer(object, &answered, &failure), 0);
@@ -858,6 +859,29 @@ START_TEST(a_prepare_of_3pc_says_who_decides)
     ck_assert_uint_eq(read[0].ballot.roster.count, 2);
     ck_assert(read[0].ballot.roster.tm);
     ck_assert_str_eq(read[0].ballot.roster.agents[1], "ledger");
+    cJSON_Delete(object);
+}
+END_TEST
+
+START_TEST(agents_are_told_of_each_other)
+{
+    struct peers peers = {.key = {1, 0xff}, .count = 2};
+    strcpy(peers.list[0].rm, "accounts");
+    strcpy(peers.list[0].url, "ipc:///run/assent/accounts.sock");
+    strcpy(peers.list[1].rm, "ledger");
+    strcpy(peers.list[1].url, "tls+tcp://db2.example:7411");
+    cJSON *object = parse_and_free(wire_write_peers(&sender, &peers, &printed_length));
+    struct sender read_sender;
+    struct peers read;
+    ck_assert_str_eq(wire_op_text(object), "peers");
+    ck_assert_int_eq(wire_read_sender(object, &read_sender, &failure), 0);
+    ck_assert_int_eq(wire_read_peers(object, &read, &failure), 0);
+    ck_assert_mem_eq(&read, &peers, sizeof peers);
+    cJSON_Delete(object);
+
+    object = wire_parse("{\"op\":\"peers\",\"key\":\"\",\"peers\":[]}", 34, &failure);
+    ck_assert_int_eq(wire_read_peers(object, &read, &failure), -1);
+    ck_assert_str_eq(failure.message, "field \"key\": expected 64 hex digits");
     cJSON_Delete(object);
 }
 END_TEST
@@ -1060,6 +1084,7 @@ int main(void)
     tcase_add_test(agents, an_answer_that_is_another_failure_is_one);
     tcase_add_test(agents, orders_read_back_with_their_sender);
     tcase_add_test(agents, a_prepare_of_3pc_says_who_decides);
+    tcase_add_test(agents, agents_are_told_of_each_other);
     tcase_add_test(agents, agents_hear_each_others_ballots);
     tcase_add_test(agents, an_order_that_lacks_something_is_named);
     tcase_add_test(agents, results_read_back_with_the_agents_health);
