@@ -14,9 +14,9 @@
 #include <string.h>
 #include <sys/random.h>
 
-#include <mbedtls/md.h>
+#include "common/seal.h"
 
-enum { MAC_BYTES = 32, MAC_TEXT_LENGTH = 2 * MAC_BYTES };
+enum { MAC_TEXT_LENGTH = MAC_TEXT_BYTES - 1 };
 
 /*
  * Options are one word: `w` or `r` (read only), a digit for the isolation, then the role:
@@ -25,32 +25,14 @@ enum { MAC_BYTES = 32, MAC_TEXT_LENGTH = 2 * MAC_BYTES };
  */
 enum { OPTION_ACCESS = 0, OPTION_ISOLATION = 1, OPTION_ROLE = 2 };
 
-static void hex_write(const uint8_t *bytes, size_t count, char *out)
-{
-    static const char digits[] = "0123456789abcdef";
-    for (size_t i = 0; i < count; i++) {
-        out[2 * i] = digits[bytes[i] >> 4];
-        out[2 * i + 1] = digits[bytes[i] & 15];
-    }
-    out[2 * count] = '\0';
-}
-
 static void write_mac(const struct branch_id *branch, const char *text, size_t length,
-                      const uint8_t secret[SECRET_BYTES], char out[MAC_TEXT_LENGTH + 1])
+                      const uint8_t secret[SECRET_BYTES], char out[MAC_TEXT_BYTES])
 {
     uint8_t covered[GID_BYTES + TICKET_BYTES];
     size_t gid_length = gid_format(branch, (char *)covered);
     assert(gid_length + 1 + length <= sizeof covered);
     memcpy(covered + gid_length + 1, text, length);
-
-    uint8_t mac[MAC_BYTES];
-    int rc = mbedtls_md_hmac(mbedtls_md_info_from_type(MBEDTLS_MD_SHA256), secret, SECRET_BYTES,
-                             covered, gid_length + 1 + length, mac);
-    /* It fails only when SHA-256 was left out of the library or memory is out: then no ticket
-     * may be taken for a good one. */
-    if (rc != 0)
-        abort();
-    hex_write(mac, sizeof mac, out);
+    mac_write(secret, covered, gid_length + 1 + length, out);
 }
 
 void ticket_write(const struct ticket *ticket, const struct branch_id *branch,
@@ -61,15 +43,6 @@ void ticket_write(const struct ticket *ticket, const struct branch_id *branch,
                           ticket->read_only ? 'r' : 'w', (int)ticket->isolation, ticket->role);
     assert(length > 0 && length + MAC_TEXT_LENGTH < TICKET_BYTES);
     write_mac(branch, out, (size_t)length, secret, out + length);
-}
-
-/* The same time whatever the bytes are: it tells a guesser nothing about how far he is right. */
-static bool equal_in_constant_time(const char *a, const char *b, size_t length)
-{
-    unsigned char difference = 0;
-    for (size_t i = 0; i < length; i++)
-        difference |= (unsigned char)(a[i] ^ b[i]);
-    return difference == 0;
 }
 
 /* A number and the dot behind it; *text moves past them. */
@@ -103,9 +76,9 @@ bool ticket_read(const char *text, const struct branch_id *branch,
     if (text_bytes <= MAC_TEXT_LENGTH || text_bytes == TICKET_BYTES)
         return false;
     size_t covered = text_bytes - MAC_TEXT_LENGTH;
-    char mac[MAC_TEXT_LENGTH + 1];
+    char mac[MAC_TEXT_BYTES];
     write_mac(branch, text, covered, secret, mac);
-    if (!equal_in_constant_time(mac, text + covered, MAC_TEXT_LENGTH))
+    if (!mac_equal(mac, text + covered))
         return false;
 
     const char *options = text;
