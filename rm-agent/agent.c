@@ -20,9 +20,12 @@
 
 #include "common/logger.h"
 #include "common/point.h"
+#include "rm-agent/acceptors.h"
+#include "rm-agent/ballots.h"
 #include "rm-agent/control.h"
 #include "rm-agent/finish.h"
 #include "rm-agent/indoubt.h"
+#include "rm-agent/peers.h"
 #include "rm-agent/preflight.h"
 #include "rm-agent/reload.h"
 #include "rm-agent/requests.h"
@@ -69,6 +72,7 @@ static void tell(struct agent *agent, const struct result *result)
     POINT_IF(result->type == RESULT_DONE, "agent.tell-done");
     say(result);
     tms_post(agent, result->branch.gtrid.tm, result);
+    ballots_told(agent, result);
     if (result->type == RESULT_DONE || result->type == RESULT_READ_ONLY)
         sessions_forget(agent, &result->branch);
 }
@@ -134,6 +138,7 @@ void agent_serve(struct agent *agent)
                agent->options->rm, agent->identity.database, agent->identity.server_version,
                agent->incarnation);
     preflight(agent);
+    ballots_serve(agent);
     POINT("agent.serving");
     sd_notify(0, "READY=1");
 }
@@ -171,6 +176,7 @@ static void tick(struct agent *agent, uint64_t now_ms)
         return;
     while (participant_due(agent->participant, now_ms, &event))
         agent_event(agent, event);
+    ballots_tick(agent, now_ms);
     if (now_ms >= agent->health_ms && control_ready(agent)) {
         control_tick(agent);
         indoubt_refresh_health(agent);
@@ -189,6 +195,7 @@ static uint64_t wake_ms(const struct agent *agent)
     if (agent->participant == NULL)
         return until_ms;
     until_ms = least(until_ms, participant_wake_ms(agent->participant));
+    until_ms = least(until_ms, ballots_wake_ms(agent));
     return control_ready(agent) ? least(until_ms, agent->health_ms) : until_ms;
 }
 
@@ -218,6 +225,7 @@ static void turn_until_over(struct agent *agent)
         requests_serve(agent);
         tick(agent, now_ms);
         tms_deliver(agent, now_ms);
+        peers_deliver(agent);
         if (agent->draining && (drained(agent) || now_ms >= drain_until_ms))
             agent->over = true;
     }
@@ -240,7 +248,8 @@ static int start(struct agent *agent, struct error *error)
     if (loop_create(&agent->loop, error) != 0 || loop_signals(agent->loop, signals, error) != 0 ||
         pg_set_create(&agent->set, agent->loop, error) != 0 || tms_create(agent, error) != 0 ||
         sessions_create(agent, error) != 0 || finish_create(agent, error) != 0 ||
-        indoubt_create(agent, error) != 0)
+        indoubt_create(agent, error) != 0 || acceptors_create(agent, error) != 0 ||
+        peers_create(agent, error) != 0)
         return -1;
     return net_listen(&agent->server, &server, error) != 0 ? -1 : control_open(agent, error);
 }
@@ -251,6 +260,7 @@ static void stop(struct agent *agent)
 {
     if (agent->server != NULL)
         net_server_close(agent->server);
+    peers_close(agent);
     if (agent->set != NULL)
         pg_set_hang_up(agent->set);
 }

@@ -9,6 +9,9 @@
  *     tms.c        the coordinators: registration, their secrets, their results
  *     positions.c  the beat and the log position that the database remembers
  *     sessions.c   SQL in a branch: exec, PREPARE TRANSACTION (more in session.h)
+ *     ballots.c    three-phase commit: what the other acceptors say, and when to lead
+ *     acceptors.c  the same: this agent's own votes
+ *     peers.c      the other agents: where they are, and their messages
  *     finish.c     the pool: COMMIT PREPARED, ROLLBACK PREPARED
  *     indoubt.c    what is prepared here, and the evidence
  *     listing.c    the same for people
@@ -42,6 +45,9 @@ struct exec_role {
 struct agent_options {
     char rm[RM_NAME_BYTES];
     char listen[URL_BYTES];
+    char peer_url[URL_BYTES]; /* where other agents reach us; "" where the coordinator does */
+    bool witness;             /* no data here: an acceptor of every 3pc transaction */
+    uint32_t termination_timeout_ms;
     char conninfo[CONNINFO_BYTES];
     uint32_t pool_size;
     uint32_t max_sessions;
@@ -67,6 +73,9 @@ struct tms;
 struct sessions;
 struct pool;
 struct looks;
+struct acceptors;
+struct ballots;
+struct peers_known;
 
 struct agent {
     const char *path; /* of its configuration */
@@ -79,6 +88,9 @@ struct agent {
     struct sessions *sessions;
     struct pool *pool;
     struct looks *looks;
+    struct acceptors *acceptors;
+    struct ballots *ballots;
+    struct peers_known *peers;
     struct participant *participant; /* NULL until the incarnation is known */
     uint64_t incarnation;            /* of this start, durable in the database; 0: not yet */
     struct identity identity;

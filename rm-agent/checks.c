@@ -90,7 +90,9 @@ const char check_schema[] =
     "UNION ALL SELECT 'error', format('role \"%s\" may not %s %s', session_user, priv, what),"
     " '" INSTALL_SCHEMA "'"
     " FROM (VALUES ('UPDATE', 'assent.agent'), ('INSERT', 'assent.session'),"
-    " ('DELETE', 'assent.session'), ('DELETE', 'assent.marker')) AS t (priv, what)"
+    " ('DELETE', 'assent.session'), ('DELETE', 'assent.marker'), ('INSERT', 'assent.acceptor'),"
+    " ('UPDATE', 'assent.acceptor'), ('DELETE', 'assent.acceptor'), ('INSERT', 'assent.peer'),"
+    " ('UPDATE', 'assent.peer')) AS t (priv, what)"
     " WHERE NOT has_table_privilege(what, priv) "
 
     "UNION ALL SELECT 'error', format('role \"%s\" may not use assent.%s', session_user, relname),"

@@ -11,7 +11,12 @@
 
 #include "common/conf.h"
 
-enum { POOL_SIZE = 16, MAX_SESSIONS = 64 };
+enum {
+    POOL_SIZE = 16,
+    MAX_SESSIONS = 64,
+    TERMINATION_TIMEOUT_MS = 5000,
+    TERMINATION_LEAST_MS = 2000
+};
 
 #define AGENT(field)      offsetof(struct agent_options, field)
 #define ROOM(type, field) sizeof(((type *)NULL)->field)
@@ -25,6 +30,9 @@ static const struct conf_key keys[] = {
     AGENT_TEXT("listen", listen),
     AGENT_TEXT("conninfo", conninfo),
     AGENT_TEXT("socket_group", socket_group),
+    AGENT_TEXT("peer_url", peer_url),
+    {"agent", "witness", CONF_BOOL, AGENT(witness), 0, 0, 0},
+    {"agent", "termination_timeout", CONF_DURATION, AGENT(termination_timeout_ms), 0, 0, 0},
     {"agent", "socket_mode", CONF_MODE, AGENT(socket_mode), 0, 0, 0},
     {"agent", "pool_size", CONF_COUNT, AGENT(pool_size), 0, 1, 1000},
     {"agent", "max_sessions", CONF_COUNT, AGENT(max_sessions), 0, 1, 10000},
@@ -72,6 +80,12 @@ static int check(const char *path, struct agent_options *options, struct error *
         return fail(error, "%s: conninfo in [agent] is missing", path);
     if (check_conninfo(path, "agent", options->conninfo, error) != 0)
         return -1;
+    if (options->termination_timeout_ms < TERMINATION_LEAST_MS)
+        return fail(error, "%s: termination_timeout in [agent] must be at least %d ms", path,
+                    TERMINATION_LEAST_MS);
+    if (options->witness && options->role_count > 0)
+        return fail(error, "%s: a witness holds no data: it has no section [exec %s]", path,
+                    options->roles[0].name);
     for (uint32_t i = 0; i < options->role_count; i++) {
         if (options->roles[i].conninfo[0] == '\0')
             return fail(error, "%s: conninfo in [exec %s] is missing", path,
@@ -87,6 +101,7 @@ int config_read(const char *path, struct agent_options *out, struct error *error
     memset(out, 0, sizeof *out);
     out->pool_size = POOL_SIZE;
     out->max_sessions = MAX_SESSIONS;
+    out->termination_timeout_ms = TERMINATION_TIMEOUT_MS;
     if (conf_read(path, keys, section, out, error) != 0 || check(path, out, error) != 0)
         return -1;
     if (out->role_count == 0) {

@@ -18,6 +18,8 @@
 
 #include "common/logger.h"
 #include "common/point.h"
+#include "rm-agent/acceptors.h"
+#include "rm-agent/peers.h"
 #include "rm-agent/sessions.h"
 #include "rm-agent/tms.h"
 
@@ -41,6 +43,7 @@ struct control {
     struct backend previous; /* our last connection; pid 0: none */
     struct question *first, **last;
     struct ending *stuck; /* backends that we were not allowed to end, so far */
+    uint32_t timeline;    /* of the last connection that was greeted, 0 none */
     char lost[512];       /* why everything begins anew */
     bool complained;      /* once for each time the database cannot be reached */
 };
@@ -273,6 +276,7 @@ static void greeted(struct control *control)
     POINT("agent.before-greeted");
     control->ready = true;
     control->complained = false;
+    control->timeline = agent->identity.timeline;
     control->previous = pg_backend(control->pg);
     if (agent->participant == NULL) {
         agent_serve(agent);
@@ -283,6 +287,16 @@ static void greeted(struct control *control)
     ask_next(control);
 }
 
+static void took_peers(void *arg, const struct pg_reply *replies, int count)
+{
+    struct control *control = arg;
+    (void)count;
+    if (refused(control, replies, "read assent.peer", ""))
+        return;
+    peers_load(control->agent, replies);
+    greeted(control);
+}
+
 static void took_gids(void *arg, const struct pg_reply *replies, int count)
 {
     struct control *control = arg;
@@ -291,7 +305,7 @@ static void took_gids(void *arg, const struct pg_reply *replies, int count)
         return;
     for (int i = 0; i < pg_rows(replies); i++)
         sessions_remember_used(control->agent, pg_value(replies, i, 0));
-    greeted(control);
+    greet(control, took_peers, peers_stored_sql, NULL, NULL);
 }
 
 /* Whatever we said before was said in a higher incarnation than the next. */
@@ -318,11 +332,11 @@ static void start_over(struct control *control, const char *format, ...)
           incarnation, NULL);
 }
 
-static void took_beats(void *arg, const struct pg_reply *replies, int count)
+static void took_tms(void *arg, const struct pg_reply *replies, int count)
 {
     struct control *control = arg;
     (void)count;
-    if (refused(control, replies, "read the beats", ""))
+    if (refused(control, replies, "read assent.tm", ""))
         return;
     for (int i = 0; i < pg_rows(replies); i++)
         if (strtoull(pg_value(replies, i, 1), NULL, 10) <
@@ -334,7 +348,19 @@ static void took_beats(void *arg, const struct pg_reply *replies, int count)
                        pg_value(replies, i, 0));
             return;
         }
-    greeted(control);
+    if (control->timeline != 0 && control->agent->identity.timeline != control->timeline) {
+        start_over(control, "database %s is on timeline %" PRIu32 " now, was on %" PRIu32,
+                   control->agent->identity.database, control->agent->identity.timeline,
+                   control->timeline);
+        return;
+    }
+    tms_load(control->agent, replies);
+    acceptors_doubt(control->agent);
+    if (control->agent->participant == NULL)
+        greet(control, took_gids, "SELECT gid FROM assent.session WHERE gid IS NOT NULL", NULL,
+              NULL);
+    else
+        greeted(control);
 }
 
 static void cleaned(void *arg, const struct pg_reply *replies, int count)
@@ -343,12 +369,7 @@ static void cleaned(void *arg, const struct pg_reply *replies, int count)
     (void)count;
     if (refused(control, replies, "clean assent.session", ""))
         return;
-    if (control->agent->participant == NULL)
-        greet(control, took_gids, "SELECT gid FROM assent.session WHERE gid IS NOT NULL", NULL,
-              NULL);
-    else
-        greet(control, took_beats, "SELECT name, assent.last('beat', name) FROM assent.tm", NULL,
-              NULL);
+    greet(control, took_tms, tms_stored_sql, NULL, NULL);
 }
 
 static void evict(struct control *control);
@@ -466,8 +487,8 @@ static void took_version(void *arg, const struct pg_reply *replies, int count)
           NULL, NULL);
 }
 
-/* Is it still the database that we knew? A new timeline with its beats in order is a clean
- * switchover; anything else the coordinators have to judge, and they do at registration. */
+/* Is it still the database that we knew? What it says now, the coordinators have to judge, and they
+ * do at registration; a new timeline with its beats in order is a clean switchover to them. */
 static bool same_database(struct control *control, const struct identity *found)
 {
     const struct agent *agent = control->agent;
@@ -483,9 +504,6 @@ static bool same_database(struct control *control, const struct identity *found)
                    known->system_identifier);
         return false;
     }
-    if (found->timeline != known->timeline)
-        log_notice("database %s is on timeline %u now, was on %u", known->database, found->timeline,
-                   known->timeline);
     return true;
 }
 

@@ -9,7 +9,7 @@
 
 #include "rm-agent/agent.h"
 
-enum { SCHEMA_VERSION = 2 };
+enum { SCHEMA_VERSION = 3 };
 
 /* reply->sqlstate is "" unless PostgreSQL refused the statement. */
 typedef void control_done_fn(void *arg, const struct pg_reply *reply);

@@ -3,7 +3,8 @@
  *
  * The transaction's xid was taken right behind BEGIN and is compared right before PREPARE. The
  * comparison travels with the PREPARE: if it fails it fails the transaction, and PREPARE is
- * answered ROLLBACK.
+ * answered ROLLBACK. What three-phase commit stores of the vote is in the database before it, and
+ * durable by its flush.
  */
 #include "rm-agent/session.h"
 
@@ -12,6 +13,8 @@
 #include <string.h>
 
 #include "common/point.h"
+#include "rm-agent/acceptors.h"
+#include "rm-agent/ballots.h"
 #include "rm-agent/control.h"
 #include "rm-agent/positions.h"
 #include "rm-agent/verdict.h"
@@ -53,6 +56,8 @@ static void explain(const struct session *session, const struct pg_reply *replie
     else if (first == replies && strcmp(first->sqlstate, "22012") == 0)
         refuse(out, ERR_BRANCH_LOST,
                "branch_lost: the branch's transaction was ended inside its session");
+    else if (out->message[0] == '\0' && session->barred)
+        refuse(out, ERR_WRONG_STATE, "an agent has begun to end this transaction");
     else if (out->message[0] == '\0')
         refuse(out, ERR_SQL_ERROR, "the transaction had failed");
 }
@@ -133,20 +138,73 @@ static void send_prepare(struct session *session, const char *first, bool gated)
     POINT("agent.prepare-sent");
 }
 
+/* ---- the vote of three-phase commit, before its PREPARE ---- */
+
+static void go_on(struct session *session)
+{
+    static const struct pg_statement commit[] = {{.sql = "SELECT 0, current_user"},
+                                                 {.sql = "COMMIT"}};
+    if (session->leaves)
+        pg_run(session->line->pg, commit, 2, committed_read_only, session->line);
+    else if (session->read_only)
+        send_prepare(session, "SELECT pg_catalog.pg_current_xact_id(), current_user", false);
+    else
+        send_prepare(session, GATE, true);
+}
+
+static void joined(void *arg, const struct row_answer *answer)
+{
+    static const struct pg_statement rollback = {.sql = "ROLLBACK"};
+    struct session *session = arg;
+    session->asks--;
+    if (session->state != SESSION_ENDING) {
+        session_release(session);
+    } else if (answer->failed) {
+        pg_drop(session->line->pg, "the agent's vote could not be stored");
+    } else if (answer->barred) { /* its tag says that nothing was prepared */
+        session->barred = true;
+        pg_run(session->line->pg, &rollback, 1, prepared, session->line);
+    } else {
+        go_on(session);
+    }
+}
+
+static void vote(struct session *session, const char *xid)
+{
+    const struct roster *roster = ballots_roster(session->agent, &session->branch.gtrid);
+    if (roster == NULL) {
+        go_on(session);
+        return;
+    }
+    session->asks++;
+    acceptors_join(session->agent, &session->branch, strtoull(xid, NULL, 10), roster, false, joined,
+                   session);
+}
+
+/* ---- read-only branches ---- */
+
+static void took_xid(void *arg, const struct pg_reply *replies, int count)
+{
+    struct line *line = arg;
+    (void)count;
+    if (replies->alive) /* else down() follows */
+        vote(line->session, pg_value(replies, 0, 0));
+}
+
 /* A branch that was opened READ ONLY and still is, with no xid, has nothing to decide.
  * Anything else is prepared: no xid alone does not mean no effect. */
 static void judged_read_only(void *arg, const struct pg_reply *replies, int count)
 {
-    static const struct pg_statement commit[] = {{.sql = "SELECT 0, current_user"},
-                                                 {.sql = "COMMIT"}};
+    static const struct pg_statement take_xid = {.sql = "SELECT pg_catalog.pg_current_xact_id()"};
     struct line *line = arg;
     (void)count;
     if (!replies->alive)
         return; /* down() follows: nothing was sent that could prepare anything */
-    if (strcmp(pg_value(replies, 0, 0), "t") == 0)
-        pg_run(line->pg, commit, 2, committed_read_only, line);
+    line->session->leaves = strcmp(pg_value(replies, 0, 0), "t") == 0;
+    if (line->session->leaves)
+        vote(line->session, "0");
     else
-        send_prepare(line->session, "SELECT pg_catalog.pg_current_xact_id(), current_user", false);
+        pg_run(line->pg, &take_xid, 1, took_xid, line);
 }
 
 static void prepare_read_only(struct session *session)
@@ -193,7 +251,7 @@ static void raised(void *arg, uint64_t beat)
     else if (session->read_only)
         prepare_read_only(session);
     else
-        send_prepare(session, GATE, true);
+        vote(session, session->xid);
 }
 
 static void rolled_back(void *arg, const struct pg_reply *replies, int count)

@@ -353,7 +353,7 @@ void finish_branch(struct agent *agent, const struct participant_action *action)
     finish->command =
         action->type == PA_COMMIT ? COMMAND_COMMIT_PREPARED : COMMAND_ROLLBACK_PREPARED;
     agent->pool->busy++;
-    struct tm_link *tm = tms_find(agent, action->branch.gtrid.tm);
+    struct tm_link *tm = tms_known(agent, action->branch.gtrid.tm);
     uint64_t lsn = action->type == PA_COMMIT ? action->lsn : 0;
     positions_raise(agent, tm, lsn, false, raised, finish);
 }

@@ -14,6 +14,8 @@
 #include <string.h>
 
 #include "common/point.h"
+#include "rm-agent/acceptors.h"
+#include "rm-agent/ballots.h"
 #include "rm-agent/control.h"
 #include "rm-agent/positions.h"
 #include "rm-agent/preflight.h"
@@ -46,6 +48,7 @@ struct look {
     char gid[GID_BYTES];
     uint64_t xid; /* whose status is asked if the gid is not there */
     bool flush;
+    bool votes;
     bool late;
     struct participant_event event; /* the answer so far; its texts are below */
     char sqlstate[SQLSTATE_BYTES];
@@ -86,6 +89,7 @@ static struct look *look_begin(struct agent *agent, const struct participant_act
     gid_format(&action->branch, look->gid);
     look->xid = action->xid;
     look->flush = action->flush;
+    look->votes = action->votes;
     look->late = action->late;
     look->event.branch = action->branch;
     return look;
@@ -107,6 +111,32 @@ static void look_failed(struct look *look, const char *message)
     look_end(look);
 }
 
+static void look_joined(void *arg, const struct row_answer *answer)
+{
+    struct look *look = arg;
+    if (answer->failed) {
+        look_failed(look, "the agent's vote could not be stored");
+        return;
+    }
+    if (answer->barred) {
+        look->event.actable = false;
+        strcpy(look->message, "an agent has begun to end this transaction");
+    }
+    look_end(look);
+}
+
+/* What is prepared and will be voted for by three-phase commit, is entered before. */
+static void look_over(struct look *look)
+{
+    const struct roster *roster =
+        look->votes ? ballots_roster(look->agent, &look->branch.gtrid) : NULL;
+    if (roster != NULL && look->event.type == PE_SEEN && look->event.actable)
+        acceptors_join(look->agent, &look->branch, look->event.xid, roster, true, look_joined,
+                       look);
+    else
+        look_end(look);
+}
+
 static void flushed(void *arg, uint64_t beat)
 {
     struct look *look = arg;
@@ -116,15 +146,15 @@ static void flushed(void *arg, uint64_t beat)
         return;
     }
     look->event.beat = beat;
-    look_end(look);
+    look_over(look);
 }
 
 /* What was only seen may not have reached a standby: what is said of it must be on disk. */
 static void look_answer(struct look *look)
 {
-    struct tm_link *tm = tms_find(look->agent, look->branch.gtrid.tm);
+    struct tm_link *tm = tms_known(look->agent, look->branch.gtrid.tm);
     if (!look->flush || tm == NULL)
-        look_end(look);
+        look_over(look);
     else
         positions_raise(look->agent, tm, 0, true, flushed, look);
 }
@@ -226,7 +256,7 @@ static void looked(void *arg, const struct pg_reply *reply)
     while (ready != NULL) {
         look = ready;
         ready = look->next;
-        look_end(look);
+        look_over(look);
     }
     look_next(agent);
 }
@@ -279,7 +309,7 @@ static void look_next(struct agent *agent)
     if (agent->looks->looking || agent->looks->first == NULL)
         return;
     struct batch *batch = gather(agent);
-    struct tm_link *tm = tms_find(agent, batch->looks->branch.gtrid.tm);
+    struct tm_link *tm = tms_known(agent, batch->looks->branch.gtrid.tm);
     char *gids = gids_of(batch->looks);
     batch->flush = batch->looks->flush && tm != NULL;
     agent->looks->looking = true;

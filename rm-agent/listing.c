@@ -1,9 +1,10 @@
 /*
  * rm-agent/listing.c - `prepared`: what is prepared in this database, for people.
  *
- * Everything comes from one statement, and so from one moment: PostgreSQL writes it as JSON, and
- * only what a gid means is added here. It changes nothing, and anybody who may open the socket
- * may ask; but other people's SQL is for the agent's own user and root.
+ * Everything comes from one statement, and so from one moment, the votes of three-phase commit too:
+ * PostgreSQL writes it as JSON, and only what a gid means is added here. It changes nothing, and
+ * anybody who may open the socket may ask; but other people's SQL is for the agent's own user and
+ * root.
  *
  *     {"op":"prepared","evidence":[{"gid":"1095978580_...","xid":"90211"}]}
  */
@@ -40,6 +41,17 @@ static const char listing_sql[] =
     "  'instance', replace(t.instance::text, '-', ''),"
     "  'position', assent.last('position', t.name)::text,"
     "  'beat', assent.last('beat', t.name)::text)), '[]') FROM assent.tm t),"
+    "'rows', (SELECT coalesce(json_agg(json_build_object("
+    "  'gtrid', r.gtrid, 'acceptors', json_build_object('agents', r.agents, 'tm', r.with_tm),"
+    "  'promised', r.promised::text, 'accepted', r.accepted::text,"
+    "  'value', coalesce(r.value, ''), 'outcome', coalesce(r.outcome, ''))), '[]')"
+    "  FROM (SELECT a.*, concat_ws('.', a.tm, a.incarnation, a.sequence) AS gtrid FROM"
+    "   (SELECT * FROM assent.acceptor WHERE outcome IS NULL"
+    "    UNION SELECT a.* FROM (SELECT string_to_array(assent.gid_part(gid, 1), '.') AS part"
+    "     FROM ours) o JOIN assent.acceptor a ON a.tm = o.part[1] AND a.incarnation ="
+    "     CASE WHEN length(o.part[2]) < 19 THEN o.part[2]::bigint END AND a.sequence ="
+    "     CASE WHEN length(o.part[3]) < 19 THEN o.part[3]::bigint END) a"
+    "   ORDER BY a.tm, a.incarnation, a.sequence LIMIT 1000) r),"
     "'prepared', (SELECT coalesce(json_agg(json_build_object("
     "  'gid', o.gid, 'transaction', o.transaction::text, 'owner', coalesce(o.owner, ''),"
     "  'actable', (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = current_user)"

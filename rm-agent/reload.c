@@ -31,6 +31,12 @@ static const char *fixed_key_changed(const struct agent_options *now,
         return "socket_mode";
     if (strcmp(now->socket_group, next->socket_group) != 0)
         return "socket_group";
+    if (strcmp(now->peer_url, next->peer_url) != 0)
+        return "peer_url";
+    if (now->witness != next->witness)
+        return "witness";
+    if (now->termination_timeout_ms != next->termination_timeout_ms)
+        return "termination_timeout";
     return NULL;
 }
 

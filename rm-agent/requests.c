@@ -14,9 +14,12 @@
 #include "common/logger.h"
 #include "common/point.h"
 #include "common/reply.h"
+#include "rm-agent/acceptors.h"
+#include "rm-agent/ballots.h"
 #include "rm-agent/control.h"
 #include "rm-agent/indoubt.h"
 #include "rm-agent/listing.h"
+#include "rm-agent/peers.h"
 #include "rm-agent/preflight.h"
 #include "rm-agent/sessions.h"
 #include "rm-agent/tms.h"
@@ -107,7 +110,7 @@ void asker_failure(struct asker *asker, const struct failure *failure)
 
 /* ---- coordinators ---- */
 
-static void take_order(struct agent *agent, const struct tm_link *tm, const struct order *order)
+static void take_order(struct agent *agent, struct tm_link *tm, const struct order *order)
 {
     static const enum participant_event_type events[ORDERS] = {
         [ORDER_PREPARE] = PE_PREPARE,   [ORDER_COMMIT] = PE_COMMIT,
@@ -120,9 +123,26 @@ static void take_order(struct agent *agent, const struct tm_link *tm, const stru
     POINT_IF(order->type == ORDER_COMMIT_ONE_PHASE, "agent.take-one-phase");
     POINT_IF(order->type == ORDER_SETTLE, "agent.take-settle");
     POINT_IF(order->type == ORDER_RECOVER, "agent.take-recover");
-    if (order->type == ORDER_RECOVER) {
+    switch (order->type) {
+    case ORDER_RECOVER:
+        tms_accepted(agent, tm, order->begun);
         indoubt_scan(agent, tm->name, order->number);
         return;
+    case ORDER_BALLOT:
+        ballots_order(agent, order);
+        return;
+    case ORDER_FORGET:
+        acceptors_forget(agent, tm->name, &order->forget);
+        return;
+    case ORDER_PREPARE:
+        if (!ballots_watch(agent, order))
+            return;
+        break;
+    case ORDER_COMMIT:
+        ballots_committed(agent, &order->branch.gtrid);
+        break;
+    default:
+        break;
     }
     agent_event(agent, (struct participant_event){
                            .type = events[order->type], .branch = order->branch, .order = order});
@@ -134,11 +154,15 @@ static int check_orders(const struct agent *agent, const struct tm_link *tm,
 {
     for (uint32_t i = 0; i < count; i++) {
         const struct branch_id *branch = &orders[i].branch;
-        if (orders[i].type == ORDER_RECOVER)
+        bool ballot = orders[i].type == ORDER_BALLOT;
+        const struct gtrid *gtrid = ballot ? &orders[i].ballot.gtrid : &branch->gtrid;
+        if (orders[i].type == ORDER_RECOVER || orders[i].type == ORDER_FORGET)
             continue;
-        if (strcmp(branch->gtrid.tm, tm->name) != 0)
+        if (strcmp(gtrid->tm, tm->name) != 0)
             return refuse(failure, ERR_INVALID_REQUEST,
-                          "orders[%u]: the branch belongs to coordinator %s", i, branch->gtrid.tm);
+                          "orders[%u]: the branch belongs to coordinator %s", i, gtrid->tm);
+        if (ballot)
+            continue;
         if (strcmp(branch->rm, agent->options->rm) != 0)
             return refuse(failure, ERR_UNKNOWN_RM, "orders[%u]: the branch is of %s, I serve %s", i,
                           branch->rm, agent->options->rm);
@@ -234,6 +258,16 @@ static void serve_prepared(struct agent *agent, struct asker *asker, cJSON **obj
     listing_answer(agent, asker, *object, is_own(&asker->peer));
 }
 
+static void serve_ballots(struct agent *agent, struct asker *asker, cJSON **object)
+{
+    ballots_from_peer(agent, asker, *object);
+}
+
+static void serve_outcome(struct agent *agent, struct asker *asker, cJSON **object)
+{
+    ballots_outcome(agent, asker, *object);
+}
+
 static void serve_exec(struct agent *agent, struct asker *asker, cJSON **object)
 {
     cJSON *taken = *object;
@@ -249,10 +283,9 @@ static const struct {
     bool needs_database;
     void (*serve)(struct agent *agent, struct asker *asker, cJSON **object);
 } operations[] = {
-    {"exec", true, serve_exec},
-    {"prepared", true, serve_prepared},
-    {"status", false, serve_status},
-    {"check", false, serve_check},
+    {"exec", true, serve_exec},       {"ballots", true, serve_ballots},
+    {"outcome", true, serve_outcome}, {"prepared", true, serve_prepared},
+    {"status", false, serve_status},  {"check", false, serve_check},
 };
 
 static const struct {
@@ -260,6 +293,7 @@ static const struct {
     void (*serve)(struct agent *agent, struct net_request *request, const cJSON *object);
 } private_operations[] = {
     {"register", tms_register},
+    {"peers", peers_serve},
     {"orders", serve_orders},
     {"results", serve_results},
 };

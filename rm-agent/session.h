@@ -40,6 +40,8 @@ struct session {
     enum isolation isolation;
     uint32_t allowed_ms; /* from its opening */
     bool opened;         /* the participant knows of it */
+    bool leaves;         /* read-only to its end: COMMIT instead of PREPARE */
+    bool barred;         /* from being prepared: another agent ends the transaction */
     bool own;            /* no session: the application prepared it itself */
     struct line *line;
     char xid[NUMBER_BYTES]; /* of the transaction that began */

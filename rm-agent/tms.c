@@ -16,11 +16,12 @@
 #include "common/logger.h"
 #include "common/point.h"
 #include "core/registry.h"
+#include "rm-agent/ballots.h"
 #include "rm-agent/control.h"
 #include "rm-agent/positions.h"
 #include "rm-agent/sessions.h"
 
-enum { RESULTS_KEPT_MAX = 65536, UUID_TEXT_BYTES = 37 };
+enum { RESULTS_KEPT_MAX = 65536, UUID_TEXT_BYTES = 37, IDENTITY_BYTES = 2 * NUMBER_BYTES };
 
 struct tms {
     struct tm_link *by_name;
@@ -66,6 +67,114 @@ uint64_t tms_flushed_beat(struct agent *agent, const char *name)
     return tm == NULL ? 0 : tm->flushed_beat;
 }
 
+struct tm_link *tms_known(struct agent *agent, const char *name)
+{
+    struct tm_link *tm = find(agent, name);
+    return tm != NULL && tm->stored ? tm : NULL;
+}
+
+/* ---- what the database stores ---- */
+
+const char tms_stored_sql[] =
+    "SELECT name, assent.last('beat', name), assent.last('position', name), identity,"
+    " votes_after_incarnation, votes_after_sequence, horizon_incarnation, horizon_sequence,"
+    " horizon_live, peer_key FROM assent.tm";
+
+/* Which database this is, as it is compared with what a coordinator has accepted. */
+static void write_identity(const struct agent *agent, char out[IDENTITY_BYTES])
+{
+    snprintf(out, IDENTITY_BYTES, "%" PRIu64 "/%" PRIu32, agent->identity.system_identifier,
+             agent->identity.timeline);
+}
+
+/* Dashes mean nothing; false if there are too few digits. */
+static bool hex_read(const char *text, uint8_t *out, size_t bytes)
+{
+    size_t count = 0;
+    for (; count < bytes && *text != '\0'; text++) {
+        unsigned byte;
+        if (*text == '-')
+            continue;
+        if (sscanf(text, "%2x", &byte) != 1)
+            return false;
+        out[count++] = (uint8_t)byte;
+        text++;
+    }
+    return count == bytes;
+}
+
+static uint64_t number_at(const struct pg_reply *reply, int row, int column)
+{
+    return strtoull(pg_value(reply, row, column), NULL, 10);
+}
+
+static void read_live(const char *text, struct forget *out)
+{
+    struct failure failure;
+    cJSON *list = cJSON_Parse(text);
+    const cJSON *item;
+    out->live_count = 0;
+    cJSON_ArrayForEach(item, list)
+    {
+        struct txn_number *live = &out->live[out->live_count];
+        if (out->live_count < FORGET_LIVE_MAX &&
+            field_u64(item, "incarnation", true, &live->incarnation, &failure) == 0 &&
+            field_u64(item, "sequence", true, &live->sequence, &failure) == 0)
+            out->live_count++;
+    }
+    cJSON_Delete(list);
+}
+
+static void load(struct agent *agent, const struct pg_reply *reply, int row)
+{
+    char identity[IDENTITY_BYTES];
+    struct tm_link *tm = find_or_add(agent, pg_value(reply, row, 0));
+    write_identity(agent, identity);
+    tm->stored = true;
+    if (tm->beat < number_at(reply, row, 1))
+        tm->beat = number_at(reply, row, 1);
+    if (tm->position < number_at(reply, row, 2))
+        tm->position = number_at(reply, row, 2);
+    tm->suspect = strcmp(pg_value(reply, row, 3), identity) != 0;
+    tm->votes_after = (struct txn_number){number_at(reply, row, 4), number_at(reply, row, 5)};
+    tm->forgotten.upto = (struct txn_number){number_at(reply, row, 6), number_at(reply, row, 7)};
+    read_live(pg_value(reply, row, 8), &tm->forgotten);
+    tm->keyed = hex_read(pg_value(reply, row, 9), tm->peer_key, sizeof tm->peer_key);
+}
+
+void tms_load(struct agent *agent, const struct pg_reply *reply)
+{
+    for (int row = 0; row < pg_rows(reply); row++)
+        load(agent, reply, row);
+}
+
+static void accepted(void *arg, const struct pg_reply *reply)
+{
+    struct tm_link *tm = arg;
+    if (pg_rows(reply) != 1)
+        return; /* its next scan tries again */
+    tm->votes_after = (struct txn_number){number_at(reply, 0, 0), number_at(reply, 0, 1)};
+    tm->suspect = false;
+}
+
+void tms_accepted(struct agent *agent, struct tm_link *tm, uint64_t begun)
+{
+    char identity[IDENTITY_BYTES], incarnation[NUMBER_BYTES], sequence[NUMBER_BYTES];
+    if (!tm->suspect)
+        return;
+    write_identity(agent, identity);
+    u64_format(tm->incarnation, incarnation);
+    u64_format(begun, sequence);
+    control_ask(agent, accepted, tm,
+                "UPDATE assent.tm SET identity = $2,"
+                " votes_after_incarnation = CASE WHEN coalesce(identity, first_identity) = $2"
+                " THEN votes_after_incarnation ELSE $3::bigint END,"
+                " votes_after_sequence = CASE WHEN coalesce(identity, first_identity) = $2"
+                " THEN votes_after_sequence ELSE $4::bigint END"
+                " WHERE name = $1 RETURNING votes_after_incarnation, votes_after_sequence",
+                4, tm->name, identity, incarnation, sequence);
+}
+
 /* ---- registration ---- */
 
 struct registering {
@@ -88,15 +197,7 @@ static void uuid_write(const struct uuid *uuid, char out[UUID_TEXT_BYTES])
 static void uuid_read(const char *text, struct uuid *out)
 {
     memset(out, 0, sizeof *out);
-    for (size_t i = 0; i < sizeof out->bytes && *text != '\0'; text++) {
-        unsigned byte;
-        if (*text == '-')
-            continue;
-        if (sscanf(text, "%2x", &byte) != 1)
-            return;
-        out->bytes[i++] = (uint8_t)byte;
-        text++;
-    }
+    hex_read(text, out->bytes, sizeof out->bytes);
 }
 
 static void answer_offer(struct registering *registering)
@@ -156,6 +257,10 @@ static void registered(void *arg, uint64_t beat)
         return;
     }
     bool another = memcmp(&tm->instance, &offer->instance, sizeof tm->instance) != 0;
+    if (!tm->stored) { /* until its first scan shows that it has accepted this database */
+        tm->stored = true;
+        tm->suspect = true;
+    }
     if (another || !tm->registered) {
         turn_all_away(tm);
         tm->result_count = 0;
@@ -170,6 +275,7 @@ static void registered(void *arg, uint64_t beat)
         log_info("coordinator %s registered: incarnation %" PRIu64 ", log recovered to %" PRIu64,
                  tm->name, tm->incarnation, offer->recovered_lsn);
     fence_older_starts(agent, tm);
+    ballots_heard(agent, tm);
     POINT("agent.before-registration-answered");
     answer_offer(registering);
     POINT("agent.registration-answered");
@@ -213,6 +319,7 @@ static void judge(void *arg, const struct pg_reply *reply)
     answer->beat = strtoull(pg_value(reply, 0, 4), NULL, 10);
     answer->stored_incarnation = row.incarnation;
     answer->stored_lsn = row.lsn;
+    answer->newcomer = !row.exists;
     /* What is for another's agent must not take the place of what is for ours. */
     bool astray = offer->rm[0] != '\0' && strcmp(offer->rm, agent->options->rm) != 0;
     answer->refusal = astray ? REFUSAL_OTHER_RM : registry_judge(&row, offer);
@@ -225,13 +332,15 @@ static void judge(void *arg, const struct pg_reply *reply)
         return;
     }
     char log[UUID_TEXT_BYTES], instance[UUID_TEXT_BYTES], incarnation[NUMBER_BYTES];
+    char identity[IDENTITY_BYTES];
+    write_identity(agent, identity);
     uuid_write(&offer->log, log);
     uuid_write(&offer->instance, instance);
     snprintf(incarnation, sizeof incarnation, "%" PRIu64, offer->incarnation);
     POINT("agent.before-registration-stored");
     control_ask(agent, stored, registering,
-                "SELECT assent.register($1, $2::uuid, $3::bigint, $4::uuid)", 4, offer->tm, log,
-                incarnation, instance);
+                "SELECT assent.register($1, $2::uuid, $3::bigint, $4::uuid, $5)", 5, offer->tm, log,
+                incarnation, instance, identity);
 }
 
 static void describe(const struct agent *agent, struct answer *answer)
@@ -244,6 +353,8 @@ static void describe(const struct agent *agent, struct answer *answer)
     answer->timeline = identity->timeline;
     memcpy(answer->database, identity->database, sizeof answer->database);
     memcpy(answer->server_version, identity->server_version, sizeof answer->server_version);
+    memcpy(answer->peer_url, agent->options->peer_url, sizeof answer->peer_url);
+    answer->witness = agent->options->witness;
 }
 
 void tms_register(struct agent *agent, struct net_request *request, const cJSON *object)
@@ -296,6 +407,7 @@ struct tm_link *tms_sender(struct agent *agent, const cJSON *object, struct fail
                sender.tm);
         return NULL;
     }
+    ballots_heard(agent, tm);
     return tm;
 }
 

@@ -34,6 +34,14 @@ struct tm_link {
     bool raising;
     struct position_waiter *waiting;
 
+    /* What the database stores about it besides, for three-phase commit. */
+    bool stored;  /* it has a row there, and so its sequences */
+    bool suspect; /* this database may have forgotten what it promised: it says nothing yet */
+    bool keyed;
+    uint8_t peer_key[SECRET_BYTES]; /* of what agents say to each other about its transactions */
+    struct txn_number votes_after;  /* no vote on what was begun up to here */
+    struct forget forgotten;        /* what is over */
+
     /* Results that it has not been told yet, and what waits for them: orders, the oldest first,
      * and the poll. Orders are answered before it: only a poll costs another message. */
     struct result *results;
@@ -50,6 +58,13 @@ int tms_create(struct agent *agent, struct error *error);
 /* The coordinator of that name if it has registered with this start, else NULL. */
 struct tm_link *tms_find(struct agent *agent, const char *name);
 uint64_t tms_flushed_beat(struct agent *agent, const char *name);
+/* The same if the database has a row of it: it may be gone, and its transactions are still here. */
+struct tm_link *tms_known(struct agent *agent, const char *name);
+/* At each connection: what the database stores of each, as tms_stored_sql asks for it. */
+extern const char tms_stored_sql[];
+void tms_load(struct agent *agent, const struct pg_reply *reply);
+/* It has accepted this database by speaking to it: votes count for what it begins after `begun`. */
+void tms_accepted(struct agent *agent, struct tm_link *tm, uint64_t begun);
 
 void tms_register(struct agent *agent, struct net_request *request, const cJSON *object);
 /* The coordinator that sent this, if it may; else NULL with *failure. */

@@ -7,6 +7,7 @@
 --     SET assent.exec_roles = 'app,report';  -- those of its [exec ROLE] sections, or ''
 --     \i assent.sql
 --     \i assent--1--2.sql
+--     \i assent--2--3.sql
 --
 -- The agent's role needs LOGIN and INHERIT and nothing else of its own: no superuser, no
 -- CREATEROLE. It must be a member of every role whose branches it finishes: COMMIT PREPARED is for
@@ -29,8 +30,8 @@ DECLARE
 BEGIN
     IF to_regclass('assent.version') IS NOT NULL THEN
         EXECUTE 'SELECT max(version) FROM assent.version' INTO installed;
-        IF installed > 2 THEN
-            RAISE EXCEPTION 'schema assent is of version %, which is newer than version 2', installed;
+        IF installed > 3 THEN
+            RAISE EXCEPTION 'schema assent is of version %, which is newer than version 3', installed;
         END IF;
     END IF;
 END

@@ -201,18 +201,18 @@ def test_an_older_schema_stops_the_agent_and_is_upgraded_in_place(run_folder, se
         site.sql("insert into assent.marker values ('kept.1.1')")
         site.agent.start()
         assert site.agent.wait() == 1
-        assert "version 1, I need 2" in site.agent.log_text()
+        assert "version 1, I need 3" in site.agent.log_text()
         assert "--install-schema" in site.agent.log_text()
         assert install(site).returncode == 0 and install(site).returncode == 0
-        assert site.sql("select version from assent.version order by 1") == [(1,), (2,)]
+        assert site.sql("select version from assent.version order by 1") == [(1,), (2,), (3,)]
         assert site.sql("select gtrid from assent.marker") == [("kept.1.1",)]
         site.start()
 
 
 def test_a_newer_schema_is_not_written_over(run_folder, servers):
     with new_site(run_folder, servers[0]) as site:
-        site.sql("insert into assent.version values (3)")
+        site.sql("insert into assent.version values (4)")
         done = install(site)
         assert done.returncode == 1 and "newer" in done.stderr
         site.agent.start()
-        assert site.agent.wait() == 1 and "version 3, I need 2" in site.agent.log_text()
+        assert site.agent.wait() == 1 and "version 4, I need 3" in site.agent.log_text()

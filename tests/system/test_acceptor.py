@@ -1,0 +1,151 @@
+"""An agent's votes in three-phase commit; the coordinator is played by the test."""
+
+import contextlib
+
+import pytest
+
+from acceptors import ask, row
+from harness import Client, wait_until
+from played import new_site
+
+
+class Played:
+    """One agent of three, and a coordinator that the test plays."""
+
+    acceptors = {"agents": ["accounts", "ledger", "stock"], "tm": False}
+
+    def __init__(self, site):
+        self.site = site
+        site.start()
+        self.player = site.play()
+        assert self.player.register()["newcomer"]
+        self.player.scan()
+
+    def tell_peers(self):
+        peers = [{"rm": rm, "url": f"ipc:///nowhere/{rm}"} for rm in self.acceptors["agents"]]
+        assert self.player.call("peers", **self.player.sender(), key="11" * 32, peers=peers)["ok"]
+
+    def branch(self, account):
+        branch = self.player.branch()
+        branch.run("insert into account values ($1, 1)", account)
+        return branch
+
+    def order_prepare(self, branch):
+        branch.order("prepare", agent=branch.enlisted_with, timeout_ms=10000,
+                     acceptors=self.acceptors)
+
+    def answer(self, gtrid, what, seconds, **fields):
+        """A ballot of the coordinator's; its answer, or None if there is none in time."""
+        self.player.lsn += 1
+        self.player.order({"do": "ballot", "lsn": str(self.player.lsn), "ballot": {
+            "is": what, "gtrid": gtrid, "acceptors": self.acceptors, **fields}})
+
+        def take():
+            for result in self.player.mail:
+                if result["is"] == "ballot" and result["ballot"]["gtrid"] == gtrid:
+                    self.player.mail.remove(result)
+                    return result["ballot"]
+            self.player.poll(100)
+            return None
+        with contextlib.suppress(AssertionError):
+            return wait_until(take, seconds)
+
+    def say(self, gtrid, what, **fields):
+        """The same when an answer has to come."""
+        answer = self.answer(gtrid, what, 10, **fields)
+        assert answer, f"no answer to {what}"
+        return answer
+
+
+@pytest.fixture
+def played(run_folder, servers):
+    with new_site(run_folder, servers[0]) as site:
+        yield Played(site)
+
+
+def test_nothing_is_prepared_before_the_other_agents_are_known(played):
+    branch = played.branch(100)
+    played.order_prepare(branch)
+    assert branch.vote(1) is None and not played.site.prepared()
+    played.tell_peers()
+    played.order_prepare(branch)
+    assert branch.vote()["is"] == "ready"
+
+
+def test_a_prepare_that_comes_after_a_promise_is_answered_no(played):
+    played.tell_peers()
+    branch = played.branch(100)
+    assert played.say(branch.gtrid, "ask-promise", number="511")["is"] == "promised"
+    played.order_prepare(branch)
+    vote = branch.vote()
+    assert vote["is"] == "no" and "begun to end" in vote["message"]
+    assert not played.site.prepared()
+
+
+def test_a_promise_holds_over_a_restart(played):
+    played.tell_peers()
+    gtrid = played.branch(100).gtrid
+    assert played.say(gtrid, "ask-promise", number="511")["is"] == "promised"
+    played.site.restart()
+    assert played.player.register()["ok"]
+    played.player.scan()
+    answer = played.say(gtrid, "ask-accept", number="0", value="committed")
+    assert answer["is"] == "outbid" and answer["promised"] == "511"
+
+
+def test_what_the_horizon_has_passed_is_forgotten_but_for_what_is_live(played):
+    played.tell_peers()
+    old, live, new = (played.branch(account).gtrid for account in (100, 101, 102))
+    for gtrid in (old, live, new):
+        assert played.say(gtrid, "ask-accept", number="0", value="committed")["is"] == "accepted"
+    _, incarnation, sequence = live.split(".")
+    forget = {"do": "forget", "incarnation": incarnation, "sequence": sequence,
+              "live": [{"incarnation": incarnation, "sequence": sequence}]}
+    played.player.order(forget)
+    wait_until(lambda: row(played.site, old) is None, 10, "it is forgotten")
+    assert row(played.site, live) and row(played.site, new)
+    assert ask(played.site, old) == "forgotten"
+    assert played.say(old, "ask-promise", number="511")["is"] == "ended"
+    played.player.order({**forget, "live": []})
+    wait_until(lambda: row(played.site, live) is None, 10, "it has ended")
+    assert row(played.site, new)
+
+
+def test_only_who_was_never_heard_of_is_a_newcomer(played):
+    """The log remembers the agent, and the agent nothing of the log: that would be a lost database."""
+    assert not played.player.register().get("newcomer")
+
+
+def test_a_database_that_may_have_forgotten_votes_only_on_what_begins_later(played):
+    played.tell_peers()
+    old, new = played.branch(100).gtrid, played.player.branch().gtrid
+    played.site.agent.kill()
+    played.site.sql("update assent.tm set identity = 'another/1', first_identity = 'another/1'")
+    played.site.start()
+    assert played.player.register()["ok"]
+    assert played.answer(old, "ask-promise", 1, number="511") is None, "it is not accepted yet"
+    played.player.order({"do": "recover", "number": "1", "begun": old.split(".")[2]})
+    wait_until(lambda: played.site.sql("select 1 from assent.tm where votes_after_sequence > 0"))
+    assert played.say(new, "ask-promise", number="511")["is"] == "promised"
+    assert played.answer(old, "ask-promise", 1, number="511") is None, "it may have promised less"
+    assert played.say(old, "tell", value="committed")["is"] == "decided"
+
+
+SEALED = {"tm": "bank", "to": "accounts", "body": '{"op":"ballots","rm":"ledger","ballots":[]}',
+          "mac": "00" * 32}
+
+
+def test_nobody_votes_without_the_key(played):
+    played.tell_peers()
+    with contextlib.closing(Client(played.site.socket)) as client:
+        assert client.call("ballots", **SEALED)["error"]["code"] == "not_permitted"
+        assert client.call("ballots")["error"]["code"] == "not_ready"
+    assert not played.site.sql("select 1 from pg_roles where rolname = 'shop'"
+                               " and has_table_privilege('shop', 'assent.tm', 'select')")
+
+
+def test_an_agent_knows_nothing_of_what_it_never_voted_for(played):
+    assert ask(played.site, "bank.1.4711") == "unknown_transaction"
+    assert ask(played.site, "strange.1.1") == "unknown_transaction"
+    assert ask(played.site, "nonsense") == "invalid_request"
+    assert not played.site.sql("select 1 from assent.acceptor"), "a question makes no row"
