@@ -224,6 +224,7 @@ static void turn_until_over(struct agent *agent)
         }
         requests_serve(agent);
         tick(agent, now_ms);
+        finish_feed(agent);
         tms_deliver(agent, now_ms);
         peers_deliver(agent);
         if (agent->draining && (drained(agent) || now_ms >= drain_until_ms))

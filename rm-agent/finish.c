@@ -9,6 +9,10 @@
  *
  * The connections are apart from those that may wait for a row lock, and opened as they are
  * needed: several commits at once share one flush of the server's.
+ *
+ * Commands that wait for a connection share a trip when one owner prepared what they finish: we
+ * become the owner once, and only if every gid of the group is the transaction that is meant. If
+ * one is not, all are refused, and each is tried alone.
  */
 #include "rm-agent/finish.h"
 
@@ -24,6 +28,13 @@
 #include "rm-agent/sessions.h"
 #include "rm-agent/verdict.h"
 
+enum {
+    GROUP_MAX = PG_STATEMENTS_MAX - 2,
+    COMMAND_BYTES = QUOTED_BYTES + 32,
+    GROUP_LEAST = 4, /* that are worth one more connection at work */
+    WORKING_LEAST = 2,
+};
+
 struct finish {
     struct finish *next;
     struct agent *agent;
@@ -34,6 +45,7 @@ struct finish {
     uint64_t beat; /* on disk once the command is */
     char owner[ROLE_NAME_BYTES];
     bool found; /* the gid is that transaction */
+    bool alone; /* its group was refused */
     char message[REASON_BYTES];
 };
 
@@ -43,17 +55,25 @@ struct worker {
     struct pg *pg;
     struct backend backend; /* entered in assent.session; pid 0: not yet */
     uint32_t entering;      /* entries asked for: only the last is for this connection */
-    struct finish *finish;  /* under way */
+    struct finish *group;   /* under way, in the order of their commands */
 };
 
 struct pool {
     struct worker *workers;
     uint32_t worker_count;
     struct finish *first, **last; /* waiting for a worker */
-    uint32_t busy;
+    uint32_t waiting;
+    uint32_t busy; /* waiting or under way */
 };
 
-static void feed(struct agent *agent);
+static void queue(struct finish *finish)
+{
+    struct pool *pool = finish->agent->pool;
+    finish->next = NULL;
+    *pool->last = finish;
+    pool->last = &finish->next;
+    pool->waiting++;
+}
 
 static void finish_end(struct finish *finish, enum participant_event_type type,
                        const char *sqlstate, const char *message)
@@ -88,18 +108,45 @@ static void answer_was_lost(void *arg)
     finish_end(arg, PE_UNKNOWN, "", "");
 }
 
-/* Makes its owner the role of the next command, if the gid is the transaction that is meant. */
+/* Makes their owner the role of the next commands, if each gid is the transaction that is meant. */
 static const char become_owner[] =
-    "SELECT p.owner, set_config('role', coalesce(p.owner, 'none'), false)"
-    " FROM pg_catalog.pg_prepared_xacts p"
-    " WHERE p.gid = $1 AND p.database = current_database() AND p.transaction = $2::xid";
+    "SELECT count(p.gid), min(p.owner::text), set_config('role',"
+    " CASE WHEN count(p.gid) = count(*) AND min(p.owner::text) = max(p.owner::text)"
+    " THEN min(p.owner::text) ELSE 'none' END, false)"
+    " FROM unnest($1::text[], $2::xid[]) meant (gid, xid)"
+    " LEFT JOIN pg_catalog.pg_prepared_xacts p ON p.gid = meant.gid"
+    " AND p.database = current_database() AND p.transaction = meant.xid";
 
-static void became(struct finish *finish, const struct pg_reply *reply)
+/* As arrays' texts: gids have no character that would need quoting. */
+struct meant {
+    char gids[GROUP_MAX * (GID_BYTES + 1) + 2];
+    char xids[GROUP_MAX * NUMBER_BYTES + 2];
+};
+
+static void write_meant(const struct finish *group, struct meant *out)
 {
-    const char *owner = pg_value(reply, 0, 0);
-    finish->found = pg_rows(reply) == 1;
-    if (finish->found)
-        text_copy(finish->owner, sizeof finish->owner, owner, strlen(owner));
+    char *gids = out->gids, *xids = out->xids;
+    for (const struct finish *finish = group; finish != NULL; finish = finish->next) {
+        char before = finish == group ? '{' : ',';
+        gids += sprintf(gids, "%c%s", before, finish->gid);
+        xids += sprintf(xids, "%c%" PRIu32, before, (uint32_t)finish->xid);
+    }
+    strcpy(gids, "}");
+    strcpy(xids, "}");
+}
+
+static void became(struct finish *group, const struct pg_reply *reply)
+{
+    unsigned long found = strtoul(pg_value(reply, 0, 0), NULL, 10);
+    const char *owner = pg_value(reply, 0, 1);
+    unsigned long count = 0;
+    for (const struct finish *finish = group; finish != NULL; finish = finish->next)
+        count++;
+    for (struct finish *finish = group; finish != NULL; finish = finish->next) {
+        finish->found = found == count;
+        if (finish->found)
+            text_copy(finish->owner, sizeof finish->owner, owner, strlen(owner));
+    }
 }
 
 /* Why it was not allowed, in the words of whoever has to put it right. */
@@ -115,54 +162,70 @@ static const char *explain(struct finish *finish, const char *message)
     return finish->message;
 }
 
-static void finished(struct worker *worker, const struct pg_reply *role,
-                     const struct pg_reply *reply, const struct pg_reply *reset)
+/* looked: the gid was looked for, and that went well. grouped: others were looked for with it. */
+static void finished(struct worker *worker, struct finish *finish, const struct pg_reply *reply,
+                     bool looked, bool grouped)
 {
     struct agent *agent = worker->agent;
-    struct finish *finish = worker->finish;
     POINT_IF(finish->command == COMMAND_COMMIT_PREPARED, "agent.commit-prepared-done");
     POINT_IF(finish->command == COMMAND_ROLLBACK_PREPARED, "agent.rollback-prepared-done");
     enum participant_event_type type =
         verdict(finish->command, reply->tag, reply->sqlstate, reply->alive);
-    worker->finish = NULL;
+    const char *message = reply->message;
     if (type == PE_UNKNOWN) {
         struct backend backend = pg_backend(worker->pg);
         pg_drop(worker->pg, reply->message);
         control_end_backend(agent, backend, answer_was_lost, finish);
         return;
     }
-    const char *message = reply->message;
-    if (type == PE_RETRY && !finish->found && (role == NULL || role->sqlstate[0] == '\0'))
+    if (type != PE_FINISHED && grouped && !finish->found) {
+        finish->alone = true;
+        queue(finish);
+        return;
+    }
+    if (type == PE_RETRY && !finish->found && looked)
         type = PE_GONE; /* what is there is not what was meant */
     else if (strcmp(reply->sqlstate, "42501") == 0)
         message = explain(finish, message);
-    /* Whoever it is now, it is not for the next command. */
-    if (reset->alive && reset->sqlstate[0] != '\0')
-        pg_drop(worker->pg, reset->message);
     finish_end(finish, type, reply->sqlstate, message);
-    feed(agent);
+}
+
+/* The answers to the group's commands, and to RESET ROLE behind them. */
+static void all_finished(struct worker *worker, const struct pg_reply *reply, bool looked)
+{
+    struct finish *group = worker->group;
+    bool grouped = group->next != NULL;
+    while (group != NULL) {
+        struct finish *finish = group;
+        group = finish->next;
+        finished(worker, finish, reply++, looked, grouped);
+    }
+    worker->group = NULL;
+    /* Whoever it is now, it is not for the next command. */
+    if (reply->alive && reply->sqlstate[0] != '\0')
+        pg_drop(worker->pg, reply->message);
 }
 
 static void done_together(void *arg, const struct pg_reply *replies, int count)
 {
     struct worker *worker = arg;
     (void)count;
-    became(worker->finish, &replies[0]);
-    finished(worker, &replies[0], &replies[1], &replies[2]);
+    became(worker->group, &replies[0]);
+    all_finished(worker, &replies[1], replies[0].sqlstate[0] == '\0');
 }
 
 static void done_alone(void *arg, const struct pg_reply *replies, int count)
 {
     (void)count;
-    finished(arg, NULL, &replies[0], &replies[1]);
+    all_finished(arg, replies, true);
 }
 
 static void write_command(const struct worker *worker, const struct finish *finish,
-                          char out[QUOTED_BYTES + 32])
+                          char out[COMMAND_BYTES])
 {
     char gid[QUOTED_BYTES];
     pg_literal(worker->pg, finish->gid, gid, sizeof gid);
-    snprintf(out, QUOTED_BYTES + 32, "%s %s",
+    snprintf(out, COMMAND_BYTES, "%s %s",
              finish->command == COMMAND_COMMIT_PREPARED ? "COMMIT PREPARED" : "ROLLBACK PREPARED",
              gid);
 }
@@ -170,9 +233,8 @@ static void write_command(const struct worker *worker, const struct finish *fini
 static void looked_first(void *arg, const struct pg_reply *replies, int count)
 {
     struct worker *worker = arg;
-    struct agent *agent = worker->agent;
-    struct finish *finish = worker->finish;
-    char command[QUOTED_BYTES + 32];
+    struct finish *finish = worker->group;
+    char command[COMMAND_BYTES];
     (void)count;
     became(finish, replies);
     if (finish->found) {
@@ -181,11 +243,10 @@ static void looked_first(void *arg, const struct pg_reply *replies, int count)
         pg_run(worker->pg, statements, 2, done_alone, worker);
         return;
     }
-    worker->finish = NULL;
+    worker->group = NULL;
     bool refused = !replies->alive || replies->sqlstate[0] != '\0';
     finish_end(finish, refused ? PE_RETRY : PE_GONE, replies->sqlstate,
                refused ? replies->message : "");
-    feed(agent);
 }
 
 /* Would PostgreSQL let the login role finish what is not meant? */
@@ -196,26 +257,31 @@ static bool would_not_be_refused(const struct finish *finish)
            strcmp(finish->owner, identity->login) == 0;
 }
 
-static void run(struct worker *worker, struct finish *finish)
+static void run(struct worker *worker, struct finish *group)
 {
-    char command[QUOTED_BYTES + 32], xid[NUMBER_BYTES];
-    snprintf(xid, sizeof xid, "%" PRIu32, (uint32_t)finish->xid);
-    write_command(worker, finish, command);
-    const char *const meant[] = {finish->gid, xid};
-    const struct pg_statement statements[] = {
+    char commands[GROUP_MAX][COMMAND_BYTES];
+    struct meant texts;
+    write_meant(group, &texts);
+    const char *const meant[] = {texts.gids, texts.xids};
+    struct pg_statement statements[PG_STATEMENTS_MAX] = {
         {.sql = become_owner, .count = 2, .values = meant, .keep = true},
-        {.sql = command},
-        {.sql = "RESET ROLE"},
     };
-    worker->finish = finish;
-    POINT_IF(finish->command == COMMAND_COMMIT_PREPARED, "agent.before-commit-prepared");
-    POINT_IF(finish->command == COMMAND_ROLLBACK_PREPARED, "agent.before-rollback-prepared");
-    if (would_not_be_refused(finish))
+    int count = 1;
+    for (const struct finish *finish = group; finish != NULL; finish = finish->next) {
+        write_command(worker, finish, commands[count - 1]);
+        statements[count] = (struct pg_statement){.sql = commands[count - 1]};
+        count++;
+        POINT_IF(finish->command == COMMAND_COMMIT_PREPARED, "agent.before-commit-prepared");
+        POINT_IF(finish->command == COMMAND_ROLLBACK_PREPARED, "agent.before-rollback-prepared");
+    }
+    statements[count++] = (struct pg_statement){.sql = "RESET ROLE"};
+    worker->group = group;
+    if (would_not_be_refused(group))
         pg_run(worker->pg, statements, 1, looked_first, worker);
     else
-        pg_run(worker->pg, statements, 3, done_together, worker);
-    POINT_IF(finish->command == COMMAND_COMMIT_PREPARED, "agent.commit-prepared-sent");
-    POINT_IF(finish->command == COMMAND_ROLLBACK_PREPARED, "agent.rollback-prepared-sent");
+        pg_run(worker->pg, statements, count, done_together, worker);
+    POINT_IF(group->command == COMMAND_COMMIT_PREPARED, "agent.commit-prepared-sent");
+    POINT_IF(group->command == COMMAND_ROLLBACK_PREPARED, "agent.rollback-prepared-sent");
 }
 
 /* ---- workers ---- */
@@ -231,7 +297,6 @@ static void worker_entered(void *arg, bool entered)
     }
     POINT("agent.worker-entered");
     worker->backend = pg_backend(worker->pg);
-    feed(worker->agent);
 }
 
 static void worker_up(void *arg)
@@ -262,8 +327,9 @@ static void add_worker(struct agent *agent)
         abort();
     struct pg_options options = {
         .conninfo = agent->options->conninfo,
-        .settings = "-c synchronous_commit=on -c lock_timeout=10s -c statement_timeout=0"
-                    " -c idle_session_timeout=0 -c client_connection_check_interval=2s",
+        .settings =
+            "-c synchronous_commit=on -c lock_timeout=10s -c statement_timeout=0"
+            " -c idle_session_timeout=0 -c client_connection_check_interval=2s" PG_PLAN_ONCE,
         .retry = true,
         .up = worker_up,
         .down = worker_down,
@@ -285,7 +351,7 @@ static void close_surplus(struct agent *agent)
     struct worker **at = &pool->workers;
     while (*at != NULL && pool->worker_count > agent->options->pool_size) {
         struct worker *worker = *at;
-        if (worker->finish != NULL || worker->entering > 0) {
+        if (worker->group != NULL || worker->entering > 0) {
             at = &worker->next;
             continue;
         }
@@ -297,36 +363,61 @@ static void close_surplus(struct agent *agent)
     }
 }
 
-static void feed(struct agent *agent)
+static bool may_share(const struct finish *first, const struct finish *other)
+{
+    return !first->alone && !other->alone && !would_not_be_refused(first) &&
+           strcmp(first->owner, other->owner) == 0;
+}
+
+/* The first that waits, and as many behind it as are its share of all that wait. */
+static struct finish *take_group(struct agent *agent)
 {
     struct pool *pool = agent->pool;
-    uint32_t on_their_way = 0;
-    for (struct worker *worker = pool->workers; worker != NULL; worker = worker->next) {
-        if (worker->backend.pid == 0)
-            on_their_way++;
-        if (pool->first == NULL || worker->backend.pid == 0 || !pg_idle(worker->pg) ||
-            worker->finish != NULL)
-            continue;
-        struct finish *finish = pool->first;
-        pool->first = finish->next;
-        if (pool->first == NULL)
-            pool->last = &pool->first;
-        run(worker, finish);
+    uint32_t share = (pool->waiting + agent->options->pool_size - 1) / agent->options->pool_size;
+    uint32_t most = share < GROUP_LEAST ? GROUP_LEAST : share > GROUP_MAX ? GROUP_MAX : share;
+    struct finish *group = pool->first, *last = group;
+    uint32_t count = 1;
+    while (count < most && last->next != NULL && may_share(group, last->next)) {
+        last = last->next;
+        count++;
     }
-    if (pool->first != NULL && on_their_way == 0 && pool->worker_count < agent->options->pool_size)
+    pool->first = last->next;
+    if (pool->first == NULL)
+        pool->last = &pool->first;
+    pool->waiting -= count;
+    last->next = NULL;
+    return group;
+}
+
+/* Two connections are used at once, so that none waits for one that hangs; more only for full
+ * groups: what comes while these are under way shares the next trip. */
+static bool worth_a_worker(const struct pool *pool, uint32_t working)
+{
+    return pool->waiting >= (working < WORKING_LEAST ? 1 : GROUP_LEAST);
+}
+
+void finish_feed(struct agent *agent)
+{
+    struct pool *pool = agent->pool;
+    uint32_t on_their_way = 0, working = 0;
+    for (const struct worker *worker = pool->workers; worker != NULL; worker = worker->next) {
+        on_their_way += worker->backend.pid == 0;
+        working += worker->group != NULL;
+    }
+    for (struct worker *worker = pool->workers; worker != NULL && worth_a_worker(pool, working);
+         worker = worker->next) {
+        if (worker->backend.pid == 0 || !pg_idle(worker->pg) || worker->group != NULL)
+            continue;
+        run(worker, take_group(agent));
+        working++;
+    }
+    if (worth_a_worker(pool, working) && on_their_way == 0 &&
+        pool->worker_count < agent->options->pool_size)
         add_worker(agent);
     close_surplus(agent);
 }
 
 /* ---- from the order to the queue: position, worker ---- */
-
-static void queue(struct finish *finish)
-{
-    struct pool *pool = finish->agent->pool;
-    *pool->last = finish;
-    pool->last = &finish->next;
-    feed(finish->agent);
-}
 
 static void raised(void *arg, uint64_t beat)
 {
@@ -374,7 +465,6 @@ void finish_reconfigure(struct agent *agent)
 {
     for (struct worker *worker = agent->pool->workers; worker != NULL; worker = worker->next)
         pg_set_conninfo(worker->pg, agent->options->conninfo);
-    feed(agent);
 }
 
 uint32_t finish_busy(const struct agent *agent)

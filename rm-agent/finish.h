@@ -9,6 +9,8 @@
 int finish_create(struct agent *agent, struct error *error);
 /* PA_COMMIT or PA_ROLLBACK: the answer is an event of the branch. */
 void finish_branch(struct agent *agent, const struct participant_action *action);
+/* At the end of each turn: what waits goes to the connections, that of one turn together. */
+void finish_feed(struct agent *agent);
 /* The options have changed: size of the pool, and how it connects the next time. */
 void finish_reconfigure(struct agent *agent);
 /* Commands that are waiting or under way. */

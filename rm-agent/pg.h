@@ -15,6 +15,10 @@
 
 enum { PG_STATEMENTS_MAX = 16 };
 
+/* For connections that run the agent's own few statements again and again: PostgreSQL would else
+ * plan those with arrays anew each time, for as many elements as there are. */
+#define PG_PLAN_ONCE " -c plan_cache_mode=force_generic_plan -c jit=off"
+
 struct pg_set; /* all connections of one loop */
 struct pg;
 

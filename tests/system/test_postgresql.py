@@ -313,6 +313,34 @@ def test_a_gid_that_changed_hands_after_the_vote_is_not_committed(player, order,
     assert count(player.site) == before and not player.site.prepared()
 
 
+def commit_together(player, branches, xids):
+    player.lsn += 1
+    player.order(*({"do": "commit", "gid": branch.gid, "xid": xid, "lsn": str(player.lsn)}
+                   for branch, xid in zip(branches, xids)))
+    return [branch.end()["is"] for branch in branches]
+
+
+def test_commits_that_come_together_are_all_done(player):
+    before = count(player.site)
+    branches = [work(player.branch()) for _ in range(20)]
+    xids = [branch.ready() for branch in branches]
+    assert commit_together(player, branches, xids) == ["done"] * 20
+    assert count(player.site) == before + 20 and not player.site.prepared()
+
+
+def test_one_that_is_not_what_was_voted_for_does_not_hold_up_those_that_come_with_it(player):
+    """They share a trip in which all are refused, and are then tried one by one."""
+    before = count(player.site)
+    branches = [work(player.branch()) for _ in range(4)]
+    xids = [branch.ready() for branch in branches]
+    player.site.sql(f"rollback prepared '{branches[0].gid}'")
+    player.site.sql(f"rollback prepared '{branches[1].gid}'")
+    branches[1].prepare_own("insert into work values (2)")
+    player.site.sql(f"commit prepared '{branches[2].gid}'")
+    assert commit_together(player, branches, xids) == ["heuristic", "heuristic", "done", "done"]
+    assert count(player.site) == before + 2 and not player.site.prepared()
+
+
 def test_a_branch_in_another_database_of_the_cluster_is_not_seen(player):
     branch = player.branch()
     with contextlib.closing(player.site.server.connect("postgres", "shop")) as elsewhere:
