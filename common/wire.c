@@ -1867,6 +1867,22 @@ char *wire_write_orders(const struct sender *sender, const struct order *orders,
     return wire_print(object, length);
 }
 
+static uint32_t count_list(const cJSON *object, const char *name, int most)
+{
+    int count = cJSON_GetArraySize(field_find(object, name));
+    return (uint32_t)(count < most ? count : most);
+}
+
+uint32_t wire_count_orders(const cJSON *object)
+{
+    return count_list(object, "orders", ORDERS_MAX);
+}
+
+uint32_t wire_count_results(const cJSON *object)
+{
+    return count_list(object, "results", RESULTS_MAX);
+}
+
 int wire_read_orders(const cJSON *object, struct order *out, uint32_t *count,
                      struct failure *failure)
 {

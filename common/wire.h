@@ -131,7 +131,10 @@ int wire_read_peers(const cJSON *object, struct peers *out, struct failure *fail
 /* count may be 0. {"op":"orders",...,"orders":[{"do":"prepare","gid":...},...],"wait_ms":500} */
 char *wire_write_orders(const struct sender *sender, const struct order *orders, uint32_t count,
                         size_t *length);
-/* out has room for ORDERS_MAX. Sets only orders; the sender is read by wire_read_sender(). */
+/* How many there are to be read, at most ORDERS_MAX. */
+uint32_t wire_count_orders(const cJSON *object);
+/* out has room for wire_count_orders(). Sets only orders; the sender is read by wire_read_sender().
+ */
 int wire_read_orders(const cJSON *object, struct order *out, uint32_t *count,
                      struct failure *failure);
 int wire_read_sender(const cJSON *object, struct sender *out, struct failure *failure);
@@ -141,7 +144,9 @@ char *wire_write_poll(const struct sender *sender, uint32_t wait_ms, size_t *len
 /* {"ok":true,"agent":"7","results":[{"is":"ready","gid":...},...],"health":{...}} */
 char *wire_write_results(const struct result *results, uint32_t count, uint64_t agent_incarnation,
                          const struct agent_health *health, size_t *length);
-/* out has room for RESULTS_MAX. */
+/* How many there are to be read, at most RESULTS_MAX. */
+uint32_t wire_count_results(const cJSON *object);
+/* out has room for wire_count_results(). */
 int wire_read_results(const cJSON *object, struct result *out, uint32_t *count,
                       struct agent_health *health, struct failure *failure);
 

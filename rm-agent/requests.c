@@ -181,7 +181,7 @@ static uint32_t at_most(uint32_t wait_ms)
 static void serve_orders(struct agent *agent, struct net_request *request, const cJSON *object)
 {
     struct failure failure = {0};
-    struct order *orders = calloc(ORDERS_MAX, sizeof *orders);
+    struct order *orders = calloc(wire_count_orders(object) + 1, sizeof *orders);
     uint32_t count = 0, wait_ms = 0;
     if (orders == NULL)
         abort();

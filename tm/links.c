@@ -86,44 +86,54 @@ void link_news_free(struct link_news *news)
 
 /* ---- in nng's threads ---- */
 
-static void decode(struct heard *heard, const char *bytes, size_t length)
+/* Room for what the answer holds, and no more: a result is large, and most answers have few. */
+static struct heard *new_heard(const struct call *call, const cJSON *answer)
+{
+    uint32_t count = call->kind == CALL_REGISTER ? 0 : wire_count_results(answer);
+    struct heard *heard = calloc(1, sizeof *heard + count * sizeof *heard->news.results);
+    if (heard == NULL) {
+        log_error("out of memory for an answer of agent %u", call->link->rm);
+        abort();
+    }
+    heard->kind = call->kind;
+    heard->round = call->round;
+    heard->news.post.kind = call->link->links->post_kind;
+    heard->news.rm = call->link->rm;
+    heard->news.type = LINK_LOST;
+    return heard;
+}
+
+static void decode(struct heard *heard, const cJSON *answer)
 {
     struct link_news *news = &heard->news;
-    cJSON *object = wire_parse(bytes, length, &heard->failure);
-    if (object == NULL)
-        return;
     if (heard->kind == CALL_REGISTER) {
-        if (wire_read_answer(object, &news->answer, &heard->failure) == 0)
+        if (wire_read_answer(answer, &news->answer, &heard->failure) == 0)
             news->type = LINK_ANSWER;
-    } else if (wire_read_results(object, news->results, &news->count, &news->health,
+    } else if (wire_read_results(answer, news->results, &news->count, &news->health,
                                  &heard->failure) == 0) {
         news->type = LINK_RESULTS;
     }
-    cJSON_Delete(object);
 }
 
 static void call_done(void *arg, enum net_result result, const char *bytes, size_t length)
 {
     struct call *call = arg;
-    struct link *link = call->link;
+    struct links *links = call->link->links;
+    struct failure failure = {.code = ERR_NONE};
     POINT("tm.answer-arrived");
-    struct heard *heard = calloc(1, sizeof *heard + RESULTS_MAX * sizeof *heard->news.results);
-    if (heard == NULL) {
-        log_error("out of memory for an answer of agent %u", link->rm);
-        abort();
-    }
-    heard->kind = call->kind;
-    heard->round = call->round;
-    heard->news.post.kind = link->links->post_kind;
-    heard->news.rm = link->rm;
-    heard->news.type = LINK_LOST;
+    cJSON *answer = NULL;
     if (result == NET_OK)
-        decode(heard, bytes, length);
+        answer = wire_parse(bytes, length, &failure);
     else
-        refuse(&heard->failure, result == NET_TIMEOUT ? ERR_TIMEOUT : ERR_UNREACHABLE, "%s",
+        refuse(&failure, result == NET_TIMEOUT ? ERR_TIMEOUT : ERR_UNREACHABLE, "%s",
                result == NET_TIMEOUT ? "the agent does not answer" : "the agent is not reachable");
+    struct heard *heard = new_heard(call, answer);
+    heard->failure = failure;
+    if (answer != NULL)
+        decode(heard, answer);
+    cJSON_Delete(answer);
     free(call);
-    loop_post(link->links->loop, &heard->news.post);
+    loop_post(links->loop, &heard->news.post);
 }
 
 /* ---- in the loop's thread ---- */
