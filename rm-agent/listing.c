@@ -48,7 +48,9 @@ static const char listing_sql[] =
     "  FROM (SELECT a.*, concat_ws('.', a.tm, a.incarnation, a.sequence) AS gtrid FROM"
     "   (SELECT * FROM assent.acceptor WHERE outcome IS NULL"
     "    UNION SELECT a.* FROM (SELECT string_to_array(assent.gid_part(gid, 1), '.') AS part"
-    "     FROM ours) o JOIN assent.acceptor a ON a.tm = o.part[1] AND a.incarnation ="
+    "     FROM ours UNION SELECT string_to_array(gtrid, '.')"
+    "     FROM json_array_elements_text($3::json) gtrid) o JOIN assent.acceptor a ON a.tm = "
+    "o.part[1] AND a.incarnation ="
     "     CASE WHEN length(o.part[2]) < 19 THEN o.part[2]::bigint END AND a.sequence ="
     "     CASE WHEN length(o.part[3]) < 19 THEN o.part[3]::bigint END) a"
     "   ORDER BY a.tm, a.incarnation, a.sequence LIMIT 1000) r),"
@@ -182,6 +184,29 @@ refused:
     return NULL;
 }
 
+/* The transactions whose rows are wanted, though none of them may be open or prepared here. */
+static char *read_gtrids(const cJSON *object, struct failure *failure)
+{
+    const cJSON *wanted = cJSON_GetObjectItemCaseSensitive(object, "gtrids"), *item;
+    bool good =
+        wanted == NULL || (cJSON_IsArray(wanted) && cJSON_GetArraySize(wanted) <= EVIDENCE_MAX);
+    cJSON *asked = cJSON_CreateArray();
+    cJSON_ArrayForEach(item, wanted)
+    {
+        struct gtrid gtrid;
+        good = good && cJSON_IsString(item) &&
+               gtrid_parse(item->valuestring, strlen(item->valuestring), &gtrid);
+        if (good)
+            cJSON_AddItemToArray(asked, cJSON_CreateString(item->valuestring));
+    }
+    size_t length;
+    if (good)
+        return wire_print(asked, &length);
+    cJSON_Delete(asked);
+    refuse(failure, ERR_INVALID_REQUEST, "gtrids: an array of at most %d gtrids", EVIDENCE_MAX);
+    return NULL;
+}
+
 /* What the database wrote, and what this agent knows of itself. */
 static cJSON *complete(const struct agent *agent, cJSON *answer)
 {
@@ -233,14 +258,17 @@ void listing_answer(struct agent *agent, struct asker *asker, const cJSON *objec
 {
     struct failure failure = {0};
     char *evidence = read_evidence(object, &failure);
-    if (evidence == NULL) {
+    char *gtrids = evidence == NULL ? NULL : read_gtrids(object, &failure);
+    if (gtrids == NULL) {
         asker_failure(asker, &failure);
+        free(evidence);
         return;
     }
     struct listing *listing = malloc(sizeof *listing);
     if (listing == NULL)
         abort();
     *listing = (struct listing){agent, asker};
-    control_ask(agent, listed, listing, listing_sql, 2, evidence, queries ? "t" : "f");
+    control_ask(agent, listed, listing, listing_sql, 3, evidence, queries ? "t" : "f", gtrids);
     free(evidence);
+    free(gtrids);
 }

@@ -131,6 +131,25 @@ def test_a_database_that_may_have_forgotten_votes_only_on_what_begins_later(play
     assert played.say(old, "tell", value="committed")["is"] == "decided"
 
 
+def test_what_it_has_said_is_listed_while_nobody_knows_the_outcome(played):
+    played.tell_peers()
+    gtrid = played.player.branch().gtrid
+    said = {"gtrid": gtrid, "acceptors": played.acceptors, "promised": "0", "accepted": "0",
+            "value": "committed", "outcome": ""}
+
+    def rows(*gtrids):
+        with contextlib.closing(Client(played.site.socket)) as client:
+            return client.call("prepared", gtrids=gtrids)["rows"]
+    assert rows() == [] == rows(gtrid)
+    played.say(gtrid, "ask-accept", number="0", value="committed")
+    assert rows() == [said] == rows(gtrid)
+    played.say(gtrid, "tell", value="committed")
+    assert rows() == [] and rows(gtrid) == [{**said, "outcome": "committed"}]
+    with contextlib.closing(Client(played.site.socket)) as client:
+        for wrong in ("bank.1.1", ["bank"], [1], ["bank.1.1"] * 257):
+            assert client.call("prepared", gtrids=wrong)["error"]["code"] == "invalid_request"
+
+
 SEALED = {"tm": "bank", "to": "accounts", "body": '{"op":"ballots","rm":"ledger","ballots":[]}',
           "mac": "00" * 32}
 
