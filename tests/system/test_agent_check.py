@@ -135,7 +135,8 @@ def test_standbys_are_looked_at(run_folder, servers):
                                           f"host={primary.folder},{standby.folder}", 1))
         site.start()
         assert "synchronous_standby_names" in found(site, "warning", "none is waited for")
-        assert not [what for _, what, _ in findings(site) if str(standby.folder) in what]
+        wait_until(lambda: not [what for _, what, _ in findings(site)
+                                if str(standby.folder) in what], 30, "it has our database too")
         with contextlib.closing(standby.connect("postgres")) as connection:
             connection.cursor().execute("select pg_wal_replay_pause()")
         assert "pg_wal_replay_resume" in found(site, "warning", str(standby.folder), "paused")

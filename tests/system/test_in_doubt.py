@@ -271,7 +271,8 @@ def test_a_decided_branch_that_was_rolled_back_by_hand_is_mixed(bank):
     branch = wait_for_verdict(bank, gtrid, "ledger", "mixed")
     assert "ledger" in branch["reason"]
     assert f"assentctl forget {gtrid}" in branch["advice"]
-    assert bank.balances() == (70, 100) and bank.outcome(gtrid) == "mixed"
+    wait_until(lambda: bank.outcome(gtrid) == "mixed", 20, "it is written down")
+    assert bank.balances() == (70, 100)
 
 
 def test_a_branch_that_was_committed_by_hand_and_then_undone_elsewhere_is_mixed(bank):
