@@ -15,9 +15,10 @@
 #include "common/logger.h"
 #include "common/point.h"
 #include "common/ticket.h"
+#include "tm/peers.h"
 
 enum {
-    CALLS_MAX = 12, /* one parked poll, one registration, two questions, the rest orders */
+    CALLS_MAX = 13, /* one parked poll, one registration, the peers, two questions, the orders */
     ORDER_CALLS_MAX = 8,
     POLL_MS = 1000, /* the agent's empty answer: its heartbeat */
     CALL_TIMEOUT_MS = 10 * 1000,
@@ -28,7 +29,7 @@ enum {
 };
 
 enum link_state { LINK_IDLE, LINK_REGISTERING, LINK_UP };
-enum call_kind { CALL_REGISTER, CALL_POLL, CALL_ORDERS };
+enum call_kind { CALL_REGISTER, CALL_POLL, CALL_ORDERS, CALL_PEERS };
 
 struct link {
     struct links *links;
@@ -39,6 +40,8 @@ struct link {
     uint64_t retry_at_ms;
     uint32_t retry_ms;
     uint32_t order_calls;
+    uint32_t peers_told; /* of links->peers_version, to this registration; 0 nothing */
+    bool telling_peers;
     uint64_t agent_incarnation;
     uint8_t secret[SECRET_BYTES];
     struct order *queue;
@@ -53,6 +56,9 @@ struct links {
     const struct coordinator *coordinator;
     struct uuid log;
     struct sender sender; /* but for the agent's incarnation */
+    struct peers peers;   /* what agents are to know of each other */
+    uint32_t peers_version;
+    bool peers_stale; /* an agent has registered since */
     uint64_t calls;
     int64_t wall_ahead_ms; /* of the monotonic clock, at the last look */
     uint32_t count;
@@ -109,6 +115,9 @@ static void decode(struct heard *heard, const cJSON *answer)
     if (heard->kind == CALL_REGISTER) {
         if (wire_read_answer(answer, &news->answer, &heard->failure) == 0)
             news->type = LINK_ANSWER;
+    } else if (heard->kind == CALL_PEERS) {
+        if (wire_read_failure(answer, &heard->failure) == 0)
+            news->type = LINK_TOLD;
     } else if (wire_read_results(answer, news->results, &news->count, &news->health,
                                  &heard->failure) == 0) {
         news->type = LINK_RESULTS;
@@ -192,6 +201,38 @@ static void poll_results(struct link *link, uint64_t now_ms)
         lose(link, "no room for another call", now_ms);
 }
 
+/* Who may be asked to vote by 3pc has to know the others first: what is ordered waits for that. */
+static bool knows_peers(const struct link *link)
+{
+    return !link->telling_peers && link->peers_told == link->links->peers_version;
+}
+
+/* Every agent that could not be told yet, or was told something else. */
+static void tell_peers(struct link *link, uint64_t now_ms)
+{
+    struct sender sender;
+    size_t length;
+    sender_of(link, &sender);
+    POINT("tm.before-peers-sent");
+    link->telling_peers = true;
+    link->peers_told = link->links->peers_version;
+    char *text = wire_write_peers(&sender, &link->links->peers, &length);
+    if (!call(link, CALL_PEERS, text, length, CALL_TIMEOUT_MS))
+        lose(link, "no room for another call", now_ms);
+}
+
+static void list_peers(struct links *links)
+{
+    struct peers peers = links->peers;
+    links->peers_stale = false;
+    memset(peers.list, 0, sizeof peers.list);
+    peers_list(coordinator_registry(links->coordinator), &peers);
+    if (memcmp(&peers, &links->peers, sizeof peers) == 0)
+        return;
+    links->peers = peers;
+    links->peers_version++;
+}
+
 static void offer(struct link *link, uint64_t now_ms)
 {
     struct offer offer = {.log = link->links->log};
@@ -201,6 +242,8 @@ static void offer(struct link *link, uint64_t now_ms)
     POINT("tm.before-offer");
     link->round++;
     link->state = LINK_REGISTERING;
+    link->peers_told = 0;
+    link->telling_peers = false;
     char *text = wire_write_offer(&offer, &length);
     if (!call(link, CALL_REGISTER, text, length, CALL_TIMEOUT_MS))
         lose(link, "no room for another call", now_ms);
@@ -231,6 +274,7 @@ static void registered(struct link *link, struct link_news *news, uint64_t now_m
     link->retry_ms = RETRY_LEAST_MS;
     link->last_error[0] = '\0';
     link->agent_incarnation = news->answer.agent_incarnation;
+    link->links->peers_stale = true;
     poll_results(link, now_ms);
 }
 
@@ -252,6 +296,9 @@ bool links_take(struct links *links, const struct link_news *news, uint64_t now_
         if (heard->kind == CALL_POLL)
             poll_results(link, now_ms);
         return true;
+    case LINK_TOLD:
+        link->telling_peers = false;
+        return false;
     case LINK_LOST:
         /* An agent that is busy has not gone away; what it did not take is sent again. */
         if (heard->kind == CALL_ORDERS && heard->failure.code == ERR_BUSY)
@@ -314,6 +361,8 @@ uint64_t links_tend(struct links *links, uint64_t now_ms)
     if (!coordinator_started(links->coordinator) ||
         coordinator_registry(links->coordinator)->fenced)
         return wake;
+    if (links->peers_stale)
+        list_peers(links);
     for (uint32_t i = 0; i < links->count; i++) {
         struct link *link = &links->links[i];
         const struct rm *rm = &coordinator_registry(links->coordinator)->rms[i];
@@ -321,6 +370,8 @@ uint64_t links_tend(struct links *links, uint64_t now_ms)
             continue;
         if (link->state == LINK_UP && rm->state == RM_DOWN)
             begin_anew(link, now_ms);
+        if (link->state == LINK_UP && !link->telling_peers && !knows_peers(link))
+            tell_peers(link, now_ms);
         if (link->state != LINK_IDLE)
             continue;
         if (link->retry_at_ms <= now_ms)
@@ -356,6 +407,8 @@ void links_order(struct links *links, const struct addressed_order *addressed)
 static void flush(struct link *link)
 {
     uint32_t sent = 0;
+    if (!knows_peers(link))
+        return;
     while (sent < link->queued && link->order_calls < ORDER_CALLS_MAX) {
         struct sender sender;
         size_t length;
@@ -406,7 +459,8 @@ static void open_net(struct link *link)
 }
 
 int links_open(struct links **out, struct loop *loop, int post_kind,
-               const struct coordinator *coordinator, const struct uuid *log, struct error *error)
+               const struct coordinator *coordinator, const struct uuid *log,
+               const uint8_t peer_key[SECRET_BYTES], struct error *error)
 {
     const struct registry *registry = coordinator_registry(coordinator);
     struct links *links = calloc(1, sizeof *links);
@@ -416,6 +470,7 @@ int links_open(struct links **out, struct loop *loop, int post_kind,
     links->post_kind = post_kind;
     links->coordinator = coordinator;
     links->log = *log;
+    memcpy(links->peers.key, peer_key, SECRET_BYTES);
     name_sender(links);
     links->wall_ahead_ms = wall_ahead_ms();
     links->count = registry->count;

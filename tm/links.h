@@ -3,8 +3,9 @@
  *
  * A link registers with its agent, then keeps one `results` call parked there, whose empty
  * answer each second is the heartbeat, and sends orders in as few messages as there is room
- * for. When the agent does not answer, the link is lost and registers again. Nothing is ever
- * sent twice by itself: the core repeats what has not been answered.
+ * for. It tells the agent where the others are. When the agent does not answer, the link is lost
+ * and registers again. Nothing is ever sent twice by itself: the core repeats what has not been
+ * answered.
  */
 #ifndef ASSENT_TM_LINKS_H
 #define ASSENT_TM_LINKS_H
@@ -17,7 +18,7 @@
 struct links;
 
 /* What a link has heard, posted to the loop. Its receiver ends it with link_news_free(). */
-enum link_news_type { LINK_ANSWER, LINK_RESULTS, LINK_LOST };
+enum link_news_type { LINK_ANSWER, LINK_RESULTS, LINK_TOLD, LINK_LOST };
 
 struct link_news {
     struct post post;
@@ -37,9 +38,11 @@ struct link_view {
 };
 
 /* One link for each RM of the coordinator's registry that has a URL. log: its uuid, for the offers;
- * the rest of an offer is the core's. Call after EV_START. */
+ * the rest of an offer is the core's. peer_key: for what agents say to each other. Call after
+ * EV_START. */
 int links_open(struct links **out, struct loop *loop, int post_kind,
-               const struct coordinator *coordinator, const struct uuid *log, struct error *error);
+               const struct coordinator *coordinator, const struct uuid *log,
+               const uint8_t peer_key[SECRET_BYTES], struct error *error);
 void links_close(struct links *links);
 
 /* Queue an order; links_flush() sends what is queued, all of one agent's in one message. */

@@ -21,6 +21,7 @@
 #include "common/ticket.h"
 #include "tm/alarms.h"
 #include "tm/inquiry.h"
+#include "tm/peers.h"
 #include "tm/timeline.h"
 
 enum {
@@ -363,6 +364,8 @@ static void handle_news(struct server *server, struct link_news *news)
             event.answer = &news->answer;
             step(server, &event);
             break;
+        case LINK_TOLD:
+            break;
         case LINK_LOST:
             POINT("tm.take-loss");
             event.type = EV_LOST;
@@ -620,10 +623,12 @@ static int start(struct server *server, const struct server_claims *claims, stru
     step(server, &event);
 
     POINT("tm.before-log-begins");
-    if (wal_begin(server->wal, coordinator_incarnation(server->coordinator), take_durable, server,
+    uint8_t peer_key[SECRET_BYTES];
+    if (peers_key(settings->data_dir, peer_key, error) != 0 ||
+        wal_begin(server->wal, coordinator_incarnation(server->coordinator), take_durable, server,
                   error) != 0 ||
         links_open(&server->links, server->loop, POST_LINK, server->coordinator,
-                   &server->wal_info.log, error) != 0)
+                   &server->wal_info.log, peer_key, error) != 0)
         return -1;
 
     const struct net_server_options options = {
