@@ -154,6 +154,18 @@ static void print_others(const cJSON *others)
     }
 }
 
+/* "ledger: accepted commit at ballot 0" */
+static void print_acceptors(const cJSON *acceptors)
+{
+    char name[SCRATCH_BYTES], says[SCRATCH_BYTES], text[LINE_BYTES];
+    for (const cJSON *acceptor = json_first(acceptors); acceptor != NULL;
+         acceptor = acceptor->next) {
+        snprintf(text, sizeof text, "%s: %s", json_text(acceptor, "acceptor", name),
+                 json_text(acceptor, "says", says));
+        line(acceptor == acceptors->child ? "acceptors" : "", text);
+    }
+}
+
 static void print_holdings(const cJSON *item)
 {
     char table[SCRATCH_BYTES], modes[SCRATCH_BYTES], text[LINE_BYTES], age[AGE_BYTES];
@@ -203,6 +215,7 @@ static void print_item(const cJSON *item)
     field_line("role", item, "owner");
     print_decision(item);
     print_others(json_child(item, "others"));
+    print_acceptors(json_child(item, "acceptors"));
     field_line("evidence", item, "evidence");
     print_holdings(item);
     field_line("gid", item, "gid");

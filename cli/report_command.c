@@ -321,6 +321,33 @@ static void print_timeline(const cJSON *timeline)
     cJSON_Delete(rows);
 }
 
+/* "511, led by this coordinator: proposing committed" */
+static void print_ballot(const cJSON *ballot)
+{
+    char number[SCRATCH_BYTES], leader[SCRATCH_BYTES], phase[SCRATCH_BYTES], value[SCRATCH_BYTES];
+    const char *proposes = json_text(ballot, "proposes", value);
+    if (ballot == NULL)
+        return;
+    printf("%-*s %s, led by %s: %s%s%s\n", LABEL_WIDTH, "ballot",
+           json_text(ballot, "number", number), json_text(ballot, "leader", leader),
+           json_text(ballot, "phase", phase), proposes[0] != '\0' ? " " : "", proposes);
+}
+
+static void print_acceptors(const cJSON *acceptors)
+{
+    static const char *const titles[] = {"acceptor", "says"};
+    cJSON *rows = cJSON_CreateArray();
+    for (const cJSON *acceptor = json_first(acceptors); acceptor != NULL;
+         acceptor = acceptor->next) {
+        cJSON *row = table_row(rows);
+        table_field(row, acceptor, "acceptor");
+        table_field(row, acceptor, "says");
+    }
+    putchar('\n');
+    table_print(titles, COUNT(titles), rows);
+    cJSON_Delete(rows);
+}
+
 static void print_transaction(const cJSON *transaction)
 {
     char age[AGE_BYTES];
@@ -336,6 +363,8 @@ static void print_transaction(const cJSON *transaction)
     field_line("key", transaction, "key");
     line_print(LABEL_WIDTH, "age", age_words(json_number(transaction, "age_ms"), age));
     line_print(LABEL_WIDTH, "time left", time_left(transaction, age));
+    print_ballot(json_child(transaction, "ballot"));
+    field_line("majority", transaction, "majority");
     print_awaited(json_child(transaction, "waits_for"));
     if (reason != NULL) {
         field_line("refused by", reason, "rm");
@@ -345,6 +374,8 @@ static void print_transaction(const cJSON *transaction)
         field_line("hint", reason, "hint");
     }
     print_branches(json_child(transaction, "branches"));
+    if (cJSON_HasObjectItem(transaction, "acceptors"))
+        print_acceptors(json_child(transaction, "acceptors"));
 }
 
 int show_command(struct cli *cli, int argc, char **argv)

@@ -246,6 +246,9 @@ static void follow_the_decision(const struct doubt *doubt, struct advice *out)
     case KNOWN_LOGGING:
         say(out, FATE_UNDECIDED, "not decided yet: the decision is being written to the log");
         break;
+    case KNOWN_PRECOMMITTED:
+        say(out, FATE_UNDECIDED, "not decided yet: a majority of its acceptors decides");
+        break;
     case KNOWN_DELEGATED:
         say(out, FATE_UNDECIDED, "%s, the only database, decides alone; its marker will tell",
             doubt->rm);
@@ -258,6 +261,57 @@ static void follow_the_decision(const struct doubt *doubt, struct advice *out)
     case KNOWNS:
         assert(false && "judged before");
     }
+}
+
+/* ---- 3pc: a majority of the acceptors decides, whether the coordinator is there or not ---- */
+
+static void advise_missing(struct advice *out, const struct doubt *doubt)
+{
+    const char *rm = third_phase_missing(doubt->third);
+    if (rm != NULL)
+        advise_agent(out, doubt, rm);
+    else if (doubt->start[0] != '\0')
+        advise_start(out, doubt);
+}
+
+/* Has the log nothing to say against what the acceptors prove? */
+static bool is_theirs(const struct doubt *doubt)
+{
+    switch (doubt->known) {
+    case KNOWN_NOTHING:
+    case KNOWN_PRECOMMITTED:
+    case KNOWN_UNPROVEN:
+        return true;
+    case KNOWN_ABORTED: /* without a coordinator that would do it */
+        return doubt->start[0] != '\0';
+    default:
+        return false;
+    }
+}
+
+static bool acceptors_decide(const struct doubt *doubt, struct advice *out)
+{
+    char words[THIRD_PHASE_BYTES];
+    if (doubt->third == NULL || !is_theirs(doubt) || doubt->rm_state == RM_QUARANTINED)
+        return false;
+    enum outcome decided = third_phase_decided(doubt->third);
+    if (doubt->fenced && decided == OUTCOME_NONE)
+        return false;
+    third_phase_words(doubt->third, words);
+    if (decided != OUTCOME_NONE) {
+        bool commit = decided == OUTCOME_COMMITTED;
+        if (!outside_our_reach(doubt, out, commit))
+            say(out, commit ? FATE_WILL_COMMIT : FATE_WILL_ROLL_BACK,
+                "%s: its acceptors have decided so",
+                commit ? "will commit" : "will be rolled back");
+    } else if (third_phase_blocks(doubt->third)) {
+        say(out, FATE_WAITS, "%s", words);
+        advise_missing(out, doubt);
+    } else {
+        say(out, FATE_UNDECIDED, "not decided yet, and is %s: %s",
+            doubt->start[0] == '\0' ? "soon" : "soon, by the agents alone", words);
+    }
+    return true;
 }
 
 /* Things that no coordinator's decision is about. */
@@ -282,8 +336,9 @@ static bool of_somebody_else(const struct doubt *doubt, struct advice *out)
 void doubt_judge(const struct doubt *doubt, struct advice *out)
 {
     memset(out, 0, sizeof *out);
-    if (of_somebody_else(doubt, out) || nobody_knows(doubt, out) || ended_otherwise(doubt, out) ||
-        database_lost_data(doubt, out) || gone_without_trace(doubt, out) || rose_again(doubt, out))
+    if (of_somebody_else(doubt, out) || acceptors_decide(doubt, out) || nobody_knows(doubt, out) ||
+        ended_otherwise(doubt, out) || database_lost_data(doubt, out) ||
+        gone_without_trace(doubt, out) || rose_again(doubt, out))
         return;
     follow_the_decision(doubt, out);
 }

@@ -4,7 +4,7 @@
 #ifndef ASSENT_COMMON_DOUBT_H
 #define ASSENT_COMMON_DOUBT_H
 
-#include "core/coordinator.h"
+#include "common/third_phase.h"
 #include "core/participant.h"
 
 /* What the agent of the branch's RM has said of it. */
@@ -38,8 +38,9 @@ struct doubt {
     bool fenced;
     const char *waits_for; /* KNOWN_UNPROVEN: an RM */
     enum rm_state rm_state;
-    enum branch_progress progress; /* of a live transaction's branch */
-    const char *differs;           /* KNOWN_MIXED: the RM whose branch ended otherwise */
+    enum branch_progress progress;   /* of a live transaction's branch */
+    const char *differs;             /* KNOWN_MIXED: the RM whose branch ended otherwise */
+    const struct third_phase *third; /* NULL: not 3pc, as far as anybody knows */
 };
 
 enum fate {

@@ -29,6 +29,7 @@ struct entry {
     const struct indoubt_agent *agent;
     const cJSON *prepared; /* what its agent says of it; NULL: it is not prepared there */
     struct txn_knowledge knowledge;
+    struct third_phase third;
     struct doubt doubt;
     char gtrid[GTRID_BYTES];
 };
@@ -93,6 +94,7 @@ static bool is_pending(enum txn_known known, const struct branch_view *branch)
         return branch->progress == BR_YES || branch->progress == BR_UNSURE ||
                branch->progress == BR_HEURISTIC;
     case KNOWN_ABORTED:
+    case KNOWN_PRECOMMITTED:
         return branch->progress == BR_YES || branch->progress == BR_HEURISTIC;
     case KNOWN_MIXED:
         return branch->progress == BR_HEURISTIC;
@@ -115,6 +117,17 @@ static void look_up(const struct coordinator *coordinator, const struct txn_view
     coordinator_know(coordinator, &out->id, now_ms, &out->knowledge);
 }
 
+/* What each acceptor keeps of a 3pc transaction is asked for even where nothing of it is prepared
+ * any more. */
+static void ask_for_row(cJSON *gtrids, const struct txn_view *txn)
+{
+    char gtrid[GTRID_BYTES];
+    if (txn->ballot.roster.count == 0 || cJSON_GetArraySize(gtrids) == EVIDENCE_MAX)
+        return;
+    gtrid_format(&txn->gtrid, gtrid);
+    cJSON_AddItemToArray(gtrids, cJSON_CreateString(gtrid));
+}
+
 cJSON *indoubt_question(const struct coordinator *coordinator, const char *rm, uint64_t now_ms)
 {
     struct txn_view txn;
@@ -124,8 +137,10 @@ cJSON *indoubt_question(const struct coordinator *coordinator, const char *rm, u
     cJSON *question = cJSON_CreateObject();
     cJSON_AddStringToObject(question, "op", "prepared");
     cJSON *evidence = cJSON_AddArrayToObject(question, "evidence");
+    cJSON *gtrids = cJSON_AddArrayToObject(question, "gtrids");
     for (uint32_t at = 0; coordinator != NULL && coordinator_list(coordinator, &at, now_ms, &txn);
-         at++)
+         at++) {
+        ask_for_row(gtrids, &txn);
         for (uint32_t i = 0; i < txn.branch_count && count < EVIDENCE_MAX; i++) {
             if (strcmp(txn.branches[i].rm, rm) != 0)
                 continue;
@@ -139,6 +154,7 @@ cJSON *indoubt_question(const struct coordinator *coordinator, const char *rm, u
             cJSON_AddItemToArray(evidence, item);
             count++;
         }
+    }
     return question;
 }
 
@@ -184,6 +200,15 @@ static const struct registry *registry_of(const struct indoubt_sources *sources)
     return sources->coordinator != NULL ? coordinator_registry(sources->coordinator) : &nobody;
 }
 
+/* Who decides a 3pc transaction, and what each has said. */
+static void ask_acceptors(const struct indoubt_sources *sources, struct entry *entry)
+{
+    third_phase_begin(&entry->third, &entry->knowledge.txn.ballot, sources->start[0] == '\0');
+    for (uint32_t i = 0; i < sources->agent_count; i++)
+        third_phase_hear(&entry->third, &entry->id.gtrid, sources->agents[i].rm,
+                         sources->agents[i].answer);
+}
+
 /* Everything that the advice rests on. */
 static void gather(const struct indoubt_sources *sources, struct entry *entry)
 {
@@ -192,6 +217,7 @@ static void gather(const struct indoubt_sources *sources, struct entry *entry)
     const struct indoubt_agent *home = agent_of(sources, entry->id.rm);
     const cJSON *answer = entry->agent != NULL ? entry->agent->answer : NULL;
     gtrid_format(&entry->id.gtrid, entry->gtrid);
+    ask_acceptors(sources, entry);
     entry->doubt = (struct doubt){
         .gtrid = entry->gtrid,
         .gid = entry->gid,
@@ -218,6 +244,7 @@ static void gather(const struct indoubt_sources *sources, struct entry *entry)
         .rm_state = home != NULL ? home->state : RM_DOWN,
         .progress = progress_of(entry),
         .differs = differing(&known->txn),
+        .third = entry->third.roster.count > 0 ? &entry->third : NULL,
     };
 }
 
@@ -246,11 +273,12 @@ static void copy(cJSON *object, const cJSON *from, const char *name)
 static const char *decision_of(enum txn_known known)
 {
     static const char *const words[KNOWNS] = {
-        [KNOWN_NOTHING] = "not known",   [KNOWN_STRANGE] = "not known",
-        [KNOWN_UNDECIDED] = "none yet",  [KNOWN_LOGGING] = "none yet",
-        [KNOWN_DELEGATED] = "delegated", [KNOWN_COMMITTED] = "commit",
-        [KNOWN_ABORTED] = "rollback",    [KNOWN_UNPROVEN] = "none",
-        [KNOWN_FORGOTTEN] = "forgotten", [KNOWN_MIXED] = "mixed",
+        [KNOWN_NOTHING] = "not known",      [KNOWN_STRANGE] = "not known",
+        [KNOWN_UNDECIDED] = "none yet",     [KNOWN_LOGGING] = "none yet",
+        [KNOWN_DELEGATED] = "delegated",    [KNOWN_COMMITTED] = "commit",
+        [KNOWN_ABORTED] = "rollback",       [KNOWN_UNPROVEN] = "none",
+        [KNOWN_FORGOTTEN] = "forgotten",    [KNOWN_MIXED] = "mixed",
+        [KNOWN_PRECOMMITTED] = "precommit",
     };
     return words[known];
 }
@@ -370,6 +398,8 @@ static void add_entry(struct report *report, struct entry *entry)
     add_holdings(item, entry);
     add_coordinator(item, entry);
     add_others(item, report->sources, entry);
+    if (entry->doubt.third != NULL)
+        cJSON_AddItemToObject(item, "acceptors", third_phase_list(entry->doubt.third));
     cJSON_AddStringToObject(item, "evidence", evidence_of(entry));
     cJSON_AddStringToObject(item, "verdict", fate_word(advice.fate));
     cJSON_AddStringToObject(item, "reason", advice.reason);
@@ -405,17 +435,22 @@ static void add_prepared(struct report *report, const struct indoubt_agent *agen
 }
 
 /* Gone from its database as was decided: only the coordinator has yet to hear of it. */
-static bool is_applied(const struct entry *entry)
+static bool is_applied(const struct indoubt_sources *sources, struct entry *entry)
 {
     const cJSON *answer = entry->agent != NULL ? entry->agent->answer : NULL;
-    enum xid_status status = status_of(about(answer, "evidence", entry->gid));
+    bool committed = status_of(about(answer, "evidence", entry->gid)) == XID_COMMITTED;
+    enum outcome decided = OUTCOME_NONE;
     if (answer == NULL)
         return false;
     switch (entry->knowledge.known) {
     case KNOWN_COMMITTED:
-        return status == XID_COMMITTED;
+        return committed;
     case KNOWN_ABORTED:
-        return status != XID_COMMITTED;
+        return !committed;
+    case KNOWN_PRECOMMITTED:
+        ask_acceptors(sources, entry);
+        decided = third_phase_decided(&entry->third);
+        return decided == (committed ? OUTCOME_COMMITTED : OUTCOME_ROLLED_BACK);
     default:
         return false;
     }
@@ -431,7 +466,7 @@ static void add_unconfirmed(struct report *report, const struct txn_view *txn)
         look_up(sources->coordinator, txn, i, sources->now_ms, &entry);
         entry.agent = agent_of(sources, entry.id.rm);
         const cJSON *answer = entry.agent != NULL ? entry.agent->answer : NULL;
-        if (is_pending(entry.knowledge.known, &txn->branches[i]) && !is_applied(&entry) &&
+        if (is_pending(entry.knowledge.known, &txn->branches[i]) && !is_applied(sources, &entry) &&
             about(answer, "prepared", entry.gid) == NULL)
             add_entry(report, &entry);
     }

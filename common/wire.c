@@ -925,6 +925,11 @@ enum outcome outcome_from_word(const char *word)
     return found < 0 ? OUTCOME_NONE : (enum outcome)found;
 }
 
+const char *protocol_word(enum protocol protocol)
+{
+    return protocol_words[protocol];
+}
+
 const char *state_word(enum shown_state state)
 {
     assert(state < COUNT_OF(state_words));

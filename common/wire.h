@@ -158,7 +158,8 @@ char *wire_write_ballots(const char *rm, const struct ballot *ballots, uint32_t 
 int wire_read_ballots(const cJSON *object, char rm[RM_NAME_BYTES], struct ballot *out,
                       uint32_t *count, struct failure *failure);
 
-const char *outcome_word(enum outcome outcome); /* "committed", ... */
+const char *protocol_word(enum protocol protocol); /* "2pc", "3pc" */
+const char *outcome_word(enum outcome outcome);    /* "committed", ... */
 enum outcome outcome_from_word(const char *word);
 const char *state_word(enum shown_state state);    /* "rolling-back", ... */
 const char *refusal_word(enum refusal refusal);    /* "other-log", ... */

@@ -9,6 +9,8 @@
 #ifndef ASSENT_CORE_COORDINATOR_H
 #define ASSENT_CORE_COORDINATOR_H
 
+#include "core/acceptor.h"
+#include "core/leader.h"
 #include "core/message.h"
 #include "core/outcomes.h"
 #include "core/record.h"
@@ -248,9 +250,23 @@ struct branch_view {
     uint32_t done_ms;
 };
 
+/* How a 3pc transaction stands with its acceptors, as far as this coordinator has heard. */
+struct ballot_view {
+    struct roster roster;    /* count 0: 2pc, or its list of branches may still grow */
+    uint32_t reachable;      /* as rank_bit()s: who can answer at this moment */
+    struct acceptor_row row; /* our own vote, if we are an acceptor */
+    enum leader_state phase; /* of the ballot that we lead; IDLE: none yet, or over */
+    uint64_t number;
+    uint32_t answered;  /* as rank_bit()s */
+    enum outcome value; /* PROPOSING: what it proposes */
+    uint64_t highest;   /* ballot that we have heard of */
+};
+
 struct txn_view {
     struct gtrid gtrid;
     enum shown_state state;
+    enum protocol protocol;
+    struct ballot_view ballot; /* live ones */
     char key[KEY_BYTES];
     struct origin origin;
     uint64_t age_ms;  /* of this start's transactions; others count from the start */
@@ -284,11 +300,12 @@ enum error_code coordinator_outcome(const struct coordinator *coordinator,
 
 /* What is known of a transaction's outcome, for whoever has to judge a branch that is in doubt. */
 enum txn_known {
-    KNOWN_NOTHING = 0, /* no coordinator could be asked */
-    KNOWN_STRANGE,     /* another coordinator's, or never given out by this log */
-    KNOWN_UNDECIDED,   /* votes may still come */
-    KNOWN_LOGGING,     /* its decision is on its way to the disk */
-    KNOWN_DELEGATED,   /* its only branch's database decides */
+    KNOWN_NOTHING = 0,  /* no coordinator could be asked */
+    KNOWN_STRANGE,      /* another coordinator's, or never given out by this log */
+    KNOWN_UNDECIDED,    /* votes may still come */
+    KNOWN_LOGGING,      /* its decision is on its way to the disk */
+    KNOWN_DELEGATED,    /* its only branch's database decides */
+    KNOWN_PRECOMMITTED, /* a majority of its acceptors decides */
     KNOWN_COMMITTED,
     KNOWN_ABORTED,   /* rolled back, or never decided by a start that is over */
     KNOWN_UNPROVEN,  /* never decided, but an agent that could know better has not registered */

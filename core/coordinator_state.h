@@ -160,6 +160,8 @@ void abort_because(struct step *s, const char *message);
 /* The list of branches is final: this fixes the acceptors. */
 void precommit_freeze(struct step *s);
 void precommit_roster(const struct coordinator *c, const struct txn *txn, struct roster *out);
+/* Is our log one of them, and does its vote count at this moment? */
+bool precommit_may_vote(const struct coordinator *c, const struct txn *txn);
 /* Tell the acceptors without a branch that they are. */
 void precommit_join(struct step *s);
 void precommit_log(struct step *s);

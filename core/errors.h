@@ -24,7 +24,7 @@
     X(WRONG_STATE, "wrong_state", 409, false,                                                      \
       "The transaction is past the point where this can be asked for.")                            \
     X(TOO_MANY_BRANCHES, "too_many_branches", 409, false,                                          \
-      "A transaction has at most 32 branches.")                                                    \
+      "A transaction has at most 32 branches, and one of 3pc at most 15 resource managers.")       \
     X(KEY_IN_USE, "key_in_use", 409, false,                                                        \
       "A transaction with this key is live or has committed; the detail names it.")                \
     X(REQUEST_ID_REUSED, "request_id_reused", 409, false,                                          \

@@ -164,6 +164,7 @@ static void keep_ended(struct live *live, const struct txn *txn, enum outcome ou
     memset(ended, 0, sizeof *ended);
     ended->incarnation = txn->incarnation;
     ended->sequence = txn->sequence;
+    ended->protocol = txn->protocol;
     ended->outcome = outcome;
     ended->scan = scan;
     live_times(live, txn, &ended->times);

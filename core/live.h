@@ -7,9 +7,7 @@
 #ifndef ASSENT_CORE_LIVE_H
 #define ASSENT_CORE_LIVE_H
 
-#include "core/acceptor.h"
 #include "core/coordinator.h"
-#include "core/leader.h"
 #include "core/timers.h"
 
 struct branch {
@@ -90,6 +88,7 @@ struct txn {
 /* What is kept of an ended transaction, for show and for questions that are repeated. */
 struct ended {
     uint64_t incarnation, sequence;
+    enum protocol protocol;
     enum outcome outcome;
     bool has_reason;
     struct reason reason;

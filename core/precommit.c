@@ -57,10 +57,15 @@ static uint32_t rank_of(const struct txn *txn, uint32_t rm)
 
 /* A log that was turned back has forgotten what it promised: about an earlier start it votes only
  * once it is known to be the newest. */
+bool precommit_may_vote(const struct coordinator *c, const struct txn *txn)
+{
+    return txn->precommit.tm &&
+           (txn->incarnation == c->incarnation || registry_may_presume(&c->registry, NULL));
+}
+
 static bool may_vote(const struct step *s)
 {
-    return s->txn->precommit.tm && (s->txn->incarnation == s->c->incarnation ||
-                                    registry_may_presume(&s->c->registry, NULL));
+    return precommit_may_vote(s->c, s->txn);
 }
 
 /* ---- what is said ---- */

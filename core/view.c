@@ -116,6 +116,27 @@ const char *progress_word(enum branch_progress progress)
     return words[progress];
 }
 
+static void view_ballot(const struct coordinator *c, const struct txn *txn, struct ballot_view *out)
+{
+    const struct precommit *precommit = &txn->precommit;
+    memset(out, 0, sizeof *out);
+    precommit_roster(c, txn, &out->roster);
+    for (uint32_t i = 0; i < precommit->agent_count; i++)
+        if (c->registry.rms[precommit->agents[i]].state == RM_UP)
+            out->reachable |= rank_bit(i);
+    if (precommit_may_vote(c, txn))
+        out->reachable |= rank_bit(RANK_TM);
+    out->row = precommit->row;
+    out->highest = precommit->leader.highest;
+    if (txn->state != TXN_PRECOMMITTING && txn->state != TXN_PROMISING)
+        return;
+    out->phase = precommit->leader.state;
+    out->number = precommit->leader.number;
+    out->answered = roster_all(&out->roster) & ~leader_silent(&precommit->leader, &out->roster);
+    if (out->phase == LEADER_PROPOSING)
+        out->value = precommit->leader.value;
+}
+
 static void view_live(const struct coordinator *c, const struct txn *txn, uint64_t now_ms,
                       struct txn_view *out)
 {
@@ -127,6 +148,8 @@ static void view_live(const struct coordinator *c, const struct txn *txn, uint64
         out->state = SHOWN_ROLLED_BACK;
     if (txn->state == TXN_RESOLVED && txn->heuristic)
         out->state = SHOWN_MIXED;
+    out->protocol = txn->protocol;
+    view_ballot(c, txn, &out->ballot);
     memcpy(out->key, txn->key, KEY_BYTES);
     out->origin = txn->origin;
     out->age_ms = now_ms - txn->begun_ms;
@@ -160,6 +183,7 @@ static void view_ended(const struct coordinator *c, const struct ended *ended, s
     out->gtrid.incarnation = ended->incarnation;
     out->gtrid.sequence = ended->sequence;
     out->state = committed ? SHOWN_COMMITTED : SHOWN_ROLLED_BACK;
+    out->protocol = ended->protocol;
     memcpy(out->key, ended->key, KEY_BYTES);
     out->origin = ended->origin;
     out->times = ended->times;
@@ -227,10 +251,12 @@ static enum txn_known known_of_live(const struct txn *txn)
 {
     bool rolled_back = txn->decision == OUTCOME_ROLLED_BACK;
     static const enum txn_known knowns[TXN_STATES] = {
-        [TXN_ACTIVE] = KNOWN_UNDECIDED,     [TXN_PREPARING] = KNOWN_UNDECIDED,
-        [TXN_LOGGING] = KNOWN_LOGGING,      [TXN_DELEGATING] = KNOWN_LOGGING,
-        [TXN_COMMITTING] = KNOWN_COMMITTED, [TXN_ABORTING] = KNOWN_ABORTED,
-        [TXN_DELEGATED] = KNOWN_DELEGATED,  [TXN_MIXED] = KNOWN_MIXED,
+        [TXN_ACTIVE] = KNOWN_UNDECIDED,       [TXN_PREPARING] = KNOWN_UNDECIDED,
+        [TXN_LOGGING] = KNOWN_LOGGING,        [TXN_DELEGATING] = KNOWN_LOGGING,
+        [TXN_COMMITTING] = KNOWN_COMMITTED,   [TXN_ABORTING] = KNOWN_ABORTED,
+        [TXN_DELEGATED] = KNOWN_DELEGATED,    [TXN_MIXED] = KNOWN_MIXED,
+        [TXN_PRELOGGING] = KNOWN_LOGGING,     [TXN_PRECOMMITTING] = KNOWN_PRECOMMITTED,
+        [TXN_PROMISING] = KNOWN_PRECOMMITTED,
     };
     if (txn->state == TXN_RESOLVED)
         return rolled_back ? KNOWN_ABORTED : KNOWN_COMMITTED;

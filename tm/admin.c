@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/third_phase.h"
 #include "config.h"
 #include "tm/alarms.h"
 #include "tm/timeline.h"
@@ -43,6 +44,36 @@ static cJSON *branch_object(const struct txn_view *view, const struct branch_vie
     return object;
 }
 
+/* An agent leads where it has outbid us. */
+static const char *leader_of(const struct ballot_view *ballot)
+{
+    uint32_t rank = (uint32_t)(ballot->highest % BALLOT_ROUND);
+    bool ours = ballot->phase != LEADER_YIELDING || rank >= ballot->roster.count;
+    return ours ? "this coordinator" : ballot->roster.agents[rank];
+}
+
+/* The third phase of a 3pc transaction: who decides it, and who has said what. */
+static void add_third_phase(cJSON *object, const struct ballot_view *ballot)
+{
+    struct third_phase third;
+    char words[THIRD_PHASE_BYTES];
+    if (ballot->roster.count == 0)
+        return;
+    third_phase_begin(&third, ballot, true);
+    cJSON_AddItemToObject(object, "acceptors", third_phase_list(&third));
+    if (ballot->phase == LEADER_IDLE)
+        return;
+    third_phase_words(&third, words);
+    cJSON_AddStringToObject(object, "majority", words);
+    cJSON *led = cJSON_AddObjectToObject(object, "ballot");
+    bool yields = ballot->phase == LEADER_YIELDING;
+    add_u64(led, "number", yields ? ballot->highest : ballot->number);
+    cJSON_AddStringToObject(led, "leader", leader_of(ballot));
+    cJSON_AddStringToObject(led, "phase", leader_state_word(ballot->phase));
+    if (ballot->value != OUTCOME_NONE)
+        cJSON_AddStringToObject(led, "proposes", outcome_word(ballot->value));
+}
+
 static cJSON *transaction_object(const struct txn_view *view)
 {
     char gtrid[GTRID_BYTES];
@@ -50,7 +81,7 @@ static cJSON *transaction_object(const struct txn_view *view)
     gtrid_format(&view->gtrid, gtrid);
     cJSON_AddStringToObject(object, "gtrid", gtrid);
     cJSON_AddStringToObject(object, "state", state_word(view->state));
-    cJSON_AddStringToObject(object, "protocol", "2pc");
+    cJSON_AddStringToObject(object, "protocol", protocol_word(view->protocol));
     add_text(object, "label", view->origin.label);
     add_text(object, "application", view->origin.application);
     add_text(object, "traceparent", view->origin.traceparent);
@@ -62,6 +93,7 @@ static cJSON *transaction_object(const struct txn_view *view)
     cJSON *branches = cJSON_AddArrayToObject(object, "branches");
     for (uint32_t i = 0; i < view->branch_count; i++)
         cJSON_AddItemToArray(branches, branch_object(view, &view->branches[i]));
+    add_third_phase(object, &view->ballot);
     if (view->has_reason) {
         cJSON *reason = cJSON_AddObjectToObject(object, "reason");
         add_text(reason, "rm", view->reason.rm);
@@ -144,6 +176,8 @@ static cJSON *agent_object(const struct server *server, uint32_t at)
     cJSON_AddBoolToObject(object, "paused", rm->paused);
     cJSON_AddBoolToObject(object, "waived", rm->waived);
     cJSON_AddBoolToObject(object, "retired", rm->retired);
+    cJSON_AddBoolToObject(object, "witness", rm->witness);
+    add_text(object, "peer_url", rm->peer_url);
     cJSON_AddNumberToObject(object, "running", coordinator_running_at(server->coordinator, at));
     if (rm->refusal != REFUSAL_NONE)
         cJSON_AddStringToObject(object, "refusal", refusal_word(rm->refusal));

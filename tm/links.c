@@ -303,6 +303,8 @@ bool links_take(struct links *links, const struct link_news *news, uint64_t now_
         /* An agent that is busy has not gone away; what it did not take is sent again. */
         if (heard->kind == CALL_ORDERS && heard->failure.code == ERR_BUSY)
             return false;
+        if (heard->kind == CALL_PEERS) /* it would refuse them again */
+            link->retry_ms = RETRY_MOST_MS;
         lose(link, heard->failure.message, now_ms);
         return true;
     }

@@ -84,16 +84,23 @@ static bool is_awaited(enum shown_state state, const struct branch_view *branch)
     }
 }
 
-static void add_awaited(const struct server *server, const struct branch_view *branch,
-                        cJSON *awaited)
+static void add_awaited(const struct server *server, const char *rm, cJSON *awaited)
 {
     const struct registry *registry = coordinator_registry(server->coordinator);
-    uint32_t at = registry_find(registry, branch->rm);
+    uint32_t at = registry_find(registry, rm);
     enum rm_state state = at == UINT32_MAX ? RM_DOWN : registry->rms[at].state;
     char text[RM_NAME_BYTES + 64];
-    snprintf(text, sizeof text, "%s%s%s", branch->rm, state == RM_UP ? "" : ", whose agent is ",
+    snprintf(text, sizeof text, "%s%s%s", rm, state == RM_UP ? "" : ", whose agent is ",
              state == RM_UP ? "" : rm_state_word(state));
     cJSON_AddItemToArray(awaited, cJSON_CreateString(text));
+}
+
+static void add_silent_acceptors(const struct server *server, const struct ballot_view *ballot,
+                                 cJSON *awaited)
+{
+    for (uint32_t i = 0; i < ballot->roster.count; i++)
+        if ((ballot->answered & rank_bit(i)) == 0)
+            add_awaited(server, ballot->roster.agents[i], awaited);
 }
 
 static cJSON *waits_for(const struct server *server, const struct txn_view *view)
@@ -101,12 +108,14 @@ static cJSON *waits_for(const struct server *server, const struct txn_view *view
     cJSON *awaited = cJSON_CreateArray();
     for (uint32_t i = 0; i < view->branch_count; i++)
         if (is_awaited(view->state, &view->branches[i]))
-            add_awaited(server, &view->branches[i], awaited);
+            add_awaited(server, view->branches[i].rm, awaited);
+    if (view->state == SHOWN_PRECOMMITTING)
+        add_silent_acceptors(server, &view->ballot, awaited);
     if (cJSON_GetArraySize(awaited) > 0)
         return awaited;
     if (view->state == SHOWN_ACTIVE)
         cJSON_AddItemToArray(awaited, cJSON_CreateString("the application"));
-    else if (view->state == SHOWN_PREPARING)
+    else if (view->state == SHOWN_PREPARING || view->state == SHOWN_PRECOMMITTING)
         cJSON_AddItemToArray(awaited, cJSON_CreateString("the log's disk"));
     else if (view->state == SHOWN_MIXED)
         cJSON_AddItemToArray(awaited, cJSON_CreateString("a DBA"));

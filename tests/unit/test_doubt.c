@@ -24,6 +24,24 @@
 #pragma clang diagnostic ignored "-Winitializer-overrides"
 #endif
 
+/* 3pc: accounts and ledger decide it, with the coordinator's log. */
+#define THREE .roster = {2, true, {"accounts", "ledger"}}
+
+enum { ACCOUNTS = 1, LEDGER = 2 };
+
+static const struct third_phase one_is_there = {THREE, .reachable = ACCOUNTS, .told = ACCOUNTS,
+                                                .rows = {{.exists = true}}};
+static const struct third_phase the_log_is_missing = {
+    THREE, .reachable = ACCOUNTS | LEDGER, .told = ACCOUNTS | LEDGER,
+    .rows = {{.exists = true}, {true, 256, 0, OUTCOME_COMMITTED, OUTCOME_NONE}}};
+static const struct third_phase two_have_accepted = {
+    THREE, .reachable = ACCOUNTS | LEDGER, .told = ACCOUNTS | LEDGER,
+    .rows = {{true, 256, 256, OUTCOME_ROLLED_BACK, OUTCOME_NONE},
+             {true, 256, 256, OUTCOME_ROLLED_BACK, OUTCOME_NONE}}};
+static const struct third_phase one_knows = {
+    THREE, .reachable = ACCOUNTS, .told = ACCOUNTS,
+    .rows = {{true, 0, 0, OUTCOME_COMMITTED, OUTCOME_COMMITTED}}};
+
 static const struct row {
     struct doubt doubt;
     enum fate fate;
@@ -148,6 +166,35 @@ static const struct row {
      "cannot be known: this log never gave out bank.3.7, so it is an old one or a new one",
      "start the newest copy of the log; assentctl status says which log this is"},
     {{PREPARED, .known = KNOWN_COMMITTED, .live = true, .fenced = true},
+     FATE_UNKNOWN,
+     "cannot be known: this coordinator is fenced, its log is not the newest",
+     "start the newest copy of the log; assentctl status says why this one is refused"},
+
+    /* ---- 3pc: its acceptors decide ---- */
+    {{PREPARED, .known = KNOWN_PRECOMMITTED, .live = true, .third = &the_log_is_missing},
+     FATE_UNDECIDED,
+     "not decided yet, and is soon: 2 of 3 acceptors can be reached, and 2 have to agree; missing: "
+     "the coordinator's log",
+     ""},
+    {{PREPARED, .known = KNOWN_NOTHING, .start = START, .third = &the_log_is_missing},
+     FATE_UNDECIDED,
+     "not decided yet, and is soon, by the agents alone: 2 of 3 acceptors can be reached, and 2 "
+     "have to agree; missing: the coordinator's log",
+     ""},
+    {{PREPARED, .known = KNOWN_PRECOMMITTED, .live = true, .start = START, .third = &one_is_there},
+     FATE_WAITS,
+     "blocks: 1 of 3 acceptors can be reached, and 2 have to agree; missing: ledger, the "
+     "coordinator's log",
+     "start the agent of ledger: assent-agent -c FILE"},
+    {{PREPARED, .known = KNOWN_NOTHING, .start = START, .third = &two_have_accepted},
+     FATE_WILL_ROLL_BACK,
+     "will be rolled back: its acceptors have decided so",
+     ""},
+    {{PREPARED, .known = KNOWN_NOTHING, .start = START, .third = &one_knows},
+     FATE_WILL_COMMIT,
+     "will commit: its acceptors have decided so",
+     ""},
+    {{PREPARED, .known = KNOWN_PRECOMMITTED, .fenced = true, .third = &one_is_there},
      FATE_UNKNOWN,
      "cannot be known: this coordinator is fenced, its log is not the newest",
      "start the newest copy of the log; assentctl status says why this one is refused"},
