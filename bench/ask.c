@@ -104,11 +104,12 @@ static void begun(struct client *client, uint32_t which, const cJSON *reply)
 void ask_begin(struct client *client, client_fn *then)
 {
     struct bench *bench = client->bench;
-    char text[128 + DATABASES_MAX * (RM_NAME_BYTES + 3)];
+    char text[160 + DATABASES_MAX * (RM_NAME_BYTES + 3)];
     /* Nobody else's begin has this name, so it could be asked for twice, as a library would. */
-    int length = snprintf(text, sizeof text,
-                          "{\"op\":\"begin\",\"request_id\":\"%08x%08" PRIx64 "\",\"rms\":[",
-                          client->number, client->transactions);
+    int length = snprintf(
+        text, sizeof text,
+        "{\"op\":\"begin\",\"request_id\":\"%08x%08" PRIx64 "\",\"protocol\":\"%s\",\"rms\":[",
+        client->number, client->transactions, bench->mode->two_phase != NULL ? "3pc" : "2pc");
     for (uint32_t i = 0; i < bench->options.databases; i++)
         length += snprintf(text + length, sizeof text - (size_t)length, "%s\"%s\"",
                            i == 0 ? "" : ",", bench->databases[i].rm);

@@ -47,6 +47,7 @@ struct mode {
     bool databases;   /* it needs them; the others get along with agents that are stubs */
     bool coordinated; /* by assentd */
     void (*start)(struct client *client);
+    const char *two_phase; /* 3pc: the mode that does the same by 2pc; else NULL */
 };
 extern const struct mode modes[];
 const struct mode *mode_find(const char *name);

@@ -24,6 +24,8 @@ static const char help[] =
     "                        own            own connections, the coordinator decides\n"
     "                        own-pipelined  the same in libpq's pipeline mode\n"
     "                        exec           through the agents\n"
+    "                        own-3pc, own-pipelined-3pc, exec-3pc\n"
+    "                                       the same by three-phase commit\n"
     "                        decide         the coordinator alone, agents that say yes at once\n"
     "                        (default: raw,raw-pipelined,own,exec)\n"
     "  --clients N,...       transactions under way at once (32); with several, one table\n"

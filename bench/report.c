@@ -58,6 +58,14 @@ double ratio_to(const struct figures *all, uint32_t count, const struct figures 
     return 0;
 }
 
+/* 0 when it is no mode of 3pc either. */
+static double ratio_to_two_phase(const struct figures *all, uint32_t count,
+                                 const struct figures *figures)
+{
+    const char *two_phase = figures->mode->two_phase;
+    return two_phase == NULL ? 0 : ratio_to(all, count, figures, two_phase);
+}
+
 static void print_ratio(double ratio)
 {
     if (ratio > 0)
@@ -68,9 +76,10 @@ static void print_ratio(double ratio)
 
 static void print_row(const struct figures *all, uint32_t count, const struct figures *figures)
 {
-    printf("%-14s %6u %9.0f", figures->mode->name, figures->clients, rate(figures));
+    printf("%-17s %6u %9.0f", figures->mode->name, figures->clients, rate(figures));
     print_ratio(ratio_to(all, count, figures, "raw"));
     print_ratio(ratio_to(all, count, figures, "raw-pipelined"));
+    print_ratio(ratio_to_two_phase(all, count, figures));
     printf(" %8.2f %8.2f %8.2f %8.2f", percentile_ms(figures, 0.5), percentile_ms(figures, 0.95),
            percentile_ms(figures, 0.99), percentile_ms(figures, 1));
     for (int i = 0; i < PARTIES; i++)
@@ -86,11 +95,11 @@ static void print_table(const struct bench *bench, const struct figures *all, ui
            bench->options.wait, all[0].rounds, bench->options.slice_s);
     if (bench->stub.pid != 0)
         printf(", decide in batches of %u", bench->options.batch);
-    printf("\n\n%-14s %6s %9s %8s %8s %35s %31s %13s %6s %6s\n", "", "", "", "ratio to", "raw-",
-           "latency, ms", "CPU, us a transaction", "messages a tx", "syncs", "log");
-    printf("%-14s %6s %9s %8s %8s %8s %8s %8s %8s %7s %7s %7s %7s %6s %6s %6s %6s\n", "mode",
-           "clients", "tx/s", "raw", "pipelined", "p50", "p95", "p99", "max", "client", "tm",
-           "agents", "pg", "client", "tm", "a tx", "bytes");
+    printf("\n\n%-17s %6s %9s %8s %8s %8s %35s %31s %13s %6s %6s\n", "", "", "", "ratio to", "raw-",
+           "the same", "latency, ms", "CPU, us a transaction", "messages a tx", "syncs", "log");
+    printf("%-17s %6s %9s %8s %8s %8s %8s %8s %8s %8s %7s %7s %7s %7s %6s %6s %6s %6s\n", "mode",
+           "clients", "tx/s", "raw", "pipelined", "by 2pc", "p50", "p95", "p99", "max", "client",
+           "tm", "agents", "pg", "client", "tm", "a tx", "bytes");
     for (const struct figures *figures = all; figures < all + count; figures++)
         print_row(all, count, figures);
 }
@@ -115,6 +124,7 @@ static cJSON *mode_object(const struct figures *all, uint32_t count, const struc
     cJSON_AddNumberToObject(object, "max_ms", percentile_ms(figures, 1));
     add_ratio(object, "ratio_to_raw", ratio_to(all, count, figures, "raw"));
     add_ratio(object, "ratio_to_raw_pipelined", ratio_to(all, count, figures, "raw-pipelined"));
+    add_ratio(object, "ratio_to_2pc", ratio_to_two_phase(all, count, figures));
     cJSON *cpu = cJSON_AddObjectToObject(object, "cpu_us");
     for (int i = 0; i < PARTIES; i++)
         cJSON_AddNumberToObject(cpu, parties[i], each(figures, figures->cpu_us[i]));

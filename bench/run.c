@@ -21,10 +21,16 @@ struct snapshot {
 };
 
 const struct mode modes[] = {
-    {"raw", true, false, raw_start},  {"raw-pipelined", true, false, raw_pipelined_start},
-    {"own", true, true, own_start},   {"own-pipelined", true, true, own_pipelined_start},
-    {"exec", true, true, exec_start}, {"decide", false, true, decide_start},
-    {NULL, false, false, NULL},
+    {"raw", true, false, raw_start, NULL},
+    {"raw-pipelined", true, false, raw_pipelined_start, NULL},
+    {"own", true, true, own_start, NULL},
+    {"own-pipelined", true, true, own_pipelined_start, NULL},
+    {"exec", true, true, exec_start, NULL},
+    {"decide", false, true, decide_start, NULL},
+    {"own-3pc", true, true, own_start, "own"},
+    {"own-pipelined-3pc", true, true, own_pipelined_start, "own-pipelined"},
+    {"exec-3pc", true, true, exec_start, "exec"},
+    {NULL, false, false, NULL, NULL},
 };
 
 const struct mode *mode_find(const char *name)

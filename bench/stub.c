@@ -69,8 +69,8 @@ static struct result obey(const struct stub *stub, const struct order *order)
 static void take_orders(struct stub *stub, struct net_request *request, const cJSON *object)
 {
     struct failure failure = {0};
-    struct order *orders = calloc(ORDERS_MAX, sizeof *orders);
-    struct result *results = calloc(ORDERS_MAX, sizeof *results);
+    struct order *orders = malloc(ORDERS_MAX * sizeof *orders);
+    struct result *results = malloc(ORDERS_MAX * sizeof *results);
     uint32_t count;
     if (orders == NULL || results == NULL)
         abort();
@@ -112,8 +112,10 @@ static void handle(void *arg, struct net_request *request, const struct net_peer
         take_orders(arg, request, object);
     } else if (op != NULL && strcmp(op, "results") == 0) {
         park(arg, request, object);
+    } else if (op != NULL && strcmp(op, "peers") == 0) {
+        reply_object(request, wire_ok());
     } else {
-        refuse(&failure, ERR_UNKNOWN_OPERATION, "a stub knows register, orders and results");
+        refuse(&failure, ERR_UNKNOWN_OPERATION, "a stub knows register, peers, orders and results");
         reply_failure(request, &failure);
     }
     cJSON_Delete(object);
