@@ -140,6 +140,8 @@ const char *resolve_replay(struct coordinator *c, const struct record *record);
 void settled_event(struct step *s);
 /* A DBA's record, read back. Returns why the log must be refused, or NULL. */
 const char *settle_replay(struct coordinator *c, const struct record *record);
+/* Is a DBA's word about this transaction on its way to the disk? */
+bool is_being_settled(const struct coordinator *c, uint64_t incarnation, uint64_t sequence);
 /* The branch's database may have lost it, and it has not been seen there since. */
 bool may_be_lost(const struct coordinator *c, const struct txn *txn, const struct branch *branch);
 /* The same of a transaction that is not live. */
@@ -172,6 +174,8 @@ void precommit_polled(struct step *s);
 void precommit_asked(struct step *s);
 void precommit_asked_stray(struct step *s);
 void precommit_learn(struct step *s);
+/* A DBA has decided it. */
+void precommit_tell_all(struct step *s, enum outcome outcome);
 
 /* ---- horizon.c: what agents need no longer remember ---- */
 

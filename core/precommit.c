@@ -140,6 +140,16 @@ static void tell_outcome(struct step *s, enum outcome outcome)
     }
 }
 
+void precommit_tell_all(struct step *s, enum outcome outcome)
+{
+    const struct precommit *precommit = &s->txn->precommit;
+    for (uint32_t i = 0; i < precommit->agent_count; i++) {
+        struct ballot *ballot = say(s, precommit->agents[i], BALLOT_TELL);
+        if (ballot != NULL)
+            ballot->value = outcome;
+    }
+}
+
 static void answer_decided(struct step *s, enum outcome outcome)
 {
     struct ballot *ballot = ballot_to(s, s->event->rm, BALLOT_DECIDED);
@@ -250,6 +260,13 @@ static struct ballot own_answer(const struct step *s)
     };
 }
 
+/* While a DBA's word is on its way to the disk nothing is decided that it would come too late for;
+ * whatever is not heard now is said again. */
+static bool is_halted(const struct step *s)
+{
+    return is_being_settled(s->c, s->txn->incarnation, s->txn->sequence);
+}
+
 /* ---- moves ---- */
 
 void precommit_log(struct step *s)
@@ -310,6 +327,8 @@ void precommit_again(struct step *s)
     const struct leader *leader = &s->txn->precommit.leader;
     enum leader_event event = leader->state == LEADER_IDLE ? LE_LEAD : LE_AGAIN;
     resend_later(s);
+    if (is_halted(s))
+        return;
     /* Since it was given, our promise may have come to count. */
     if (leader->state == LEADER_ASKING && may_vote(s)) {
         struct ballot own = own_answer(s);
@@ -337,6 +356,8 @@ void precommit_polled(struct step *s)
         s->c->refused++;
         return;
     }
+    if (is_halted(s))
+        return;
     carry_out(s, lead(s, means[ballot->type], from, ballot));
 }
 
@@ -345,7 +366,7 @@ static void vote(struct step *s)
     struct precommit *precommit = &s->txn->precommit;
     const struct ballot *asked = &s->event->result->ballot;
     struct ballot answer;
-    if (!may_vote(s))
+    if (!may_vote(s) || is_halted(s))
         return;
     precommit->next_row = precommit->row;
     bool changed = acceptor_judge(&precommit->next_row, false, asked, &answer);
@@ -380,6 +401,7 @@ void precommit_asked(struct step *s)
         answer_decided(s, OUTCOME_ROLLED_BACK);
         break;
     case TXN_MIXED:
+    case TXN_RESOLVED:
         answer_decided(s, s->txn->decision);
         break;
     default:
@@ -409,6 +431,8 @@ void precommit_learn(struct step *s)
         s->c->refused++;
         return;
     }
+    if (s->txn->state == TXN_PRECOMMITTING && is_halted(s))
+        return;
     if (s->txn->state == TXN_PRECOMMITTING)
         carry_out(s, lead(s, LE_DECIDED, RANK_NONE, ballot));
     else if (ballot->value == OUTCOME_ROLLED_BACK)

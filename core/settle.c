@@ -5,6 +5,10 @@
  * nobody can know, is taken when it is forced, and is a heuristic outcome from then on: the
  * transaction is called mixed, whatever its branches then do, and kept until it is forgotten.
  *
+ * One of 3pc that has been precommitted is its acceptors' to decide: what the coordinator does not
+ * know yet, those it cannot reach may have decided. If it is forced, all acceptors are told, and
+ * those that are asked from then on say so: who has not decided otherwise by then follows.
+ *
  * Of a transaction that is live as committed, branches get a verdict of their own. One that the
  * log does not know, or that is over, becomes live as RESOLVED: whatever the agents find prepared
  * under its name follows the DBA's word.
@@ -102,6 +106,11 @@ static void judge_live(const struct coordinator *c, const struct txn *txn,
     case TXN_DELEGATED:
         judge_as(out, JUDGED_UNKNOWABLE,
                  "its only database decides, and says what it did once it can be asked");
+        break;
+    case TXN_PRECOMMITTING:
+        judge_as(out, JUDGED_UNKNOWABLE,
+                 "a majority of its acceptors decides, and may have decided otherwise: it is "
+                 "settled as soon as enough of them can be reached");
         break;
     case TXN_RESOLVED:
         judge_as(out, txn->decision == request->wanted ? JUDGED_AGREES : JUDGED_IMPOSSIBLE,
@@ -230,13 +239,13 @@ static void refuse_judged(struct step *s, const struct resolution_view *view)
                    view->why);
 }
 
-/* What another has said of it is not in effect yet: it could not be judged by that. */
-static bool is_being_settled(const struct coordinator *c, const struct gtrid *gtrid)
+/* What a DBA has said of it is not in effect yet: it could not be judged by that. */
+bool is_being_settled(const struct coordinator *c, uint64_t incarnation, uint64_t sequence)
 {
     for (uint32_t i = 0; i < c->act_count; i++) {
         const struct record *record = &c->acts[(c->act_first + i) % ACTS_MAX].record;
-        if (record->type == RECORD_RESOLVED && record->incarnation == gtrid->incarnation &&
-            record->sequence == gtrid->sequence)
+        if (record->type == RECORD_RESOLVED && record->incarnation == incarnation &&
+            record->sequence == sequence)
             return true;
     }
     return false;
@@ -246,7 +255,7 @@ void resolve_request(struct step *s)
 {
     struct resolution_view view;
     const struct request *request = s->event->request;
-    if (is_being_settled(s->c, &request->gtrid)) {
+    if (is_being_settled(s->c, request->gtrid.incarnation, request->gtrid.sequence)) {
         refuse_request(s, ERR_BUSY);
         return;
     }
@@ -300,7 +309,7 @@ static void become_resolved(struct coordinator *c, uint32_t at, const struct rec
     give_reason(txn, record);
     live_release_key(&c->live, at);
     for (struct branch *b = live_first(&c->live, txn); b != NULL; b = live_after(&c->live, b))
-        b->progress = BR_DONE; /* of DELEGATED: nothing is prepared there */
+        b->progress = BR_DONE; /* until it is found */
 }
 
 static bool is_meant(const struct coordinator *c, const struct branch *branch,
@@ -367,7 +376,7 @@ const char *resolve_replay(struct coordinator *c, const struct record *record)
     } else if (state == TXN_NONE) {
         if ((record->flags & RESOLVED_STRAY) != 0)
             add_stray(c, record);
-    } else if (state == TXN_DELEGATED && !too_late) {
+    } else if ((state == TXN_DELEGATED || state == TXN_PRECOMMITTING) && !too_late) {
         become_resolved(c, at, record);
     } else if (state == TXN_COMMITTING && !too_late) {
         give_verdict(c, &c->live.txns[at], record);
@@ -405,6 +414,7 @@ static void resolve_live(struct step *s, const struct record *record)
         txn->resend_at_ms = s->event->now_ms;
         end_if_applied(s);
     } else if (txn->state == TXN_RESOLVED) {
+        precommit_tell_all(s, txn->decision);
         answer_waiters(s, EVERYBODY);
     }
     if (s->txn != NULL)

@@ -299,6 +299,17 @@ static bool app_says(char **words)
     return request.op != OP_NONE;
 }
 
+/* resolve rollback, resolve commit force */
+static bool dba_says(char **words)
+{
+    struct request request = {.op = OP_RESOLVE, .client = 1, .has_gtrid = true, .gtrid = begun};
+    request.wanted = is(words[2], "commit") ? OUTCOME_COMMITTED : OUTCOME_ROLLED_BACK;
+    request.force = is(words[3], "force");
+    struct event event = {.type = EV_REQUEST, .request = &request};
+    take_turn(&event);
+    return is(words[1], "resolve");
+}
+
 /* accepted 0, promised 511 committed 0, outbid 768, decided committed, ask-promise 768, ... */
 static bool read_ballot(char **words, struct ballot *out)
 {
@@ -354,6 +365,8 @@ static bool happens_to_coordinator(char **words)
 {
     if (is(words[0], "app:"))
         return app_says(words);
+    if (is(words[0], "dba:"))
+        return dba_says(words);
     if (is(words[0], "disk:") && is(words[1], "durable")) {
         disk_is_durable();
         return true;
