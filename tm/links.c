@@ -393,6 +393,7 @@ void links_order(struct links *links, const struct addressed_order *addressed)
     POINT_IF(addressed->order.type == ORDER_COMMIT_ONE_PHASE, "tm.order-one-phase");
     POINT_IF(addressed->order.type == ORDER_SETTLE, "tm.order-settle");
     POINT_IF(addressed->order.type == ORDER_RECOVER, "tm.order-recover");
+    POINT_IF(addressed->order.type == ORDER_BALLOT, "tm.order-ballot");
     if (link->state != LINK_UP || link->queued == QUEUE_MAX)
         return;
     if (link->queued == link->queue_room) {

@@ -382,6 +382,7 @@ static void handle_news(struct server *server, struct link_news *news)
                 POINT_IF(event.result->type == RESULT_OPENED, "tm.take-opened");
                 POINT_IF(event.result->type == RESULT_FOUND, "tm.take-found");
                 POINT_IF(event.result->type == RESULT_SCANNED, "tm.take-scanned");
+                POINT_IF(event.result->type == RESULT_BALLOT, "tm.take-ballot");
                 step(server, &event);
             }
             break;

@@ -2,7 +2,8 @@
 
 A stub speaks what doc/protocol.md says that an agent speaks: it accepts every registration, is
 ready for every PREPARE, and has done every outcome in the reply to the very order. Asked for
-results it keeps the request until its time is over, as an agent with no news would.
+results it keeps the request until its time is over, as an agent with no news would. It takes
+no part in three-phase commit.
 """
 
 import asyncio
@@ -62,8 +63,9 @@ class Stub:
             reply = self.registered()
         elif request["op"] == "results":
             await asyncio.sleep(request["wait_ms"] / 1000)
-        else:
-            reply["results"] = [self.obey(order) for order in request["orders"]]
+        elif request["op"] == "orders":
+            reply["results"] = [self.obey(order) for order in request["orders"] if "gid" in order
+                                or order["do"] == "recover"]
         body = message[:4] + json.dumps(reply).encode()
         writer.write(struct.pack(">BQ", 1, len(body)) + body)
 

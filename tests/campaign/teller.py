@@ -92,7 +92,8 @@ class Teller:
         moves = {place.rm: move for place, move in halves}
         if kind == "read-only":
             moves = {one.rm: 0}
-        gtrid = self.ask(self.coordinator, "begin", timeout=self.timeout)["gtrid"]
+        gtrid = self.ask(self.coordinator, "begin", timeout=self.timeout,
+                         protocol=self.random.choice(("2pc", "3pc")))["gtrid"]
         self.history.note("begun", gtrid=gtrid, kind=kind, moves=moves)
         self.point("client.begun")
         try:
