@@ -34,7 +34,7 @@ static const struct command commands[] = {
      "  --label TEXT         what people are to see in `list`: what it is for\n"
      "  --application NAME   and who does it\n"
      "  --traceparent TRACE  and in which trace, as W3C Trace Context has it\n"
-     "  --protocol 2pc|3pc   how it is to be committed\n",
+     "  --protocol 2pc|3pc   3pc: the agents finish it alone if the coordinator is gone\n",
      begin_command, false},
     {"enlist", "GTRID RM[/BRANCH]", "make a branch and print its gid",
      "  --read-only          the branch only reads\n"

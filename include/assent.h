@@ -102,9 +102,11 @@ struct assent *assent_new(struct assent_client *client);
 void assent_free(struct assent *txn);
 
 struct assent_options {
-    uint32_t timeout_ms; /* rolled back when it has not been committed by then; 0: as configured */
-    const char *label;   /* for people: what it is for; the program's name is told in any case */
-    const char *key;     /* the application's own name for what is done here; NULL: none */
+    uint32_t timeout_ms;  /* rolled back when it has not been committed by then; 0: as configured */
+    const char *label;    /* for people: what it is for; the program's name is told in any case */
+    const char *key;      /* the application's own name for what is done here; NULL: none */
+    const char *protocol; /* "3pc": the agents finish it alone if the coordinator is gone; NULL, or
+                             "2pc": it waits for the coordinator, and costs less */
 };
 
 /*

@@ -135,6 +135,7 @@ int assent_begin(struct assent *txn, const struct assent_options *options, uint3
     assent_text_add(&text, "label", options->label);
     assent_text_add(&text, "application", program_invocation_short_name);
     assent_text_add(&text, "key", options->key);
+    assent_text_add(&text, "protocol", options->protocol);
     if (options->timeout_ms != 0)
         assent_text_add_number(&text, "timeout", options->timeout_ms);
     return assent_start(txn, &text, NULL, timeout_ms, finish_begin);

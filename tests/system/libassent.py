@@ -19,7 +19,8 @@ class Reason(ctypes.Structure):
 
 
 class Options(ctypes.Structure):
-    _fields_ = [("timeout_ms", ctypes.c_uint32), ("label", text), ("key", text)]
+    _fields_ = [("timeout_ms", ctypes.c_uint32), ("label", text), ("key", text),
+                ("protocol", text)]
 
 
 class Enlistment(ctypes.Structure):
@@ -100,8 +101,8 @@ class Transaction:
             code = library.assent_complete(self.handle)
         return code
 
-    def begin(self, timeout_ms=0, label=None, key=None, wait_ms=0):
-        options = Options(timeout_ms, encode(label), encode(key))
+    def begin(self, timeout_ms=0, label=None, key=None, wait_ms=0, protocol=None):
+        options = Options(timeout_ms, encode(label), encode(key), encode(protocol))
         return self.settle(library.assent_begin(self.handle, ctypes.byref(options), wait_ms))
 
     def attach(self, gtrid):
