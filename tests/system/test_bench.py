@@ -34,6 +34,15 @@ def test_a_short_run_counts_what_each_mode_does(tmp_path):
     assert picture.read_text().endswith("</svg>\n")
 
 
+def test_three_phase_commit_is_compared_with_the_same_by_two(tmp_path):
+    done = bench("--self-contained", "--json", "--mode", "own,own-3pc,exec,exec-3pc",
+                 "--clients", 2, "--seconds", 0.2, "--slice", 0.1)
+    assert done.returncode == 0, done.stderr
+    for mode in json.loads(done.stdout)["modes"]:
+        assert mode["transactions"] > 0
+        assert ("ratio_to_2pc" in mode) == mode["mode"].endswith("-3pc")
+
+
 def test_what_a_pending_transaction_costs_is_told_for_each_mode():
     done = bench("--self-contained", "--mode", "raw,exec", "--clients", 2, "--seconds", 0.2,
                  "--slice", 0.1, "--pinned", 0.4)
