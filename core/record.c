@@ -82,20 +82,16 @@ static const struct {
 #undef FIELD
 };
 
-/* The order is the format. A type that has been given more fields is written as version 2; what
- * version 1 wrote of it ends before the first of them. */
+/* The order is the format. */
 static const struct {
     const char *name;
     enum field fields[FIELDS_MAX];
-    enum field new_in_2;
 } layouts[RECORD_TYPES] = {
     [RECORD_START] = {"START", {INCARNATION, INSTANCE}},
     [RECORD_AGENT] = {"AGENT", {RM, URL, SYSTEM_IDENTIFIER, TIMELINE}},
-    [RECORD_COMMIT] = {"COMMIT", {INCARNATION, SEQUENCE, KEY, BRANCHES, LABEL, APPLICATION}, LABEL},
+    [RECORD_COMMIT] = {"COMMIT", {INCARNATION, SEQUENCE, KEY, BRANCHES, LABEL, APPLICATION}},
     [RECORD_END] = {"END", {INCARNATION, SEQUENCE}},
-    [RECORD_DELEGATED] = {"DELEGATED",
-                          {INCARNATION, SEQUENCE, KEY, BRANCHES, LABEL, APPLICATION},
-                          LABEL},
+    [RECORD_DELEGATED] = {"DELEGATED", {INCARNATION, SEQUENCE, KEY, BRANCHES, LABEL, APPLICATION}},
     [RECORD_OUTCOME] = {"OUTCOME", {INCARNATION, SEQUENCE, OUTCOME}},
     [RECORD_BEAT] = {"BEAT", {RM, BEAT, SYSTEM_IDENTIFIER, TIMELINE}},
     [RECORD_HORIZON] = {"HORIZON", {INCARNATION, SEQUENCE}},
@@ -123,9 +119,16 @@ static const struct {
     [RECORD_ACCEPT] = {"ACCEPT", {INCARNATION, SEQUENCE, BALLOT, OUTCOME}},
 };
 
+/* A type that has been given more fields is written as version 2; what version 1 wrote of it ends
+ * before this one. */
+static const enum field new_in_2[RECORD_TYPES] = {
+    [RECORD_COMMIT] = LABEL,
+    [RECORD_DELEGATED] = LABEL,
+};
+
 static uint8_t newest_version(enum record_type type)
 {
-    return layouts[type].new_in_2 != NO_FIELD ? 2 : 1;
+    return new_in_2[type] != NO_FIELD ? 2 : 1;
 }
 
 /* ---- writing ---- */
@@ -366,7 +369,7 @@ enum record_read record_decode(uint8_t type, uint8_t version, const uint8_t *pay
     out->type = (enum record_type)type;
     struct input input = {.at = payload, .left = length};
     for (size_t i = 0; i < FIELDS_MAX && layouts[type].fields[i] != NO_FIELD; i++) {
-        if (version == 1 && layouts[type].fields[i] == layouts[type].new_in_2)
+        if (version == 1 && layouts[type].fields[i] == new_in_2[type])
             break;
         if (!get_field(&input, out, layouts[type].fields[i]))
             return RECORD_MALFORMED;
