@@ -49,7 +49,11 @@ AFTER_A_DEATH = {
     "tm.take-found": ("other", "agent.prepare-done"),
     "tm.take-loss": ("other", "agent.exec-sent"),
     "agent.took-status": ("self", "agent.commit-prepared-done"),
+    "agent.before-ballots-sent": ("other", "tm.order-ballot"),
 }
+
+# And this one only if the other stays dead for as long as an agent waits for it.
+AFTER_A_SILENCE = ("agent.before-ballots-sent",)
 
 
 def points():
@@ -197,20 +201,21 @@ class Lane(threading.Thread):
         """False: the point is passed, but not as often as that."""
         started = time.monotonic()
         again_at = started + RARE_AFTER_S
+        silent = other if case.point in AFTER_A_SILENCE else None
         while not killed():
             now = time.monotonic()
             if now > started + RARE_AFTER_S and (case.passing > 1 or case.victim != "self"):
                 return False
             assert now < started + REACHED_WITHIN_S, f"{case.point} is never passed"
             for process in self.bank.processes:
-                if process is not armed and not process.running():
+                if process not in (armed, silent) and not process.running():
                     arm(process)
                     process.start()
             if case.point.startswith(FILLING):
                 self.fill_the_log()
             if case.point in STOPPING and now > started + 0.5:
                 armed.send(signal.SIGTERM)
-            if now > again_at:  # the death that was to come before was of no use
+            if now > again_at and not silent:  # the death that was to come before was of no use
                 self.prepare_a_death(case, None, other)
                 again_at += RARE_AFTER_S
             time.sleep(0.01)
