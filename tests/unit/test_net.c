@@ -105,7 +105,7 @@ static uint32_t count_kept(void)
 
 static void wait_for_kept(uint32_t count)
 {
-    for (int i = 0; i < 2000 && count_kept() < count; i++)
+    for (int i = 0; i < 20000 && count_kept() < count; i++)
         sleep_ms(1);
     ck_assert_uint_eq(count_kept(), count);
 }
