@@ -68,6 +68,13 @@ def test_a_transfer_commits_in_both_databases(bank, both):
     assert both.outcome() == lib.OK and both.outcome_told == "committed"
 
 
+def test_a_transfer_may_be_committed_in_three_phases(bank, both):
+    assert both.begin(protocol="3pc") == lib.OK and move(both, 30) == lib.OK
+    assert bank.ctl("show", both.gtrid)["transaction"]["protocol"] == "3pc"
+    assert both.commit() == lib.OK and both.applied
+    assert bank.balances() == (70, 130)
+
+
 def test_a_rolled_back_transfer_has_not_happened(bank, both):
     assert both.begin() == lib.OK and move(both, 30) == lib.OK
     assert both.rollback() == lib.OK
