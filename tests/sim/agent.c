@@ -671,6 +671,8 @@ static void take_order(struct sim *sim, struct agent *agent, const struct order 
     }
     if (order->type == ORDER_PREPARE && !ballots_watch(sim, agent, order))
         return;
+    if (order->type == ORDER_COMMIT)
+        ballots_committed(sim, agent, order);
     struct participant_event event = event_of(events[order->type], &order->branch);
     event.order = order;
     agent_step(sim, agent, &event);

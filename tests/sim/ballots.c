@@ -12,7 +12,7 @@
 #include "tests/sim/coverage.h"
 #include "tests/sim/sim.h"
 
-enum { FROM_TM = RMS };
+enum { FROM_TM = RMS, NOBODY }; /* who asks, besides RMs */
 
 static struct terminator_event event_of(const struct sim *sim, const struct agent *agent,
                                         enum ending_event type, const struct gtrid *gtrid)
@@ -180,13 +180,30 @@ static void take_ballot(struct sim *sim, struct agent *agent, const struct ballo
     command_send(sim, at);
 }
 
+/* The TM says how it has ended: for those who will ask. Nobody waits for that. */
+void ballots_committed(struct sim *sim, struct agent *agent, const struct order *order)
+{
+    const struct roster *roster = terminator_roster(agent->terminator, &order->branch.gtrid);
+    if (roster == NULL)
+        return;
+    uint32_t at = agent_command(sim, agent, SQL_BALLOT, &order->branch);
+    struct statement *command = &sim->commands[at];
+    command->ballot.type = BALLOT_TELL;
+    command->ballot.gtrid = order->branch.gtrid;
+    command->ballot.value = OUTCOME_COMMITTED;
+    command->ballot.roster = *roster;
+    command->asker = NOBODY;
+    command->lazy = true;
+    command_send(sim, at);
+}
+
 /* Its transaction on the row is through, or its connection is lost: then it will be asked again. */
 void ballots_answer(struct sim *sim, struct agent *agent, const struct statement *command)
 {
     const struct ballot answer = command->answer;
     const struct ballot asked = command->ballot;
     uint32_t asker = command->asker;
-    if (!command->alive)
+    if (!command->alive || asker == NOBODY)
         return;
     if (asked.type == BALLOT_TELL && answer.type == BALLOT_DECIDED) {
         struct terminator_event outcome = event_of(sim, agent, XE_OUTCOME, &asked.gtrid);

@@ -602,7 +602,7 @@ static void run_ballot(struct sim *sim, struct statement *command)
     if (!acceptor_judge(&row.acceptor, ended, asked, &command->answer))
         return;
     write_row(database, &row);
-    if (command->answer.type != BALLOT_NONE && !MUTANT(ROW_VOLATILE))
+    if (command->answer.type != BALLOT_NONE && !command->lazy && !MUTANT(ROW_VOLATILE))
         flush(database);
     if (command->answer.type == BALLOT_ACCEPTED)
         checker_poll(sim, &asked->gtrid, roster_rank(&row.roster, rm_word(command->rm)),

@@ -411,7 +411,8 @@ struct statement {
     bool joins;                   /* LOOK: enter its row, and vote only if that goes */
     bool barred;                  /* a leader has asked already: no */
     struct ballot ballot, answer; /* BALLOT, and who asked; LOOK: the roster */
-    uint32_t asker;               /* number of an RM, RMS: the TM */
+    uint32_t asker;               /* number of an RM, RMS: the TM, or nobody */
+    bool lazy;                    /* BALLOT: not flushed */
     bool unsent;                  /* it has not been run, for sure */
     uint64_t reply_serial;        /* exec: of the request */
     uint32_t reply_node;
@@ -532,6 +533,7 @@ void agent_set_timer(struct sim *sim, struct agent *agent);
 void ballots_start(struct sim *sim, struct agent *agent);
 /* A PREPARE of 3pc; false: it cannot be taken now. */
 bool ballots_watch(struct sim *sim, struct agent *agent, const struct order *order);
+void ballots_committed(struct sim *sim, struct agent *agent, const struct order *order);
 void ballots_told(struct sim *sim, struct agent *agent, const struct result *result);
 void ballots_order(struct sim *sim, struct agent *agent, const struct order *order);
 void ballots_heard(struct sim *sim, struct agent *agent, uint64_t incarnation);
