@@ -20,6 +20,7 @@
 enum {
     BATCH_MOST = 64,
     ROWS_KEPT = 1024,
+    JUDGED_MOST = 4096, /* waiting; what is said beyond will be said again */
     SEQUENCE_BYTES = TM_NAME_BYTES + 32,
 };
 
@@ -44,8 +45,9 @@ struct acceptors {
     struct agent *agent;
     struct known_rows known;
     struct ask *first, **last; /* waiting */
-    struct ask *batch;         /* being answered */
-    struct tm_link *tm;        /* whose batch it is */
+    uint32_t waiting;
+    struct ask *batch;  /* being answered */
+    struct tm_link *tm; /* whose batch it is */
     bool busy;
     bool doubtful; /* what is known may not be so any more */
 };
@@ -90,6 +92,7 @@ static void enqueue(struct acceptors *acceptors, struct ask *ask)
 {
     *acceptors->last = ask;
     acceptors->last = &ask->next;
+    acceptors->waiting++;
     go_on(acceptors);
 }
 
@@ -116,6 +119,7 @@ static struct ask *gather(struct acceptors *acceptors)
         if (ask->kind == ASK_FORGET)
             break;
     }
+    acceptors->waiting -= count;
     acceptors->last = &acceptors->first;
     while (*acceptors->last != NULL)
         acceptors->last = &(*acceptors->last)->next;
@@ -406,6 +410,10 @@ void acceptors_join(struct agent *agent, const struct branch_id *branch, uint64_
 void acceptors_judge(struct agent *agent, const struct ballot *ballot, uint64_t lsn,
                      row_done_fn *done, void *arg)
 {
+    if (agent->acceptors->waiting >= JUDGED_MOST) {
+        done(arg, &(struct row_answer){.failed = true});
+        return;
+    }
     struct ask *ask = ask_new(ASK_JUDGE, &ballot->gtrid, done, arg);
     ask->ballot = *ballot;
     ask->lsn = lsn;

@@ -12,6 +12,7 @@
  *     ballots.c    three-phase commit: what the other acceptors say, and when to lead
  *     acceptors.c  the same: this agent's own votes
  *     peers.c      the other agents: where they are, and their messages
+ *     outcome.c    how a 3pc transaction has ended
  *     finish.c     the pool: COMMIT PREPARED, ROLLBACK PREPARED
  *     indoubt.c    what is prepared here, and the evidence
  *     listing.c    the same for people

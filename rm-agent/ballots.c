@@ -228,11 +228,12 @@ static void judge(struct agent *agent, const struct ballot *ballot, uint64_t lsn
     acceptors_judge(agent, ballot, lsn, judged, asked);
 }
 
-/* A database that may have forgotten what it said neither answers nor leads. */
+/* A database that may have forgotten what it said neither answers nor leads. Without it there is no
+ * vote, and what is said then will be said again. */
 static bool may_speak(struct agent *agent, const struct ballot *ballot)
 {
     const struct tm_link *tm = tms_known(agent, ballot->gtrid.tm);
-    return tm != NULL && !tm->suspect && ballot_fits(ballot);
+    return control_ready(agent) && tm != NULL && !tm->suspect && ballot_fits(ballot);
 }
 
 static void take_ballot(struct agent *agent, const struct ballot *ballot, const char *from)
@@ -477,57 +478,4 @@ uint64_t ballots_wake_ms(const struct agent *agent)
         return UINT64_MAX;
     uint64_t wake_ms = terminator_wake_ms(agent->ballots->terminator);
     return wake_ms < agent->ballots->look_ms ? wake_ms : agent->ballots->look_ms;
-}
-
-/* ---- `outcome` ---- */
-
-struct question {
-    struct asker *asker;
-    struct gtrid gtrid;
-};
-
-/* The row says it, once it is known here; without one nothing was ever voted for. */
-static void took_outcome(void *arg, const struct row_answer *answer)
-{
-    struct question question = *(struct question *)arg;
-    struct reply reply = {.op = OP_OUTCOME, .gtrid = question.gtrid};
-    struct failure failure = {0};
-    free(arg);
-    if (answer->failed) {
-        refuse(&failure, ERR_RM_UNAVAILABLE, "the database does not answer; try again");
-    } else if (answer->row->acceptor.exists) {
-        enum outcome known = answer->row->acceptor.outcome;
-        reply.outcome = known != OUTCOME_NONE ? known : OUTCOME_IN_PROGRESS;
-    } else if (answer->ended) {
-        reply.outcome = OUTCOME_FORGOTTEN;
-    } else {
-        refuse(&failure, ERR_UNKNOWN_TRANSACTION,
-               "this agent has not voted on it by three-phase commit; ask its coordinator");
-    }
-    if (failure.code != ERR_NONE)
-        asker_failure(question.asker, &failure);
-    else
-        asker_object(question.asker, wire_write_reply(&reply, NULL));
-}
-
-void ballots_outcome(struct agent *agent, struct asker *asker, const cJSON *object)
-{
-    struct failure failure = {0};
-    const char *text = member_text(object, "gtrid");
-    struct question *question = calloc(1, sizeof *question);
-    if (question == NULL)
-        abort();
-    question->asker = asker;
-    if (!gtrid_parse(text, strlen(text), &question->gtrid) ||
-        !ballot_fits(&(struct ballot){.gtrid = question->gtrid}))
-        refuse(&failure, ERR_INVALID_REQUEST, "gtrid is missing or none of Assent's");
-    else if (tms_known(agent, question->gtrid.tm) == NULL)
-        refuse(&failure, ERR_UNKNOWN_TRANSACTION, "coordinator %s has never registered here",
-               question->gtrid.tm);
-    if (failure.code == ERR_NONE) {
-        acceptors_look(agent, &question->gtrid, took_outcome, question);
-        return;
-    }
-    asker_failure(asker, &failure);
-    free(question);
 }

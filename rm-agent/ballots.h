@@ -26,8 +26,7 @@ void ballots_told(struct agent *agent, const struct result *result);
 /* Who decides the transaction; NULL: it is none of three-phase commit that is under way here. */
 const struct roster *ballots_roster(const struct agent *agent, const struct gtrid *gtrid);
 
-/* `ballots` of another agent, and `outcome` of an application. */
+/* `ballots` of another agent. */
 void ballots_from_peer(struct agent *agent, struct asker *asker, const cJSON *object);
-void ballots_outcome(struct agent *agent, struct asker *asker, const cJSON *object);
 
 #endif

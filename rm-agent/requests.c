@@ -19,6 +19,7 @@
 #include "rm-agent/control.h"
 #include "rm-agent/indoubt.h"
 #include "rm-agent/listing.h"
+#include "rm-agent/outcome.h"
 #include "rm-agent/peers.h"
 #include "rm-agent/preflight.h"
 #include "rm-agent/sessions.h"
@@ -265,7 +266,7 @@ static void serve_ballots(struct agent *agent, struct asker *asker, cJSON **obje
 
 static void serve_outcome(struct agent *agent, struct asker *asker, cJSON **object)
 {
-    ballots_outcome(agent, asker, *object);
+    outcome_answer(agent, asker, *object);
 }
 
 static void serve_exec(struct agent *agent, struct asker *asker, cJSON **object)
