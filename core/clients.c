@@ -118,10 +118,6 @@ static void begin(struct step *s)
 {
     struct coordinator *c = s->c;
     const struct request *request = s->event->request;
-    if (request->protocol == PROTOCOL_3PC && !c->settings.three_phase) {
-        refuse_request(s, ERR_UNSUPPORTED);
-        return;
-    }
     if (request->protocol == PROTOCOL_3PC && request->rm_count > ACCEPTORS_MAX) {
         refuse_request(s, ERR_TOO_MANY_BRANCHES);
         return;

@@ -87,7 +87,6 @@ struct coordinator_settings {
     uint32_t scan_ms;                /* between two scans of an agent */
     uint64_t retention_ms;           /* outcomes are remembered for this long, in up-time */
     uint64_t seed;                   /* of the hash tables; random in the daemon */
-    bool three_phase;                /* may transactions ask for 3pc? */
 };
 
 enum event_type {

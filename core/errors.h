@@ -66,7 +66,6 @@
       "The result is larger than one message. Ask for fewer rows.")                                \
     X(RM_IS_WITNESS, "rm_is_witness", 409, false,                                                  \
       "This agent holds no data: it only takes part in the decisions of 3pc transactions.")        \
-    X(UNSUPPORTED, "unsupported", 501, false, "This version cannot do that.")                      \
     X(INTERNAL, "internal", 500, false, "A fault in Assent. Please report it.")
 
 enum error_code {

@@ -553,7 +553,6 @@ static int make_core(struct server *server, struct error *error)
         .resend_most_ms = 5000,
         .scan_ms = 5000,
         .retention_ms = settings->retention_ms,
-        .three_phase = true,
     };
     memcpy(core.tm, settings->tm, sizeof core.tm);
     random_bytes(&core.seed, sizeof core.seed);

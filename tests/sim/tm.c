@@ -579,7 +579,6 @@ void tm_start(struct sim *sim, uint32_t index)
         .scan_ms = sim->plan.scan_ms,
         .retention_ms = sim->plan.retention_ms,
         .seed = 1,
-        .three_phase = true,
     };
     struct replay replay = {sim, host};
     memcpy(settings.tm, tm_name, sizeof settings.tm);

@@ -235,7 +235,6 @@ static void start_tm(void)
         .resend_most_ms = 4000,
         .scan_ms = 1000000,
         .retention_ms = 1000000000,
-        .three_phase = true,
     };
     free(tm_room);
     tm_room = calloc(1, coordinator_bytes(&limits));
