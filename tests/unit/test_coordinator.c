@@ -1139,6 +1139,76 @@ START_TEST(what_is_found_of_a_resolved_transaction_follows_the_dba)
 }
 END_TEST
 
+/* ---- three phases ---- */
+
+/* At r1 to rN, each registered. */
+static void given_rms(uint32_t count)
+{
+    char rm[RM_NAME_BYTES];
+    given_empty_tm();
+    for (uint32_t i = 1; i <= count; i++) {
+        snprintf(rm, sizeof rm, "r%u", i);
+        coordinator_configure(tm, rm, "ipc:///r");
+    }
+    start_tm();
+    for (uint32_t i = 1; i <= count; i++) {
+        snprintf(rm, sizeof rm, "r%u", i);
+        agent_accepts(rm);
+    }
+    did();
+}
+
+/* Its acceptors are the agents of its branches, and a ballot's rank has room for 15. */
+START_TEST(a_3pc_transaction_has_at_most_15_resource_managers)
+{
+    struct request request = {.op = OP_BEGIN, .protocol = PROTOCOL_3PC};
+    given_rms(ACCEPTORS_MAX + 1);
+    for (uint32_t i = 0; i < ACCEPTORS_MAX + 1; i++)
+        snprintf(request.rms[request.rm_count++], RM_NAME_BYTES, "r%u", i + 1);
+    ask(request);
+    ck_assert_int_eq((int)actions.replies[0].error, ERR_TOO_MANY_BRANCHES);
+    request.rm_count = ACCEPTORS_MAX;
+    ask(request);
+    did();
+    ask_about(OP_ENLIST, 1, "r16");
+    ck_assert_int_eq((int)actions.replies[0].error, ERR_TOO_MANY_BRANCHES);
+    ask_about(OP_ENLIST, 1, "r15");
+    ck_assert_int_eq((int)actions.replies[0].error, ERR_NONE);
+}
+END_TEST
+
+START_TEST(who_decides_and_who_has_answered_is_shown)
+{
+    struct txn_view view;
+    struct result accepted;
+    struct gtrid gtrid;
+    given_rms(3);
+    struct request begin = {.op = OP_BEGIN, .protocol = PROTOCOL_3PC, .rm_count = 3};
+    for (uint32_t i = 0; i < 3; i++)
+        snprintf(begin.rms[i], RM_NAME_BYTES, "r%u", i + 1);
+    ask(begin);
+    ask_about(OP_COMMIT, 1, "");
+    for (uint32_t i = 0; i < 3; i++)
+        agent_says(RESULT_READY, 1, begin.rms[i]);
+    log_is_durable();
+    did();
+    agent_is_lost("r3");
+    accepted = result_about(RESULT_BALLOT, 1, "r2");
+    accepted.ballot.type = BALLOT_ACCEPTED;
+    accepted.ballot.gtrid = gtrid = gtrid_number(1);
+    hear(accepted);
+
+    ck_assert(coordinator_show(tm, &gtrid, now_ms, &view));
+    ck_assert_int_eq((int)view.state, SHOWN_PRECOMMITTING);
+    ck_assert_int_eq((int)view.protocol, PROTOCOL_3PC);
+    ck_assert_uint_eq(view.ballot.roster.count, 3);
+    ck_assert(!view.ballot.roster.tm);
+    ck_assert_int_eq((int)view.ballot.phase, LEADER_PROPOSING);
+    ck_assert_uint_eq(view.ballot.answered, rank_bit(1));
+    ck_assert_uint_eq(view.ballot.reachable, rank_bit(0) | rank_bit(1));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("coordinator");
@@ -1179,6 +1249,11 @@ int main(void)
     tcase_add_test(one_phase, one_branch_on_the_applications_own_connection_is_prepared);
     tcase_add_test(one_phase, a_delegated_transaction_of_an_earlier_start_is_settled_by_its_marker);
     suite_add_tcase(suite, one_phase);
+
+    TCase *three_phases = tcase_create("three phases");
+    tcase_add_test(three_phases, a_3pc_transaction_has_at_most_15_resource_managers);
+    tcase_add_test(three_phases, who_decides_and_who_has_answered_is_shown);
+    suite_add_tcase(suite, three_phases);
 
     TCase *dba = tcase_create("dba");
     tcase_add_test(dba, a_dbas_decision_takes_effect_only_once_it_is_durable);
