@@ -15,6 +15,7 @@
 
 #include "common/point.h"
 #include "rm-agent/control.h"
+#include "rm-agent/forget.h"
 #include "rm-agent/tms.h"
 
 enum {
@@ -147,16 +148,6 @@ static void batch_over(struct acceptors *acceptors, bool failed)
 
 /* ---- judging ---- */
 
-bool is_ended(const struct forget *forgotten, const struct gtrid *gtrid)
-{
-    struct txn_number number = {gtrid->incarnation, gtrid->sequence};
-    for (uint32_t i = 0; i < forgotten->live_count; i++)
-        if (forgotten->live[i].incarnation == number.incarnation &&
-            forgotten->live[i].sequence == number.sequence)
-            return false;
-    return txn_not_after(&number, &forgotten->upto);
-}
-
 /* A database that may have forgotten what it said does not vote on what was begun before. */
 static bool may_vote(const struct tm_link *tm, const struct ballot *asked)
 {
@@ -179,7 +170,7 @@ static void judge_one(struct acceptors *acceptors, struct ask *ask)
     struct row *row = known_find(&acceptors->known, &ask->ballot.gtrid);
     ask->answer.row = row;
     ask->answer.said = &ask->said;
-    ask->answer.ended = is_ended(&acceptors->tm->forgotten, &ask->ballot.gtrid);
+    ask->answer.ended = forget_is_ended(&acceptors->tm->forgotten, &ask->ballot.gtrid);
     if (!row->acceptor.exists)
         row->roster = ask->ballot.roster;
     if (ask->kind == ASK_JOIN)
@@ -303,73 +294,31 @@ static bool read_rows(struct acceptors *acceptors)
 
 /* ---- the horizon ---- */
 
-static cJSON *live_of(const struct forget *forget)
-{
-    cJSON *live = cJSON_CreateArray();
-    for (uint32_t i = 0; i < forget->live_count; i++) {
-        struct row row = {.gtrid = {.incarnation = forget->live[i].incarnation,
-                                    .sequence = forget->live[i].sequence}};
-        cJSON_AddItemToArray(live, row_write(&row));
-    }
-    return live;
-}
-
+/* So far; what is left has its turn behind whoever waits. */
 static void forgotten(void *arg, const struct pg_reply *reply)
 {
     struct acceptors *acceptors = arg;
-    bool failed = reply->sqlstate[0] != '\0';
-    if (!failed)
-        acceptors->tm->forgotten = acceptors->batch->forget;
+    struct tm_link *tm = acceptors->tm;
+    const struct forget forget = acceptors->batch->forget;
+    bool failed = pg_rows(reply) != 1;
+    if (!failed) {
+        tm->forgotten = forget;
+        tm->forgotten.upto = (struct txn_number){strtoull(pg_value(reply, 0, 0), NULL, 10),
+                                                 strtoull(pg_value(reply, 0, 1), NULL, 10)};
+    }
     acceptors->doubtful = true; /* rows are gone */
     batch_over(acceptors, failed);
+    if (!failed && !txn_not_after(&forget.upto, &tm->forgotten.upto))
+        acceptors_forget(acceptors->agent, tm->name, &forget);
 }
 
-/* An old one was overtaken on its way. */
-static bool is_news(const struct forget *known, const struct forget *forget)
-{
-    bool same = forget->upto.incarnation == known->upto.incarnation &&
-                forget->upto.sequence == known->upto.sequence;
-    return same ? forget->live_count < known->live_count
-                : !txn_not_after(&forget->upto, &known->upto);
-}
-
-/* The rows between the two horizons, and those below the old one that were live until now: not a
- * row is read twice, for the dead ones stay where they are while a prepared transaction pins them.
- * What is known and what is gone become durable together. */
 static void sweep(struct acceptors *acceptors)
 {
-    const struct forget *known = &acceptors->tm->forgotten, *next = &acceptors->batch->forget;
-    char from[2][NUMBER_BYTES], upto[2][NUMBER_BYTES];
-    size_t length;
-    if (!is_news(known, next)) {
+    const struct forget *forget = &acceptors->batch->forget;
+    if (forget_is_news(&acceptors->tm->forgotten, forget))
+        forget_sweep(acceptors->agent, acceptors->tm, forget, forgotten, acceptors);
+    else
         batch_over(acceptors, false);
-        return;
-    }
-    u64_format(known->upto.incarnation, from[0]);
-    u64_format(known->upto.sequence, from[1]);
-    u64_format(next->upto.incarnation, upto[0]);
-    u64_format(next->upto.sequence, upto[1]);
-    char *was_live = wire_print(live_of(known), &length);
-    char *live = wire_print(live_of(next), &length);
-    control_ask(acceptors->agent, forgotten, acceptors,
-                "WITH live AS (SELECT * FROM json_to_recordset($6::json)"
-                " AS l (incarnation bigint, sequence bigint)),"
-                " was_live AS (SELECT * FROM json_to_recordset($7::json)"
-                " AS l (incarnation bigint, sequence bigint)),"
-                " passed AS (DELETE FROM assent.acceptor a WHERE a.tm = $1"
-                " AND (a.incarnation, a.sequence) > ($2::bigint, $3::bigint)"
-                " AND (a.incarnation, a.sequence) <= ($4::bigint, $5::bigint)"
-                " AND NOT EXISTS (SELECT FROM live l WHERE l.incarnation = a.incarnation"
-                " AND l.sequence = a.sequence)),"
-                " ended AS (DELETE FROM assent.acceptor a USING was_live w WHERE a.tm = $1"
-                " AND a.incarnation = w.incarnation AND a.sequence = w.sequence"
-                " AND NOT EXISTS (SELECT FROM live l WHERE l.incarnation = a.incarnation"
-                " AND l.sequence = a.sequence))"
-                " UPDATE assent.tm SET horizon_incarnation = $4::bigint,"
-                " horizon_sequence = $5::bigint, horizon_live = $6::json WHERE name = $1",
-                7, acceptors->tm->name, from[0], from[1], upto[0], upto[1], live, was_live);
-    free(live);
-    free(was_live);
 }
 
 /* ---- what is next ---- */

@@ -37,7 +37,4 @@ void acceptors_note_committed(struct agent *agent, const struct gtrid *gtrid);
 /* What the TM's horizon has passed may go. */
 void acceptors_forget(struct agent *agent, const char *tm, const struct forget *forget);
 
-/* Below the horizon, and not one of those that are still live there. */
-bool is_ended(const struct forget *forgotten, const struct gtrid *gtrid);
-
 #endif

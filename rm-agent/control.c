@@ -577,7 +577,7 @@ int control_open(struct agent *agent, struct error *error)
                     " -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0"
                     " -c search_path=pg_catalog -c default_transaction_isolation=read\\ committed"
                     " -c default_transaction_read_only=off -c datestyle=ISO"
-                    " -c enable_seqscan=off -c jit=off" PG_PLAN_ONCE,
+                    " -c enable_seqscan=off -c enable_bitmapscan=off -c jit=off" PG_PLAN_ONCE,
         .retry = true,
         .up = up,
         .down = down,

@@ -82,6 +82,14 @@ BEGIN
 END
 $$;
 
+-- Markers go by the horizon too, in the order of their transactions' numbers.
+CREATE INDEX IF NOT EXISTS marker_number ON assent.marker (
+    split_part(gtrid, '.', 1),
+    (CASE WHEN gtrid ~ '^[a-z][a-z0-9-]{0,30}\.[0-9]{1,18}\.[0-9]{1,18}$'
+          THEN split_part(gtrid, '.', 2)::bigint END),
+    (CASE WHEN gtrid ~ '^[a-z][a-z0-9-]{0,30}\.[0-9]{1,18}\.[0-9]{1,18}$'
+          THEN split_part(gtrid, '.', 3)::bigint END));
+
 INSERT INTO assent.version (version) VALUES (3) ON CONFLICT DO NOTHING;
 
 COMMIT;

@@ -57,6 +57,10 @@ class Played:
         return answer
 
 
+def marked(site):
+    return {gtrid for gtrid, in site.sql("select gtrid from assent.marker")}
+
+
 @pytest.fixture
 def played(run_folder, servers):
     with new_site(run_folder, servers[0]) as site:
@@ -98,6 +102,7 @@ def test_what_the_horizon_has_passed_is_forgotten_but_for_what_is_live(played):
     old, live, new = (played.branch(account).gtrid for account in (100, 101, 102))
     for gtrid in (old, live, new):
         assert played.say(gtrid, "ask-accept", number="0", value="committed")["is"] == "accepted"
+        played.site.sql("select assent.mark(%s)", gtrid)
     _, incarnation, sequence = live.split(".")
     forget = {"do": "forget", "incarnation": incarnation, "sequence": sequence,
               "live": [{"incarnation": incarnation, "sequence": sequence}]}
@@ -106,9 +111,22 @@ def test_what_the_horizon_has_passed_is_forgotten_but_for_what_is_live(played):
     assert row(played.site, live) and row(played.site, new)
     assert ask(played.site, old) == "forgotten"
     assert played.say(old, "ask-promise", number="511")["is"] == "ended"
+    assert marked(played.site) == {live, new}
     played.player.order({**forget, "live": []})
     wait_until(lambda: row(played.site, live) is None, 10, "it has ended")
-    assert row(played.site, new)
+    assert row(played.site, new) and marked(played.site) == {new}
+
+
+def test_much_is_forgotten_in_steps(played):
+    played.tell_peers()
+    played.site.sql("insert into assent.acceptor select 'bank', 1, n, '{accounts}', true, '{}', '{}',"
+                    " 0, 0, 'committed', 'committed' from generate_series(1, 12000) n")
+    played.site.sql("insert into assent.marker select 'bank.1.' || n from generate_series(1, 7000) n")
+    played.site.sql("insert into assent.marker values ('other.1.1'), ('nonsense'), ('bank.1.12001')")
+    played.player.order({"do": "forget", "incarnation": "1", "sequence": "12000", "live": []})
+    wait_until(lambda: played.site.sql("select horizon_sequence from assent.tm") == [(12000,)])
+    assert played.site.sql("select count(*) from assent.acceptor") == [(0,)]
+    assert marked(played.site) == {"other.1.1", "nonsense", "bank.1.12001"}
 
 
 def test_only_who_was_never_heard_of_is_a_newcomer(played):
