@@ -227,3 +227,26 @@ int call_agent(const struct cli *cli, const char *url, cJSON *request, uint32_t 
     return call(cli, url, "Is its assent-agent running, and may you open its socket?", request,
                 wait_ms, reply);
 }
+
+void json_uuid(const cJSON *object, const char *name, struct uuid *out)
+{
+    char scratch[SCRATCH_BYTES];
+    const char *text = json_text(object, name, scratch);
+    memset(out, 0, sizeof *out);
+    for (size_t i = 0; i < sizeof out->bytes && text[2 * i] != '\0'; i++) {
+        unsigned byte;
+        if (sscanf(text + 2 * i, "%2x", &byte) != 1)
+            return;
+        out->bytes[i] = (uint8_t)byte;
+    }
+}
+
+const cJSON *coordinator_row(const cJSON *answer, const char *tm)
+{
+    char scratch[SCRATCH_BYTES];
+    for (const cJSON *row = json_first(json_child(answer, "coordinators")); row != NULL;
+         row = row->next)
+        if (strcmp(json_text(row, "tm", scratch), tm) == 0)
+            return row;
+    return NULL;
+}

@@ -38,6 +38,11 @@ const char *json_text(const cJSON *object, const char *name, char scratch[SCRATC
 uint64_t json_number(const cJSON *object, const char *name);
 /* A field that is an array or object, or NULL. */
 const cJSON *json_child(const cJSON *object, const char *name);
+/* A field of hex digits; zeros where it is missing or short. */
+void json_uuid(const cJSON *object, const char *name, struct uuid *out);
+/* What an agent's database keeps of this coordinator, in its answer to `prepared`; NULL: nothing.
+ */
+const cJSON *coordinator_row(const cJSON *answer, const char *tm);
 /* The first element of an array (the next is its ->next), or NULL; array may be NULL. */
 const cJSON *json_first(const cJSON *array);
 

@@ -83,6 +83,8 @@ command_fn resolve_command, forget_command, rm_command;
 /* `agents WORD`: is it one that changes something? Then argv[0] is that word. */
 bool settles_agents(const char *word);
 command_fn rm_settle;
+/* cli/recover_command.c */
+command_fn recover_command;
 /* cli/audit_command.c */
 command_fn audit_command;
 /* cli/log_command.c */

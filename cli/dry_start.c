@@ -115,38 +115,14 @@ void dry_start_free(struct dry_start *start)
 
 /* ---- the agents ---- */
 
-static void read_uuid(const cJSON *object, const char *name, struct uuid *out)
-{
-    char scratch[SCRATCH_BYTES];
-    const char *text = json_text(object, name, scratch);
-    memset(out, 0, sizeof *out);
-    for (size_t i = 0; i < sizeof out->bytes && text[2 * i] != '\0'; i++) {
-        unsigned byte;
-        if (sscanf(text + 2 * i, "%2x", &byte) != 1)
-            return;
-        out->bytes[i] = (uint8_t)byte;
-    }
-}
-
-/* What the agent's database keeps of this coordinator; NULL: nothing. */
-static const cJSON *row_of(const cJSON *answer, const char *tm)
-{
-    char scratch[SCRATCH_BYTES];
-    for (const cJSON *row = json_first(json_child(answer, "coordinators")); row != NULL;
-         row = row->next)
-        if (strcmp(json_text(row, "tm", scratch), tm) == 0)
-            return row;
-    return NULL;
-}
-
 static enum refusal judge(const struct dry_start *start, uint32_t rm, const cJSON *row)
 {
     struct offer offer = {0};
     struct tm_row stored = {.exists = row != NULL};
     coordinator_offer(start->coordinator, rm, &offer);
     offer.log = start->log;
-    read_uuid(row, "log", &stored.log);
-    read_uuid(row, "instance", &stored.instance);
+    json_uuid(row, "log", &stored.log);
+    json_uuid(row, "instance", &stored.instance);
     stored.incarnation = json_number(row, "incarnation");
     stored.lsn = json_number(row, "position");
     return registry_judge(&stored, &offer);
@@ -158,7 +134,7 @@ void dry_start_register(struct dry_start *start, uint32_t rm, const cJSON *objec
     char scratch[SCRATCH_BYTES];
     struct offer offer = {0};
     coordinator_offer(start->coordinator, rm, &offer);
-    const cJSON *row = row_of(object, offer.tm);
+    const cJSON *row = coordinator_row(object, offer.tm);
     struct answer answer = {
         .agent_incarnation = json_number(object, "agent"),
         .beat = json_number(row, "beat"),

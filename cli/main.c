@@ -94,6 +94,17 @@ static const struct command commands[] = {
      in_doubt_command, true},
     {"check", "", "what will go wrong, before it does: databases, roles, disk, clocks, versions",
      "  --strict             exit 1 for warnings too, not for errors alone\n", check_command, true},
+    {"recover", "--lost-log | --adopt RM", "the coordinator's log is gone: start a new one",
+     "  --lost-log           of -c FILE: what the agents prove, and what they cannot; nothing is\n"
+     "                       done without --yes\n"
+     "    --commit GTRID     say that it was decided so, where nothing proves it; may be given "
+     "again\n"
+     "    --rollback GTRID   the same; `rest`: all that is left\n"
+     "    --without RM       do not wait for this agent; it has to adopt the new log later\n"
+     "  --adopt RM           have an agent that was away follow the log that is here now\n"
+     "    --reason TEXT      why, for the audit trail; needed\n"
+     "    --yes              do it\n",
+     recover_command, false},
     {"audit", "[verify]", "who has settled what, when and why",
      "  verify               whether any line of the trail was changed or taken out; exit 1 if so\n"
      "    --dir DIR          the coordinator's data_dir, if not that of -c FILE\n",

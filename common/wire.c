@@ -1540,6 +1540,28 @@ int wire_read_offer(const cJSON *object, struct offer *out, struct failure *fail
     return read_ancestors(object, out, failure);
 }
 
+cJSON *wire_write_adoption(const struct adoption *adoption)
+{
+    cJSON *object = new_request("adopt");
+    add_text(object, "tm", adoption->tm);
+    add_hex(object, "from", adoption->from.bytes, sizeof adoption->from.bytes);
+    add_hex(object, "log", adoption->log.bytes, sizeof adoption->log.bytes);
+    add_u64(object, "incarnation", adoption->incarnation);
+    add_hex(object, "instance", adoption->instance.bytes, sizeof adoption->instance.bytes);
+    return object;
+}
+
+int wire_read_adoption(const cJSON *object, struct adoption *out, struct failure *failure)
+{
+    memset(out, 0, sizeof *out);
+    if (field_tm(object, "tm", out->tm, failure) != 0 ||
+        field_hex(object, "from", out->from.bytes, sizeof out->from.bytes, failure) != 0 ||
+        field_hex(object, "log", out->log.bytes, sizeof out->log.bytes, failure) != 0 ||
+        field_u64(object, "incarnation", true, &out->incarnation, failure) != 0)
+        return -1;
+    return field_hex(object, "instance", out->instance.bytes, sizeof out->instance.bytes, failure);
+}
+
 static cJSON *write_refusal(enum refusal refusal)
 {
     struct failure failure;

@@ -101,6 +101,9 @@ char *wire_print(cJSON *object, size_t *length);
 /* TM to agent. All writers return malloc'ed text; all readers 0 or -1 with *failure. */
 char *wire_write_offer(const struct offer *offer, size_t *length);
 int wire_read_offer(const cJSON *object, struct offer *out, struct failure *failure);
+/* {"op":"adopt",...}, from assentctl; the caller deletes it. */
+cJSON *wire_write_adoption(const struct adoption *adoption);
+int wire_read_adoption(const cJSON *object, struct adoption *out, struct failure *failure);
 /* An accepted answer, or a refusal (error code rm_refused, with "refusal":"other-log" ...). */
 char *wire_write_answer(const struct answer *answer, size_t *length);
 int wire_read_answer(const cJSON *object, struct answer *out, struct failure *failure);

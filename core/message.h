@@ -225,6 +225,15 @@ struct offer {
     struct start_id ancestors[ANCESTORS_MAX]; /* earlier starts of this same log */
 };
 
+/* A person to an agent: follow this log from here on, in place of one that is lost. */
+struct adoption {
+    char tm[TM_NAME_BYTES];
+    struct uuid from; /* the log that the agent has been seen to follow */
+    struct uuid log;
+    uint64_t incarnation; /* the new log's newest start */
+    struct uuid instance;
+};
+
 enum refusal {
     REFUSAL_NONE = 0,
     REFUSAL_OTHER_LOG,   /* the agent is registered under another log */

@@ -51,6 +51,15 @@ enum refusal registry_judge(const struct tm_row *stored, const struct offer *off
     return REFUSAL_NONE;
 }
 
+enum adopted registry_adopt(const struct tm_row *stored, const struct adoption *adoption)
+{
+    if (!stored->exists || same(&stored->log, &adoption->log))
+        return ADOPT_NEEDLESS;
+    if (!same(&stored->log, &adoption->from))
+        return ADOPT_OTHER;
+    return stored->incarnation >= adoption->incarnation ? ADOPT_LATER : ADOPT_NOW;
+}
+
 uint32_t registry_find(const struct registry *registry, const char *rm)
 {
     for (uint32_t i = 0; i < registry->count; i++)

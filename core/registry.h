@@ -25,6 +25,16 @@ struct tm_row {
  * again; the position and the ancestors count only when incarnation and instance are new). */
 enum refusal registry_judge(const struct tm_row *stored, const struct offer *offer);
 
+enum adopted {
+    ADOPT_NOW,      /* store it, and reset the position: it was one of the lost log */
+    ADOPT_NEEDLESS, /* the agent follows this log already, or none at all */
+    ADOPT_OTHER,    /* it follows yet another one than was seen */
+    ADOPT_LATER,    /* it has accepted as late a start of the lost log: gtrids could be the same */
+};
+
+/* Judge an adoption by what is stored. */
+enum adopted registry_adopt(const struct tm_row *stored, const struct adoption *adoption);
+
 /* ---- the TM's side ---- */
 
 enum rm_state {

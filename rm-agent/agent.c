@@ -27,6 +27,7 @@
 #include "rm-agent/indoubt.h"
 #include "rm-agent/peers.h"
 #include "rm-agent/preflight.h"
+#include "rm-agent/recall.h"
 #include "rm-agent/reload.h"
 #include "rm-agent/requests.h"
 #include "rm-agent/sessions.h"
@@ -71,6 +72,7 @@ static void tell(struct agent *agent, const struct result *result)
     POINT_IF(result->type == RESULT_NO, "agent.tell-no");
     POINT_IF(result->type == RESULT_DONE, "agent.tell-done");
     say(result);
+    recall_note(agent, result);
     tms_post(agent, result->branch.gtrid.tm, result);
     ballots_told(agent, result);
     if (result->type == RESULT_DONE || result->type == RESULT_READ_ONLY)

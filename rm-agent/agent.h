@@ -16,6 +16,8 @@
  *     finish.c     the pool: COMMIT PREPARED, ROLLBACK PREPARED
  *     indoubt.c    what is prepared here, and the evidence
  *     listing.c    the same for people
+ *     recall.c     the same from memory, for when a coordinator's log is lost
+ *     adopt.c      and which log is followed in its place
  *     preflight.c  what stands in the agent's way
  *     reload.c     SIGHUP
  */
@@ -77,6 +79,7 @@ struct looks;
 struct acceptors;
 struct ballots;
 struct peers_known;
+struct recollection;
 
 struct agent {
     const char *path; /* of its configuration */
@@ -92,8 +95,9 @@ struct agent {
     struct acceptors *acceptors;
     struct ballots *ballots;
     struct peers_known *peers;
-    struct participant *participant; /* NULL until the incarnation is known */
-    uint64_t incarnation;            /* of this start, durable in the database; 0: not yet */
+    struct recollection *recollection; /* NULL: nothing has ended yet */
+    struct participant *participant;   /* NULL until the incarnation is known */
+    uint64_t incarnation;              /* of this start, durable in the database; 0: not yet */
     struct identity identity;
     struct agent_health health;
     uint64_t health_ms; /* when to ask for it again */

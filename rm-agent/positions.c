@@ -68,7 +68,8 @@ static void raise_next(struct agent *agent, struct tm_link *tm)
     for (const struct position_waiter *waiter = tm->waiting; waiter != NULL;
          waiter = waiter->next) {
         batch->durable |= waiter->durable;
-        if (tm->position < waiter->lsn)
+        /* While it is not registered, what comes late is of a start, or a log, that is over. */
+        if (tm->registered && tm->position < waiter->lsn)
             tm->position = waiter->lsn;
     }
     tm->waiting = NULL;

@@ -15,6 +15,7 @@
 #include "common/point.h"
 #include "common/reply.h"
 #include "rm-agent/acceptors.h"
+#include "rm-agent/adopt.h"
 #include "rm-agent/ballots.h"
 #include "rm-agent/control.h"
 #include "rm-agent/indoubt.h"
@@ -22,6 +23,7 @@
 #include "rm-agent/outcome.h"
 #include "rm-agent/peers.h"
 #include "rm-agent/preflight.h"
+#include "rm-agent/recall.h"
 #include "rm-agent/sessions.h"
 #include "rm-agent/tms.h"
 
@@ -269,6 +271,22 @@ static void serve_outcome(struct agent *agent, struct asker *asker, cJSON **obje
     outcome_answer(agent, asker, *object);
 }
 
+static void serve_recall(struct agent *agent, struct asker *asker, cJSON **object)
+{
+    recall_answer(agent, asker, *object);
+}
+
+static void serve_adopt(struct agent *agent, struct asker *asker, cJSON **object)
+{
+    struct failure failure = {0};
+    if (is_own(&asker->peer)) {
+        adopt_answer(agent, asker, *object);
+        return;
+    }
+    refuse(&failure, ERR_NOT_PERMITTED, "adopt is for the agent's own user and root");
+    asker_failure(asker, &failure);
+}
+
 static void serve_exec(struct agent *agent, struct asker *asker, cJSON **object)
 {
     cJSON *taken = *object;
@@ -286,6 +304,7 @@ static const struct {
 } operations[] = {
     {"exec", true, serve_exec},       {"ballots", true, serve_ballots},
     {"outcome", true, serve_outcome}, {"prepared", true, serve_prepared},
+    {"recall", true, serve_recall},   {"adopt", true, serve_adopt},
     {"status", false, serve_status},  {"check", false, serve_check},
 };
 

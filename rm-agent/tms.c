@@ -15,13 +15,12 @@
 
 #include "common/logger.h"
 #include "common/point.h"
-#include "core/registry.h"
 #include "rm-agent/ballots.h"
 #include "rm-agent/control.h"
 #include "rm-agent/positions.h"
 #include "rm-agent/sessions.h"
 
-enum { RESULTS_KEPT_MAX = 65536, UUID_TEXT_BYTES = 37, IDENTITY_BYTES = 2 * NUMBER_BYTES };
+enum { RESULTS_KEPT_MAX = 65536, IDENTITY_BYTES = 2 * NUMBER_BYTES };
 
 struct tms {
     struct tm_link *by_name;
@@ -184,7 +183,7 @@ struct registering {
     struct answer answer;
 };
 
-static void uuid_write(const struct uuid *uuid, char out[UUID_TEXT_BYTES])
+void uuid_write(const struct uuid *uuid, char out[UUID_TEXT_BYTES])
 {
     char *at = out;
     for (size_t i = 0; i < sizeof uuid->bytes; i++) {
@@ -300,22 +299,27 @@ static void stored(void *arg, const struct pg_reply *reply)
     positions_raise(registering->agent, tm, 0, true, registered, registering);
 }
 
+struct tm_row tms_row(const struct pg_reply *reply)
+{
+    struct tm_row row = {.exists = pg_value(reply, 0, 0)[0] != '\0'};
+    uuid_read(pg_value(reply, 0, 0), &row.log);
+    row.incarnation = strtoull(pg_value(reply, 0, 1), NULL, 10);
+    uuid_read(pg_value(reply, 0, 2), &row.instance);
+    row.lsn = strtoull(pg_value(reply, 0, 3), NULL, 10);
+    return row;
+}
+
 static void judge(void *arg, const struct pg_reply *reply)
 {
     struct registering *registering = arg;
     struct agent *agent = registering->agent;
     const struct offer *offer = &registering->offer;
     struct answer *answer = &registering->answer;
-    struct tm_row row = {0};
     if (reply->sqlstate[0] != '\0') {
         register_later(registering, reply->message);
         return;
     }
-    row.exists = pg_value(reply, 0, 0)[0] != '\0';
-    uuid_read(pg_value(reply, 0, 0), &row.log);
-    row.incarnation = strtoull(pg_value(reply, 0, 1), NULL, 10);
-    uuid_read(pg_value(reply, 0, 2), &row.instance);
-    row.lsn = strtoull(pg_value(reply, 0, 3), NULL, 10);
+    const struct tm_row row = tms_row(reply);
     answer->beat = strtoull(pg_value(reply, 0, 4), NULL, 10);
     answer->stored_incarnation = row.incarnation;
     answer->stored_lsn = row.lsn;
@@ -383,11 +387,29 @@ void tms_register(struct agent *agent, struct net_request *request, const cJSON 
     describe(agent, &registering->answer);
     POINT("agent.before-judging");
     tm->registering = true;
-    control_ask(agent, judge, registering,
-                "SELECT log, incarnation, instance, assent.last('position', $1),"
-                " assent.last('beat', $1)"
-                " FROM (SELECT) one LEFT JOIN assent.tm ON name = $1",
-                1, offer.tm);
+    control_ask(agent, judge, registering, TMS_ROW_SQL, 1, offer.tm);
+}
+
+bool tms_hold(struct agent *agent, const char *name)
+{
+    struct tm_link *tm = find_or_add(agent, name);
+    bool free = !tm->registering;
+    tm->registering = true;
+    return free;
+}
+
+void tms_release(struct agent *agent, const char *name)
+{
+    find(agent, name)->registering = false;
+}
+
+void tms_turn_away(struct agent *agent, const char *name)
+{
+    struct tm_link *tm = find(agent, name);
+    tm->registered = false;
+    turn_all_away(tm);
+    tm->result_count = 0;
+    tm->position = 0;
 }
 
 struct tm_link *tms_sender(struct agent *agent, const cJSON *object, struct failure *failure)

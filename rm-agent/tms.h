@@ -6,6 +6,7 @@
 
 #include <uthash.h>
 
+#include "core/registry.h"
 #include "rm-agent/agent.h"
 
 enum { ORDERS_KEPT_MAX = 3 };
@@ -67,6 +68,22 @@ void tms_load(struct agent *agent, const struct pg_reply *reply);
 void tms_accepted(struct agent *agent, struct tm_link *tm, uint64_t begun);
 
 void tms_register(struct agent *agent, struct net_request *request, const cJSON *object);
+/* What the database keeps of the coordinator $1, in the order in which tms_row() reads it; then
+ * its beat. */
+#define TMS_ROW_SQL                                                                                \
+    "SELECT log, incarnation, instance, assent.last('position', $1), assent.last('beat', $1)"      \
+    " FROM (SELECT) one LEFT JOIN assent.tm ON name = $1"
+struct tm_row tms_row(const struct pg_reply *reply);
+enum { UUID_TEXT_BYTES = 37 };
+void uuid_write(const struct uuid *uuid, char out[UUID_TEXT_BYTES]);
+
+/* Keep this coordinator from registering meanwhile; false: a registration is under way. */
+bool tms_hold(struct agent *agent, const char *name);
+void tms_release(struct agent *agent, const char *name);
+/* The log that it writes is lost: it is not listened to until it registers again, and positions in
+ * that log mean nothing any more. */
+void tms_turn_away(struct agent *agent, const char *name);
+
 /* The coordinator that sent this, if it may; else NULL with *failure. */
 struct tm_link *tms_sender(struct agent *agent, const cJSON *object, struct failure *failure);
 

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import pathlib
+import pty
 import shutil
 import signal
 import socket
@@ -346,6 +347,22 @@ class Assentctl:
         done = subprocess.run([program("assentctl"), "-u", self.url, *map(str, arguments)],
                               capture_output=True, text=True, timeout=60)
         return done.returncode, done.stdout, done.stderr
+
+
+def on_terminal(command, question, answer, code=0):
+    """Run it on a terminal of its own and answer its question; all that it wrote there."""
+    terminal, other_end = pty.openpty()
+    running = subprocess.Popen(command, stdin=other_end, stdout=other_end, stderr=other_end)
+    os.close(other_end)
+    said = ""
+    with os.fdopen(terminal, "rb+", buffering=0) as screen, contextlib.suppress(OSError):
+        while question not in said:
+            said += os.read(screen.fileno(), 4096).decode()
+        screen.write(answer.encode())
+        while piece := os.read(screen.fileno(), 4096):  # an error once nobody has the other end
+            said += piece.decode()
+    assert running.wait(20) == code, said
+    return said
 
 
 class Client:

@@ -49,7 +49,7 @@ def decide_without_ledger(bank, *options):
     bank.ledger.agent.kill()
     bank.accounts.open_gate()
     assert bank.ctl.finish(commit)["outcome"] == "committed"
-    wait_until(lambda: not bank.accounts.prepared())
+    wait_until(lambda: gid_of(gtrid, "accounts") not in bank.accounts.prepared())
     return gtrid
 
 

@@ -10,6 +10,7 @@ import pytest
 import harness
 from harness import SOURCE, wait_until
 from played import new_server, numbers
+from test_in_doubt import decide_without_ledger
 from test_settle import agent, half_applied, state
 
 PAGE = (SOURCE / "doc/operations.md").read_text()
@@ -27,16 +28,30 @@ class Desk:
 
     def __init__(self, bank, server=None):
         self.bank, self.server = bank, server
+        self.units = {"systemctl restart postgresql": self.restart_server,
+                      "systemctl start assentd": bank.tm.start,
+                      "systemctl stop assentd": bank.tm.stop,
+                      "assentd -c /etc/assent/assentd.ini --moved": self.start_moved}
+
+    def start_moved(self):
+        self.bank.tm.arguments.append("--moved")
+        self.bank.tm.start()
+        self.bank.tm.arguments.remove("--moved")
+
+    def restart_server(self):
+        self.server.stop()
+        self.server.start()
 
     def run(self, block, gtrid=""):
         """All lines of a block must succeed; returns what they printed."""
         printed = []
         for line in block.splitlines():
-            if line == "systemctl restart postgresql":
-                self.server.stop()
-                self.server.start()
+            if line in self.units:
+                self.units[line]()
                 continue
             line = line.replace("/var/lib/assent/bank", str(self.bank.folder / "tm"))
+            line = line.replace("/srv/assent/bank", str(self.bank.folder / "moved"))
+            line = line.replace("assentctl recover", f"assentctl -c {self.bank.conf} recover")
             done = subprocess.run(
                 ["bash", "-c", line], capture_output=True, text=True, timeout=60,
                 stdin=subprocess.DEVNULL,
@@ -154,6 +169,40 @@ def test_retiring_a_database(bank):
     Desk(bank).run(retire)
     assert bank.ctl("enlist", bank.ctl.begin(), "ledger").error == "unknown_rm"
     assert bank.balances() == (90, 110) and bank.nothing_prepared()
+
+
+def test_moving_the_coordinator(bank):
+    copy, start = blocks("Moving the coordinator")
+    decide_without_ledger(bank)
+    desk = Desk(bank)
+    desk.run(copy)
+    bank.write_conf("assentd.ini", bank.socket, bank.folder / "moved")
+    desk.run(start)
+    bank.ledger.start()
+    wait_until(lambda: bank.nothing_prepared() and bank.ready(), 20)
+    assert bank.balances() == (70, 130) and bank.tm.stop() == 0
+    bank.start()
+    assert bank.ctl("commit", bank.begin_move(1), code=0)["outcome"] == "committed"
+
+
+def test_a_lost_log(bank):
+    look, recover, adopt = blocks("The coordinator's log is lost")
+    gtrid = bank.ctl.begin("--timeout", "600s")
+    for database, amount in ((bank.accounts, -5), (bank.ledger, 5)):
+        bank.prepare_own(database, gtrid, amount, account=2)
+    decided = decide_without_ledger(bank)
+    bank.tm.kill()
+    shutil.rmtree(bank.folder / "tm")
+    bank.ledger.start()
+    desk = Desk(bank)
+    plan = desk.run(look)
+    assert "accounts was told to commit it" in plan and decided in plan and " ? " in plan
+    desk.run(recover, gtrid)
+    wait_until(lambda: bank.nothing_prepared() and bank.ready(), 20)
+    assert bank.balances() == (70, 130) and bank.total() == 2 * harness.ACCOUNTS * harness.BALANCE
+    assert bank.accounts.balance(2) == 95
+    desk.run(adopt)
+    bank.wait_ready()
 
 
 @pytest.mark.parametrize("title", re.findall(r"^## (.*)$", PAGE, re.M))
