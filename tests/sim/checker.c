@@ -677,7 +677,9 @@ static bool database_settled(struct sim *sim, uint32_t rm, bool complain)
     for (uint32_t i = 0; i < PREPARED_MAX; i++) {
         const struct prepared *prepared = &database->prepared[i];
         const struct fate_branch *branch;
-        if (!prepared->used || checker_fate(sim, &prepared->branch.gtrid)->excused ||
+        const struct fate *fate = checker_fate(sim, &prepared->branch.gtrid);
+        /* What a DBA has forgotten before its branch was seen is his to resolve again. */
+        if (!prepared->used || fate->excused || fate->forgotten ||
             of_the_lost_fork(sim, &prepared->branch))
             continue;
         branch = checker_branch(sim, &prepared->branch);
