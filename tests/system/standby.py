@@ -7,6 +7,13 @@ from harness import POSTGRES_BIN, POSTGRES_USER, Postgres, Process, give_to_post
 from played import numbers
 
 
+def base_backup(server, data, *options):
+    subprocess.run([POSTGRES_BIN / "pg_basebackup", "-h", server.folder, "-U", "postgres",
+                    "-c", "fast", "--no-sync", "-D", data, *options], check=True,
+                   user=POSTGRES_USER, group=POSTGRES_USER,
+                   extra_groups=[] if POSTGRES_USER else None)
+
+
 @contextlib.contextmanager
 def standby_of(primary, run_folder):
     """A second server that follows the first, as pg_basebackup makes it."""
@@ -16,9 +23,7 @@ def standby_of(primary, run_folder):
     standby.data = standby.folder / "data"
     standby.folder.mkdir()
     give_to_postgres(standby.folder)
-    subprocess.run([POSTGRES_BIN / "pg_basebackup", "-h", primary.folder, "-U", "postgres", "-R",
-                    "-c", "fast", "--no-sync", "-D", standby.data], check=True, user=POSTGRES_USER,
-                   group=POSTGRES_USER, extra_groups=[] if POSTGRES_USER else None)
+    base_backup(primary, standby.data, "-R")
     with open(standby.data / "postgresql.conf", "a") as conf:
         conf.write(f"unix_socket_directories = '{standby.folder}'\n")
     standby.process = Process(name, [str(POSTGRES_BIN / "postgres"), "-D", str(standby.data)],

@@ -1,5 +1,6 @@
 """doc/operations.md, as it is written: each situation for real, the page's commands, the money."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import pytest
 import harness
 from harness import SOURCE, wait_until
 from played import new_server, numbers
+from standby import base_backup, fail_over, standby_of, stop_following
 from test_in_doubt import decide_without_ledger
 from test_settle import agent, half_applied, state
 
@@ -42,7 +44,10 @@ class Desk:
         self.server.stop()
         self.server.start()
 
-    def run(self, block, gtrid=""):
+    def conninfo(self):
+        return self.bank.accounts.server.conninfo(self.bank.accounts.name)
+
+    def run(self, block, gtrid="", gid=""):
         """All lines of a block must succeed; returns what they printed."""
         printed = []
         for line in block.splitlines():
@@ -51,12 +56,13 @@ class Desk:
                 continue
             line = line.replace("/var/lib/assent/bank", str(self.bank.folder / "tm"))
             line = line.replace("/srv/assent/bank", str(self.bank.folder / "moved"))
+            line = line.replace("psql -d accounts", f"psql -X '{self.conninfo()}'")
             line = line.replace("assentctl recover", f"assentctl -c {self.bank.conf} recover")
             done = subprocess.run(
                 ["bash", "-c", line], capture_output=True, text=True, timeout=60,
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, "gtrid": gtrid, "ASSENT_URL": self.bank.url,
-                     "PATH": f"{harness.BUILD}:{os.environ['PATH']}"})
+                env={**os.environ, "gtrid": gtrid, "gid": gid, "ASSENT_URL": self.bank.url,
+                     "PATH": f"{harness.BUILD}:{harness.POSTGRES_BIN}:{os.environ['PATH']}"})
             assert done.returncode == 0, (line, done.stdout, done.stderr)
             printed.append(done.stdout)
         return "".join(printed)
@@ -86,47 +92,114 @@ def test_an_agent_that_is_gone(bank):
     assert bank.total() == 2 * harness.ACCOUNTS * harness.BALANCE
 
 
+@contextlib.contextmanager
+def bank_on(run_folder, *servers):
+    """A bank on servers that the test may stop; not started yet."""
+    folder = run_folder / f"ops{next(numbers)}"
+    folder.mkdir()
+    bank = harness.Bank(servers, folder, folder.name)
+    try:
+        yield bank
+    finally:
+        bank.stop()
+
+
+def wait_for_quarantine(bank):
+    wait_until(lambda: agent(bank, "accounts")["state"] == "quarantined", 20)
+
+
 def test_a_database_restored_from_a_backup(run_folder, servers):
     look, release, resolve = blocks("A database was restored from a backup")
-    with new_server(run_folder) as server:
-        folder = run_folder / f"ops{next(numbers)}"
-        folder.mkdir()
-        bank = harness.Bank([server, servers[1]], folder, folder.name)
-        try:
-            bank.start()
-            bank.ctl("commit", bank.begin_move(1), code=0)
-            bank.accounts.agent.stop()
-            server.stop()
-            backup = folder / "backup"
-            shutil.copytree(server.data, backup)
-            server.start()
-            bank.accounts.agent.start()
-            bank.wait_ready()
-            gtrid = bank.begin_move(20)
-            bank.ledger.close_gate()
-            commit = bank.ctl.popen("commit", gtrid, "--wait", "decided")
-            wait_until(lambda: bank.branch_state(gtrid, "accounts") == "prepared", 20)
-            bank.accounts.agent.kill()
-            bank.ledger.open_gate()
-            assert bank.ctl.finish(commit)["outcome"] == "committed"
-            server.stop()
-            shutil.rmtree(server.data)
-            shutil.copytree(backup, server.data)
-            harness.give_to_postgres(server.folder)
-            server.start()
-            bank.accounts.agent.start()
-            wait_until(lambda: agent(bank, "accounts")["state"] == "quarantined", 20)
-            desk = Desk(bank)
-            assert "COMMIT" in desk.run(look)
-            desk.run(release)
-            bank.wait_ready()
-            assert state(bank, gtrid) == "committing"
-            bank.accounts.sql("update account set balance = balance - 20 where id = 1")
-            assert gtrid in desk.run(resolve, gtrid)
-            wait_until(lambda: settled(bank), 20)
-            assert bank.total() == 2 * harness.ACCOUNTS * harness.BALANCE
-        finally:
-            bank.stop()
+    with new_server(run_folder) as server, bank_on(run_folder, server, servers[1]) as bank:
+        bank.start()
+        bank.ctl("commit", bank.begin_move(1), code=0)
+        backup = server.folder / "backup"
+        base_backup(server, backup)
+        gtrid = bank.begin_move(20)
+        bank.ledger.close_gate()
+        commit = bank.ctl.popen("commit", gtrid, "--wait", "decided")
+        wait_until(lambda: bank.branch_state(gtrid, "accounts") == "prepared", 20)
+        bank.accounts.agent.kill()
+        bank.ledger.open_gate()
+        assert bank.ctl.finish(commit)["outcome"] == "committed"
+        server.stop()
+        shutil.rmtree(server.data)
+        backup.rename(server.data)
+        server.start()
+        bank.accounts.agent.start()
+        wait_for_quarantine(bank)
+        desk = Desk(bank)
+        assert "COMMIT" in desk.run(look)
+        desk.run(release)
+        bank.wait_ready()
+        assert state(bank, gtrid) == "committing"
+        bank.accounts.sql("update account set balance = balance - 20 where id = 1")
+        assert gtrid in desk.run(resolve, gtrid)
+        wait_until(lambda: settled(bank), 20)
+        assert bank.total() == 2 * harness.ACCOUNTS * harness.BALANCE
+
+
+def test_a_database_failed_over(run_folder, servers):
+    look, release = blocks("A database failed over to a standby")
+    with new_server(run_folder) as primary, standby_of(primary, run_folder) as standby, \
+            bank_on(run_folder, primary, servers[1]) as bank:
+        conf = bank.accounts.conf
+        conf.write_text(conf.read_text().replace(f"host={primary.folder}",
+                                                 f"host={primary.folder},{standby.folder}"))
+        bank.start()
+        bank.ctl("commit", bank.begin_move(1), code=0)
+        stop_following(standby)
+        lost = bank.begin_move(20)
+        bank.ctl("commit", lost, code=0)
+        fail_over(primary, standby)
+        bank.accounts.server = standby
+        wait_for_quarantine(bank)
+        desk = Desk(bank)
+        assert "quarantined" in (seen := desk.run(look)) and lost in seen
+        bank.accounts.sql("update account set balance = balance - 20 where id = 1")
+        desk.run(release)
+        bank.wait_ready()
+        bank.ctl("commit", bank.begin_move(1), code=0)
+        assert bank.total() == 2 * harness.ACCOUNTS * harness.BALANCE
+
+
+def test_no_slots_left(run_folder, servers):
+    look, by_hand, more = blocks("max_prepared_transactions is used up")
+    with new_server(run_folder, "max_prepared_transactions = 1") as server, \
+            bank_on(run_folder, server, servers[1]) as bank:
+        bank.start()
+        with contextlib.closing(bank.accounts.connect()) as connection:
+            cursor = connection.cursor()
+            cursor.execute("begin; prepare transaction 'citus_0_1'")
+        assert bank.ctl("commit", bank.begin_move(1), code=1)["reason"]["sqlstate"] == "53200"
+        desk = Desk(bank, server)
+        assert desk.run(look).count("citus_0_1") == 2
+        desk.run(by_hand, gid="citus_0_1")
+        bank.ctl("commit", bank.begin_move(1), code=0)
+        desk.run(more)
+        wait_until(lambda: agent(bank, "accounts")["slots_max"] == 200, 20)
+        bank.ctl("commit", bank.begin_move(1), code=0)
+        assert bank.balances() == (98, 102)
+
+
+def test_wraparound_is_near(run_folder, servers):
+    look, resolve, vacuum = blocks("Wraparound is near")
+    with new_server(run_folder) as server, bank_on(run_folder, server, servers[1]) as bank:
+        bank.start()
+        gtrid = bank.ctl.begin("--timeout", "600s")
+        bank.prepare_own(bank.accounts, gtrid, 30)
+        bank.accounts.sql("create table burnt (n int)")
+        bank.accounts.sql("do $$ begin for n in 1..3000 loop begin insert into burnt values (n);"
+                          " exception when others then null; end; end loop; end $$")
+        bank.accounts.sql("vacuum (freeze)")
+        age = "select age(datfrozenxid) from pg_database where datname = current_database()"
+        assert bank.accounts.sql(age)[0][0] > 3000, "VACUUM cannot clean up behind what is prepared"
+        desk = Desk(bank)
+        assert "of autovacuum_freeze_max_age" in (seen := desk.run(look)) and gtrid in seen
+        desk.run(resolve, gtrid)
+        wait_until(bank.nothing_prepared)
+        desk.run(vacuum)
+        assert bank.accounts.sql(age)[0][0] < 3000 and bank.balances() == (100, 100)
 
 
 def test_a_branch_finished_by_hand(bank):
@@ -147,20 +220,14 @@ def test_a_branch_finished_by_hand(bank):
 
 def test_maintenance_of_a_database(run_folder, servers):
     [drain] = blocks("Maintenance of a database")
-    with new_server(run_folder) as server:
-        folder = run_folder / f"ops{next(numbers)}"
-        folder.mkdir()
-        bank = harness.Bank([servers[0], server], folder, folder.name)
-        try:
-            bank.start()
-            bank.ctl("commit", bank.begin_move(10), code=0)
-            assert "0 running at ledger" in Desk(bank, server).run(drain)
-            wait_until(lambda: bank.ctl("exec", bank.ctl.begin(), "ledger", "select 1").code == 0,
-                       20, "the agent has found its server again")
-            bank.ctl("commit", bank.begin_move(10), code=0)
-            assert bank.balances() == (80, 120)
-        finally:
-            bank.stop()
+    with new_server(run_folder) as server, bank_on(run_folder, servers[0], server) as bank:
+        bank.start()
+        bank.ctl("commit", bank.begin_move(10), code=0)
+        assert "0 running at ledger" in Desk(bank, server).run(drain)
+        wait_until(lambda: bank.ctl("exec", bank.ctl.begin(), "ledger", "select 1").code == 0,
+                   20, "the agent has found its server again")
+        bank.ctl("commit", bank.begin_move(10), code=0)
+        assert bank.balances() == (80, 120)
 
 
 def test_retiring_a_database(bank):

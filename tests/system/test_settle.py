@@ -10,7 +10,7 @@ import urllib.request
 import pytest
 
 import harness
-from harness import wait_until
+from harness import on_terminal, program, wait_until
 from test_http import free_port
 from test_other_server import new_server, numbers
 
@@ -164,6 +164,24 @@ def test_a_database_is_retired_once_nothing_is_owed_to_it(bank):
     bank.ctl("agents", "retire", "ledger", *WHY, code=0)
     assert bank.ctl("enlist", bank.ctl.begin(), "ledger").error == "unknown_rm"
     bank.ctl("commit", bank.ctl.begin("--rm", "accounts"), code=None)
+
+
+def test_a_database_that_is_gone_for_good_is_retired_by_force(bank):
+    gtrid = half_applied(bank)
+    bank.ctl("agents", "retire", "ledger", "--force", *WHY, code=0)
+    assert "ledger" not in [known["rm"] for known in bank.ctl("agents")["agents"]
+                            if known["state"] == "up"]
+    assert bank.ctl("enlist", bank.ctl.begin(), "ledger").error == "unknown_rm"
+    assert state(bank, gtrid) == "committing", "what it was owed is not called done"
+
+
+def test_on_a_terminal_the_plan_comes_first_and_no_is_no(bank):
+    gtrid = bank.begin_move(30)
+    command = [program("assentctl"), "-u", bank.url, "resolve", gtrid, "rollback", *WHY]
+    said = on_terminal(command, "Do this? [y/N]", "n\n", code=1)
+    assert "accounts" in said and "nothing was done" in said and state(bank, gtrid) == "active"
+    assert "rolled-back" in on_terminal(command, "Do this? [y/N]", "y\n")
+    assert bank.outcome(gtrid) == "rolled-back"
 
 
 def test_why_is_asked_for_and_only_a_dba_may(bank, tmp_path):
