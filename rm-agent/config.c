@@ -70,6 +70,14 @@ static int check_conninfo(const char *path, const char *where, const char *conni
     return 0;
 }
 
+/* Others would find out only when they need it. */
+static int check_peer_url(const char *path, const char *url, struct error *error)
+{
+    if (url[0] == '\0' || strncmp(url, "ipc:///", 7) == 0 || strncmp(url, "tcp://", 6) == 0)
+        return 0;
+    return fail(error, "%s: peer_url in [agent]: expected ipc:///path or tcp://host:port", path);
+}
+
 static int check(const char *path, struct agent_options *options, struct error *error)
 {
     if (!rm_name_valid(options->rm, strlen(options->rm)))
@@ -79,6 +87,8 @@ static int check(const char *path, struct agent_options *options, struct error *
     if (options->conninfo[0] == '\0')
         return fail(error, "%s: conninfo in [agent] is missing", path);
     if (check_conninfo(path, "agent", options->conninfo, error) != 0)
+        return -1;
+    if (check_peer_url(path, options->peer_url, error) != 0)
         return -1;
     if (options->termination_timeout_ms < TERMINATION_LEAST_MS)
         return fail(error, "%s: termination_timeout in [agent] must be at least %d ms", path,

@@ -175,6 +175,9 @@ def test_a_new_conninfo_is_used_for_the_next_connections(site):
     ("listen", lambda text: text.replace(".sock", ".other")),
     ("socket_mode", lambda text: text.replace("[agent]\n", "[agent]\nsocket_mode = 0666\n")),
     ("socket_group", lambda text: text.replace("[agent]\n", "[agent]\nsocket_group = nobody\n")),
+    ("peer_url", lambda text: text.replace("[agent]\n", "[agent]\npeer_url = ipc:///other\n")),
+    ("termination_timeout",
+     lambda text: text.replace("[agent]\n", "[agent]\ntermination_timeout = 9s\n")),
 ])
 def test_what_needs_a_restart_is_refused_with_all_the_rest(site, player, key, change):
     reload(site, lambda text: change(text).replace("[agent]\n", "[agent]\nmax_sessions = 1\n"),

@@ -3,6 +3,8 @@
 import shutil
 import subprocess
 
+import pytest
+
 from harness import Assentctl, program, wait_until
 
 
@@ -27,6 +29,15 @@ def test_a_bad_key_is_named_with_its_file_and_line(stopped_bank):
     done = run("assentd", "-c", conf, "--check-config")
     assert done.returncode != 0
     assert "colour" in done.stderr and f"{conf}:2" in done.stderr
+
+
+@pytest.mark.parametrize("line", ["peer_url = db1.example:7411", "termination_timeout = 100ms",
+                                  "witness = on\n[exec shop]\nconninfo = dbname=shop"])
+def test_an_agent_refuses_what_would_fail_without_its_coordinator(stopped_bank, line):
+    conf = stopped_bank.folder / "bad.ini"
+    conf.write_text(stopped_bank.ledger.conf.read_text() + line + "\n")
+    done = run("assent-agent", "-c", conf, "--check-config")
+    assert done.returncode == 1 and line.split()[0] in done.stderr
 
 
 def test_a_second_coordinator_on_the_same_data_is_refused(bank):
