@@ -1,14 +1,105 @@
 /*
  * cli/check_command.c - check: preflight of the coordinator and of all databases.
+ *
+ * The coordinator looks at itself and asks the agents. When it is down, --agents looks at its log
+ * and asks each agent of its configuration: what would stand in the way of its start.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/call.h"
+#include "cli/dry_start.h"
 #include "cli/paint.h"
 #include "cli/table.h"
+#include "common/findings.h"
+#include "config.h"
 
 enum { CHECK_WAIT_MS = 25 * 1000 }; /* the agents have 20 s */
+
+/* ---- without the coordinator ---- */
+
+static void check_log(const struct site *site, const struct dry_start *start, cJSON *findings)
+{
+    char fix[512];
+    if (start->coordinator != NULL)
+        snprintf(fix, sizeof fix, "assentd -c %s", site->path);
+    else
+        snprintf(fix, sizeof fix,
+                 "bring its log back; if it is gone for good: assentctl -c %s recover --lost-log",
+                 site->path);
+    findings_add(findings, "coordinator", "error", fix, "is not running%s%s",
+                 start->why[0] != '\0' ? ": " : "", start->why);
+}
+
+/* Would it accept the log that is here? */
+static void check_registration(struct dry_start *start, const char *rm, const char *url,
+                               cJSON *findings)
+{
+    const struct registry *registry = coordinator_registry(start->coordinator);
+    struct failure failure;
+    cJSON *prepared;
+    uint32_t at = registry_find(registry, rm);
+    if (at == UINT32_MAX ||
+        call_quietly(url, call_request("prepared"), CALL_WAIT_MS, &prepared, &failure) != EXIT_DONE)
+        return;
+    dry_start_register(start, at, prepared);
+    cJSON_Delete(prepared);
+    if (registry->rms[at].state == RM_REFUSED)
+        findings_add(findings, rm, "error", "bring the newest log back",
+                     "would refuse this coordinator (%s): %s",
+                     refusal_word(registry->rms[at].refusal),
+                     refusal_meaning(registry->rms[at].refusal));
+    if (registry->rms[at].state == RM_QUARANTINED)
+        findings_add(findings, rm, "error", "assentctl agents release, once its data is compared",
+                     "its database has lost durable data or is another one");
+}
+
+static void check_agent(struct dry_start *start, const struct site_rm *rm, cJSON *findings)
+{
+    struct failure failure;
+    cJSON *answer;
+    if (call_quietly(rm->url, call_request("check"), CHECK_WAIT_MS, &answer, &failure) !=
+        EXIT_DONE) {
+        findings_add(findings, rm->name, "error", "start its agent: assent-agent -c FILE", "%s",
+                     failure.message);
+        return;
+    }
+    findings_take(findings, rm->name, answer);
+    cJSON_Delete(answer);
+    if (start->coordinator != NULL)
+        check_registration(start, rm->name, rm->url, findings);
+}
+
+static int report_of_agents(const struct cli *cli, cJSON **report)
+{
+    struct site *site = calloc(1, sizeof *site);
+    struct dry_start start;
+    if (site == NULL)
+        abort();
+    int code = site_read(cli, site);
+    if (code != EXIT_DONE)
+        goto free_site;
+    cJSON *findings = cJSON_CreateArray();
+    dry_start(site, &start);
+    if (start.in_use)
+        findings_add(findings, "coordinator", "error", "assentctl check", "%s", start.why);
+    else
+        check_log(site, &start, findings);
+    for (uint32_t i = 0; i < site->rm_count; i++)
+        check_agent(&start, &site->rms[i], findings);
+    dry_start_free(&start);
+    *report = wire_ok();
+    cJSON_AddStringToObject(*report, "tm", site->tm);
+    cJSON_AddStringToObject(*report, "version", PACKAGE_VERSION);
+    cJSON_AddItemToObject(*report, "findings", findings_sorted(findings));
+
+free_site:
+    free(site);
+    return code;
+}
+
+/* ---- for people ---- */
 
 static void print_findings(const cJSON *findings)
 {
@@ -43,6 +134,7 @@ static int count(const cJSON *findings, const char *severity)
 int check_command(struct cli *cli, int argc, char **argv)
 {
     static const struct field_option fields[] = {
+        {"agents", "agents", FIELD_TRUE},
         {"strict", "strict", FIELD_TRUE},
         {NULL, NULL, FIELD_TEXT},
     };
@@ -51,7 +143,11 @@ int check_command(struct cli *cli, int argc, char **argv)
 
     if (options_read(cli, argc, argv, fields, false, 0, 0, options, &code) < 0)
         goto delete_options;
-    code = call_coordinator(cli, call_request("check"), CHECK_WAIT_MS, &report);
+    code = cJSON_HasObjectItem(options, "agents")
+               ? report_of_agents(cli, &report)
+               : call_coordinator(cli, call_request("check"), CHECK_WAIT_MS, &report);
+    if (code == EXIT_UNREACHABLE && !cli->json)
+        tell("hint", "assentctl -c assentd.ini check --agents looks without it");
     if (code != EXIT_DONE)
         goto delete_options;
     const cJSON *findings = json_child(report, "findings");

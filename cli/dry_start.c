@@ -92,7 +92,8 @@ void dry_start(const struct site *site, struct dry_start *out)
         snprintf(out->why, sizeof out->why, "the coordinator's log is not here: %s", error.message);
         return;
     }
-    if (log_dir_in_use(&dir)) {
+    out->in_use = log_dir_in_use(&dir);
+    if (out->in_use) {
         snprintf(out->why, sizeof out->why,
                  "the coordinator runs, and what it has in hand is not all in its log: ask it "
                  "without --agents");

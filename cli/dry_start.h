@@ -14,6 +14,7 @@
 struct dry_start {
     struct coordinator *coordinator; /* NULL: there is no log to go by */
     char why[512];                   /* then: why not */
+    bool in_use;                     /* because a coordinator runs on it */
     struct uuid log;
 };
 

@@ -93,7 +93,10 @@ static const struct command commands[] = {
      "                       read its log if it is here\n",
      in_doubt_command, true},
     {"check", "", "what will go wrong, before it does: databases, roles, disk, clocks, versions",
-     "  --strict             exit 1 for warnings too, not for errors alone\n", check_command, true},
+     "  --agents             the coordinator is down: look at its log and ask the agents of -c "
+     "FILE\n"
+     "  --strict             exit 1 for warnings too, not for errors alone\n",
+     check_command, true},
     {"recover", "--lost-log | --adopt RM", "the coordinator's log is gone: start a new one",
      "  --lost-log           of -c FILE: what the agents prove, and what they cannot; nothing is\n"
      "                       done without --yes\n"

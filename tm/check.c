@@ -9,12 +9,12 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
 
+#include "common/findings.h"
 #include "config.h"
 
 enum {
@@ -26,26 +26,7 @@ enum {
     NEARLY_ALL_PERCENT = 80,
 };
 
-static const char *const severities[] = {"error", "warning", "notice"};
-
 static const char coordinator[] = "coordinator";
-
-__attribute__((format(printf, 5, 6))) static void add(cJSON *findings, const char *where,
-                                                      const char *severity, const char *fix,
-                                                      const char *format, ...)
-{
-    char what[2 * FENCE_BYTES];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(what, sizeof what, format, args);
-    va_end(args);
-    cJSON *finding = cJSON_CreateObject();
-    cJSON_AddStringToObject(finding, "where", where);
-    cJSON_AddStringToObject(finding, "severity", severity);
-    cJSON_AddStringToObject(finding, "what", what);
-    cJSON_AddStringToObject(finding, "fix", fix);
-    cJSON_AddItemToArray(findings, finding);
-}
 
 /* ---- the coordinator ---- */
 
@@ -56,22 +37,22 @@ static void check_disk(const struct server *server, cJSON *findings)
     uint64_t needed = (uint64_t)SEGMENTS_KEPT * server->settings->segment_bytes / MEBIBYTE + 1;
     struct statvfs disk;
     if (statvfs(dir, &disk) != 0) {
-        add(findings, coordinator, "error", "[tm] data_dir", "%s cannot be looked at: %s", dir,
-            strerror(errno));
+        findings_add(findings, coordinator, "error", "[tm] data_dir", "%s cannot be looked at: %s",
+                     dir, strerror(errno));
         return;
     }
     uint64_t free = disk.f_bavail * disk.f_frsize / MEBIBYTE;
     if (free < needed)
-        add(findings, coordinator, "error", "make room, or move [tm] data_dir",
-            "%s has %" PRIu64 " MiB free; the log may need %" PRIu64
-            " MiB more, and stops without them",
-            dir, free, needed);
+        findings_add(findings, coordinator, "error", "make room, or move [tm] data_dir",
+                     "%s has %" PRIu64 " MiB free; the log may need %" PRIu64
+                     " MiB more, and stops without them",
+                     dir, free, needed);
     else if (free < 4 * needed)
-        add(findings, coordinator, "warning", "make room, or move [tm] data_dir",
-            "%s has only %" PRIu64 " MiB free", dir, free);
+        findings_add(findings, coordinator, "warning", "make room, or move [tm] data_dir",
+                     "%s has only %" PRIu64 " MiB free", dir, free);
     if (disk.f_favail != 0 && disk.f_favail < 100)
-        add(findings, coordinator, "error", "remove files, or move [tm] data_dir",
-            "%s has room for only %" PRIu64 " more files", dir, (uint64_t)disk.f_favail);
+        findings_add(findings, coordinator, "error", "remove files, or move [tm] data_dir",
+                     "%s has room for only %" PRIu64 " more files", dir, (uint64_t)disk.f_favail);
 }
 
 static void check_syncs(const struct server *server, cJSON *findings)
@@ -81,20 +62,20 @@ static void check_syncs(const struct server *server, cJSON *findings)
     uint64_t mean_us = stats.syncs == 0 ? 0 : stats.sync_us_sum / stats.syncs;
     const char *fix = "[tm] data_dir on a disk with a protected write cache";
     if (mean_us > SYNC_SLOW_US)
-        add(findings, coordinator, "warning", fix,
-            "the log's disk takes %" PRIu64 ".%" PRIu64
-            " ms for an fdatasync on average, and every commit waits for one",
-            mean_us / 1000, mean_us / 100 % 10);
+        findings_add(findings, coordinator, "warning", fix,
+                     "the log's disk takes %" PRIu64 ".%" PRIu64
+                     " ms for an fdatasync on average, and every commit waits for one",
+                     mean_us / 1000, mean_us / 100 % 10);
     else
-        add(findings, coordinator, "notice", "",
-            "the log's disk takes %" PRIu64 ".%02" PRIu64
-            " ms for an fdatasync on average, %" PRIu64 ".%02" PRIu64 " ms at most",
-            mean_us / 1000, mean_us / 10 % 100, stats.sync_us_max / 1000,
-            stats.sync_us_max / 10 % 100);
+        findings_add(findings, coordinator, "notice", "",
+                     "the log's disk takes %" PRIu64 ".%02" PRIu64
+                     " ms for an fdatasync on average, %" PRIu64 ".%02" PRIu64 " ms at most",
+                     mean_us / 1000, mean_us / 10 % 100, stats.sync_us_max / 1000,
+                     stats.sync_us_max / 10 % 100);
     if (stats.sync_us_max > SYNC_STALL_US)
-        add(findings, coordinator, "warning", fix,
-            "the log's disk has once taken %" PRIu64 " ms for an fdatasync",
-            stats.sync_us_max / 1000);
+        findings_add(findings, coordinator, "warning", fix,
+                     "the log's disk has once taken %" PRIu64 " ms for an fdatasync",
+                     stats.sync_us_max / 1000);
 }
 
 static void check_limits(const struct server *server, cJSON *findings)
@@ -103,12 +84,14 @@ static void check_limits(const struct server *server, cJSON *findings)
     coordinator_counts(server->coordinator, &counts);
     uint32_t most = server->settings->max_transactions;
     if ((uint64_t)counts.live * 100 >= (uint64_t)most * NEARLY_ALL_PERCENT)
-        add(findings, coordinator, "warning", "[tm] max_transactions",
-            "%" PRIu32 " of at most %" PRIu32 " transactions are live; beyond, begin is refused",
-            counts.live, most);
+        findings_add(findings, coordinator, "warning", "[tm] max_transactions",
+                     "%" PRIu32 " of at most %" PRIu32
+                     " transactions are live; beyond, begin is refused",
+                     counts.live, most);
     if (counts.mixed_live > 0)
-        add(findings, coordinator, "error", "assentctl list --state mixed",
-            "%" PRIu32 " transactions ended differently by another's hand", counts.mixed_live);
+        findings_add(findings, coordinator, "error", "assentctl list --state mixed",
+                     "%" PRIu32 " transactions ended differently by another's hand",
+                     counts.mixed_live);
 }
 
 static void check_state(const struct server *server, cJSON *findings)
@@ -118,20 +101,16 @@ static void check_state(const struct server *server, cJSON *findings)
     uint32_t waits_for;
     if (registry->fenced) {
         fence_sentence(registry, sentence);
-        add(findings, coordinator, "error", "start the newest copy of the log", "%s", sentence);
+        findings_add(findings, coordinator, "error", "start the newest copy of the log", "%s",
+                     sentence);
     } else if (!registry_may_presume(registry, &waits_for)) {
-        add(findings, coordinator, "warning", "start the agent",
-            "what earlier starts left undecided waits for %s to register",
-            registry->rms[waits_for].name);
+        findings_add(findings, coordinator, "warning", "start the agent",
+                     "what earlier starts left undecided waits for %s to register",
+                     registry->rms[waits_for].name);
     }
 }
 
 /* ---- each agent ---- */
-
-static const cJSON *member(const cJSON *object, const char *name)
-{
-    return cJSON_GetObjectItemCaseSensitive(object, name);
-}
 
 static void check_clock(const struct agent_word *word, const char *rm, cJSON *findings)
 {
@@ -139,7 +118,8 @@ static void check_clock(const struct agent_word *word, const char *rm, cJSON *fi
     int64_t difference_us = word->heard_us - strtoll(told, NULL, 10);
     if (told[0] == '\0' || llabs(difference_us) < CLOCK_DIFFERENCE_US)
         return;
-    add(findings, rm, "warning", "let both hosts keep time by NTP",
+    findings_add(
+        findings, rm, "warning", "let both hosts keep time by NTP",
         "its host's clock is %lld ms %s the coordinator's; nothing depends on it but the times in "
         "the logs",
         (long long)llabs(difference_us) / 1000, difference_us > 0 ? "behind" : "ahead of");
@@ -149,65 +129,50 @@ static void check_version(const struct agent_word *word, const char *rm, cJSON *
 {
     const char *version = member_text(word->answer, "version");
     if (strcmp(version, PACKAGE_VERSION) != 0)
-        add(findings, rm, "notice", "install the same version",
-            "its agent is of version %s, the coordinator of " PACKAGE_VERSION,
-            version[0] != '\0' ? version : "unknown");
+        findings_add(findings, rm, "notice", "install the same version",
+                     "its agent is of version %s, the coordinator of " PACKAGE_VERSION,
+                     version[0] != '\0' ? version : "unknown");
 }
 
 static void check_registration(const struct server *server, uint32_t at, cJSON *findings)
 {
     const struct rm *rm = &coordinator_registry(server->coordinator)->rms[at];
     if (rm->state == RM_REFUSED)
-        add(findings, rm->name, "error", "assentctl agents", "refuses this coordinator (%s): %s",
-            refusal_word(rm->refusal), refusal_meaning(rm->refusal));
+        findings_add(findings, rm->name, "error", "assentctl agents",
+                     "refuses this coordinator (%s): %s", refusal_word(rm->refusal),
+                     refusal_meaning(rm->refusal));
     else if (rm->state == RM_QUARANTINED)
-        add(findings, rm->name, "error", "assentctl agents release, once its data is compared",
-            "is quarantined: its database has lost durable data or is another one");
+        findings_add(findings, rm->name, "error",
+                     "assentctl agents release, once its data is compared",
+                     "is quarantined: its database has lost durable data or is another one");
     else if (rm->state == RM_DOWN)
-        add(findings, rm->name, "error", "start its agent: assent-agent -c FILE",
-            "is not connected");
+        findings_add(findings, rm->name, "error", "start its agent: assent-agent -c FILE",
+                     "is not connected");
     if (!rm->configured)
-        add(findings, rm->name, "warning", "[rm NAME], or assentctl agents retire NAME",
-            "is in the log but not in the configuration");
+        findings_add(findings, rm->name, "warning", "[rm NAME], or assentctl agents retire NAME",
+                     "is in the log but not in the configuration");
 }
 
 static void check_agent(const struct server *server, uint32_t at, const struct agent_word *word,
                         cJSON *findings)
 {
     const struct rm *rm = &coordinator_registry(server->coordinator)->rms[at];
-    const cJSON *found;
     if (rm->retired)
         return;
     check_registration(server, at, findings);
     if (word->answer == NULL && rm->state == RM_DOWN)
         return;
     if (word->answer == NULL) {
-        add(findings, rm->name, "error", "start its agent: assent-agent -c FILE",
-            "its agent has not checked anything: %s", word->error);
+        findings_add(findings, rm->name, "error", "start its agent: assent-agent -c FILE",
+                     "its agent has not checked anything: %s", word->error);
         return;
     }
-    cJSON_ArrayForEach(found, member(word->answer, "findings"))
-        add(findings, rm->name, member_text(found, "severity"), member_text(found, "fix"), "%s",
-            member_text(found, "what"));
+    findings_take(findings, rm->name, word->answer);
     check_clock(word, rm->name, findings);
     check_version(word, rm->name, findings);
 }
 
 /* ---- the whole ---- */
-
-/* By severity, and else in the order in which they were found. Takes the array. */
-static cJSON *sorted(cJSON *findings)
-{
-    cJSON *out = cJSON_CreateArray();
-    for (size_t i = 0; i < sizeof severities / sizeof severities[0]; i++)
-        for (cJSON *finding = findings->child, *next; finding != NULL; finding = next) {
-            next = finding->next;
-            if (strcmp(member_text(finding, "severity"), severities[i]) == 0)
-                cJSON_AddItemToArray(out, cJSON_DetachItemViaPointer(findings, finding));
-        }
-    cJSON_Delete(findings);
-    return out;
-}
 
 cJSON *check_report(const struct server *server, const struct agent_word *words)
 {
@@ -221,6 +186,6 @@ cJSON *check_report(const struct server *server, const struct agent_word *words)
     cJSON *report = wire_ok();
     cJSON_AddStringToObject(report, "tm", server->settings->tm);
     cJSON_AddStringToObject(report, "version", PACKAGE_VERSION);
-    cJSON_AddItemToObject(report, "findings", sorted(findings));
+    cJSON_AddItemToObject(report, "findings", findings_sorted(findings));
     return report;
 }

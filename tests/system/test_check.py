@@ -1,5 +1,8 @@
 """`assentctl check`: what will go wrong, before it does."""
 
+import json
+import shutil
+
 from harness import wait_until
 
 
@@ -34,6 +37,42 @@ def test_an_agent_that_is_gone_is_an_error(bank):
     assert bank.ctl("check").code == 1
     fix = next(f["fix"] for f in findings(bank, "ledger") if f["what"] == "is not connected")
     assert "assent-agent -c FILE" in fix
+
+
+def without_coordinator(bank):
+    done = bank.ctl_conf("check", "--agents")
+    assert done.returncode == 1, done.stderr
+    return {(found["where"], found["what"]): found["fix"]
+            for found in json.loads(done.stdout)["findings"]
+            if found["severity"] == "error" and not found["what"].startswith("fsync is off")}
+
+
+def test_with_the_coordinator_down_the_log_and_the_agents_are_looked_at(bank):
+    bank.tm.stop()
+    code, _, words = bank.ctl.text("check")
+    assert code == 3 and "check --agents" in words
+    bank.ledger.agent.kill()
+    found = without_coordinator(bank)
+    assert found["coordinator", "is not running"] == f"assentd -c {bank.conf}"
+    assert "assent-agent -c FILE" in found["ledger", f"nobody answers at {bank.ledger.url}"]
+    assert len(found) == 2
+
+
+def test_with_the_log_gone_the_way_on_is_named(bank):
+    bank.tm.kill()
+    shutil.rmtree(bank.folder / "tm")
+    [fix] = without_coordinator(bank).values()
+    assert "recover --lost-log" in fix
+
+
+def test_an_agent_that_would_refuse_the_log_is_found_before_the_start(bank):
+    bank.tm.stop()
+    shutil.rmtree(bank.folder / "tm")
+    bank.tm.start()
+    wait_until(lambda: bank.ctl("status").reply and bank.ctl("status")["state"] == "fenced", 20)
+    bank.tm.stop()
+    found = without_coordinator(bank)
+    assert any("would refuse this coordinator (other-log)" in what for _, what in found)
 
 
 def test_a_missing_grant_is_found_with_the_line_to_change(bank):
