@@ -22,12 +22,7 @@ enum { CHECK_WAIT_MS = 25 * 1000 }; /* the agents have 20 s */
 static void check_log(const struct site *site, const struct dry_start *start, cJSON *findings)
 {
     char fix[512];
-    if (start->coordinator != NULL)
-        snprintf(fix, sizeof fix, "assentd -c %s", site->path);
-    else
-        snprintf(fix, sizeof fix,
-                 "bring its log back; if it is gone for good: assentctl -c %s recover --lost-log",
-                 site->path);
+    dry_start_advice(site, start, fix, sizeof fix);
     findings_add(findings, "coordinator", "error", fix, "is not running%s%s",
                  start->why[0] != '\0' ? ": " : "", start->why);
 }

@@ -66,7 +66,8 @@ static int start(const struct site *site, const struct log_dir *dir, struct dry_
     struct log_end end;
     if (log_read(dir, site->tm, false, &end, replay, out->coordinator, error) != 0)
         return -1;
-    if (end.segment == 0)
+    out->missing = end.segment == 0;
+    if (out->missing)
         return fail(error, "there is no log in %s", dir->path);
     for (uint32_t i = 0; i < site->rm_count; i++)
         if (coordinator_configure(out->coordinator, site->rms[i].name, site->rms[i].url) ==
@@ -89,6 +90,7 @@ void dry_start(const struct site *site, struct dry_start *out)
     struct error error;
     memset(out, 0, sizeof *out);
     if (log_dir_open(&dir, site->data_dir, &error) != 0) {
+        out->missing = true;
         snprintf(out->why, sizeof out->why, "the coordinator's log is not here: %s", error.message);
         return;
     }
@@ -112,6 +114,17 @@ void dry_start_free(struct dry_start *start)
 {
     free(start->coordinator);
     start->coordinator = NULL;
+}
+
+void dry_start_advice(const struct site *site, const struct dry_start *start, char *out,
+                      size_t room)
+{
+    if (start->missing)
+        snprintf(out, room,
+                 "bring the log back; if it is gone for good: assentctl -c %s recover --lost-log",
+                 site->path);
+    else
+        snprintf(out, room, "assentd -c %s", site->path);
 }
 
 /* ---- the agents ---- */

@@ -15,6 +15,7 @@ struct dry_start {
     struct coordinator *coordinator; /* NULL: there is no log to go by */
     char why[512];                   /* then: why not */
     bool in_use;                     /* because a coordinator runs on it */
+    bool missing;                    /* because there is none */
     struct uuid log;
 };
 
@@ -23,5 +24,9 @@ void dry_start(const struct site *site, struct dry_start *out);
 /* The agent of this RM (of the coordinator's registry) has answered `prepared`. */
 void dry_start_register(struct dry_start *start, uint32_t rm, const cJSON *answer);
 void dry_start_free(struct dry_start *start);
+
+/* What to run next: assentd with the log that is here, or what is left to do without one. */
+void dry_start_advice(const struct site *site, const struct dry_start *start, char *out,
+                      size_t room);
 
 #endif

@@ -75,7 +75,7 @@ static int report_of_agents(const struct cli *cli, cJSON **reply)
     if (all == NULL)
         abort();
     dry_start(&site, &all->start);
-    snprintf(all->start_command, sizeof all->start_command, "assentd -c %s", site.path);
+    dry_start_advice(&site, &all->start, all->start_command, sizeof all->start_command);
     all->sources = (struct indoubt_sources){
         .tm = site.tm,
         .coordinator = all->start.coordinator,

@@ -197,10 +197,14 @@ static cJSON *agents(const struct server *server)
 void fence_sentence(const struct registry *registry, char out[FENCE_BYTES])
 {
     const struct rm *rm = &registry->rms[registry->fenced_by];
+    bool other_log = rm->refusal == REFUSAL_OTHER_LOG;
     snprintf(out, FENCE_BYTES,
              "the agent of %s refused this coordinator (%s): %s. It begins and decides nothing. "
-             "Start the newest copy of the log; if this is it, start it with --unfence",
-             rm->name, refusal_word(rm->refusal), refusal_meaning(rm->refusal));
+             "Start the newest copy of the log; if %s",
+             rm->name, refusal_word(rm->refusal), refusal_meaning(rm->refusal),
+             other_log ? "that is gone for good, move this one aside and run `assentctl recover "
+                         "--lost-log`"
+                       : "this is it, start it with --unfence");
 }
 
 static void add_state(cJSON *reply, const struct coordinator *coordinator)

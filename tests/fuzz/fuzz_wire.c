@@ -61,6 +61,20 @@ static void check_offer(const cJSON *object)
     cJSON_Delete(written);
 }
 
+static void check_adoption(const cJSON *object)
+{
+    struct adoption adoption, again;
+    struct failure failure = {.code = ERR_NONE};
+    if (wire_read_adoption(object, &adoption, &failure) != 0) {
+        refused(&failure);
+        return;
+    }
+    cJSON *written = wire_write_adoption(&adoption);
+    assert(wire_read_adoption(written, &again, &failure) == 0);
+    assert(memcmp(&again, &adoption, sizeof again) == 0);
+    cJSON_Delete(written);
+}
+
 static void check_orders(const cJSON *object)
 {
     static struct order orders[ORDERS_MAX], again[ORDERS_MAX];
@@ -127,6 +141,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     check_request(object);
     check_offer(object);
+    check_adoption(object);
     check_orders(object);
     check_results(object);
     check_the_rest(object);

@@ -231,6 +231,7 @@ def test_without_the_log_nothing_is_known(bank):
     branch = item(agents_report(bank), gtrid, "accounts")
     assert branch["verdict"] == "unknown"
     assert branch["reason"].startswith("cannot be known: the coordinator's log is not here")
+    assert branch["advice"].endswith("recover --lost-log")
     shutil.move(aside, bank.folder / "tm")
     bank.tm.start()
     wait_until(bank.nothing_prepared)

@@ -183,7 +183,8 @@ def test_the_lost_log_is_refused_if_it_turns_up_again(bank):
     bank.tm.start()
     status = wait_until(lambda: bank.ctl("status").reply and bank.ctl("status")["state"] == "fenced"
                         and bank.ctl("status").reply, 20, "the lost log is refused")
-    assert "another log" in json.dumps(status) and bank.ctl("begin").code == 1
+    assert "another log" in json.dumps(status) and "recover --lost-log" in json.dumps(status)
+    assert bank.ctl("begin").code == 1
     assert bank.nothing_prepared()
 
 
