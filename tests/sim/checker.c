@@ -169,7 +169,9 @@ static void check_votes(struct sim *sim, struct fate *fate)
     for (uint32_t i = 0; i < fate->branch_count; i++) {
         struct fate_branch *branch = &fate->branches[i];
         if (!branch->in_record) {
-            if (branch->acknowledged > 0 && !branch->left && !excused(sim, branch))
+            /* A log that was put back gives its name to two transactions (doc/protocol.md). */
+            if (branch->acknowledged > 0 && !branch->left && !excused(sim, branch) &&
+                !sim->checker.forked)
                 violation(sim, "%s is decided without %s, which has worked in it",
                           gtrid_word(&fate->gtrid), branch->id.rm);
             continue;
