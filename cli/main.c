@@ -103,7 +103,7 @@ static const struct command commands[] = {
      "    --commit GTRID     say that it was decided so, where nothing proves it; may be given "
      "again\n"
      "    --rollback GTRID   the same; `rest`: all that is left\n"
-     "    --without RM       do not wait for this agent; it has to adopt the new log later\n"
+     "    --without RM       leave this agent out; it has to adopt the new log later\n"
      "  --adopt RM           have an agent that was away follow the log that is here now\n"
      "    --reason TEXT      why, for the audit trail; needed\n"
      "    --yes              do it\n",

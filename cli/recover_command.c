@@ -242,7 +242,8 @@ static int check_agents(const struct recovery *recovery)
         if (first != NULL && memcmp(&first->log, &agent->log, sizeof agent->log) != 0)
             return refuse_to("the agents follow different logs: a recovery was interrupted",
                              "bring the log back that it has written, and have the others follow "
-                             "it by `assentctl recover --adopt`");
+                             "it by `assentctl recover --adopt`; if that is lost too, leave those "
+                             "out by --without that do not follow it");
         first = agent;
     }
     return first != NULL ? EXIT_DONE
@@ -350,11 +351,11 @@ static int recover(const struct cli *cli, struct recovery *recovery, const cJSON
     bool yes = cJSON_HasObjectItem(options, "yes");
     if (yes && why[0] == '\0')
         return usage_error(cli, "--reason is needed, for the audit trail");
-    int code = recovery_gather(recovery);
+    int code = take_absent(recovery, options);
+    if (code == EXIT_DONE)
+        code = recovery_gather(recovery);
     if (code == EXIT_DONE)
         code = take_words(recovery, options);
-    if (code == EXIT_DONE)
-        code = take_absent(recovery, options);
     if (code != EXIT_DONE)
         return code;
     show_plan(cli, recovery);

@@ -115,8 +115,10 @@ static int ask_agents(struct recovery *recovery)
 {
     for (uint32_t i = 0; i < recovery->site.rm_count; i++) {
         struct lost_agent *agent = &recovery->agents[i];
-        if (call_quietly(recovery->site.rms[i].url, call_request("prepared"), ASK_MS,
-                         &agent->answer, &agent->failure) != EXIT_DONE)
+        if (agent->without)
+            refuse(&agent->failure, ERR_UNREACHABLE, "it is left out");
+        else if (call_quietly(recovery->site.rms[i].url, call_request("prepared"), ASK_MS,
+                              &agent->answer, &agent->failure) != EXIT_DONE)
             agent->answer = NULL;
         else if (take_row(recovery, i) != EXIT_DONE)
             return EXIT_REFUSED;

@@ -33,7 +33,7 @@ struct lost_agent {
     struct uuid log; /* that it follows, if it knows the coordinator */
     bool knows;
     bool accepts; /* has voted in transactions of three phases that are not forgotten yet */
-    bool without; /* a person: go on without it */
+    bool without; /* a person: it is not asked, and has to adopt the new log later */
 };
 
 struct recovery {

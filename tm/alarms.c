@@ -142,6 +142,9 @@ static bool is_refused(const struct rm *rm, struct alarm *alarm)
     describe(alarm, "", "assentctl agents");
     snprintf(alarm->what, sizeof alarm->what, "the agent of %s refuses this coordinator (%s): %s",
              rm->name, refusal_word(rm->refusal), refusal_meaning(rm->refusal));
+    if (rm->refusal == REFUSAL_OTHER_LOG)
+        snprintf(alarm->advice, sizeof alarm->advice,
+                 "was it away when the log was lost? Then: assentctl recover --adopt %s", rm->name);
     return true;
 }
 

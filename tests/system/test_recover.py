@@ -209,6 +209,8 @@ def test_an_agent_that_is_away_follows_the_new_log_once_it_has_adopted_it(bank):
     wait_until(lambda: not bank.accounts.prepared(), 20)
     bank.ledger.start()
     wait_until(lambda: agent(bank, "ledger")["state"] == "refused", 20)
+    wait_until(lambda: any("assentctl recover --adopt ledger" in alarm["advice"]
+                           for alarm in bank.ctl("status")["alarms"]), 20)
     assert bank.ledger.prepared(), "the new log does not know it, and leaves it alone"
     bank.tm.stop()
     out, _ = recover(bank, "--adopt", "ledger", "--yes", code=1)
@@ -232,3 +234,19 @@ def test_on_a_terminal_it_asks_and_no_is_no(bank):
     start_again(bank)
     wait_until(bank.nothing_prepared)
     assert bank.balances() == (70, 130)
+
+
+# ---- twice ----
+
+def test_agents_that_follow_different_logs_are_told_apart(bank):
+    lose_log(bank)
+    bank.ledger.agent.kill()
+    recover_lost(bank, "--without", "ledger")
+    bank.ledger.start()
+    shutil.rmtree(bank.folder / "tm")
+    _, words = recover_lost(bank, code=1)
+    assert "the agents follow different logs" in words
+    recover_lost(bank, "--without", "ledger")
+    recover(bank, "--adopt", "ledger", "--yes")
+    start_again(bank)
+    assert works(bank)
