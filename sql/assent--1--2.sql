@@ -16,19 +16,19 @@ SET LOCAL search_path = pg_catalog, pg_temp;
 SET LOCAL ROLE assent_owner;
 
 -- Part 1 of our gids is the gtrid, 2 is `<rm>` or `<rm>/<branch>`; NULL for a gid that is not ours.
--- LATIN1 can be made of any bytes; what they must be is said by the patterns.
+-- Any bytes can be escaped, zeros too; what they must be is said by the patterns.
 CREATE OR REPLACE FUNCTION assent.gid_part(gid text, part integer) RETURNS text
     LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
     AS $$
     SELECT CASE
         WHEN $1 !~ '^1095978580_([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?_([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$'
             THEN NULL
-        WHEN convert_from(decode(split_part($1, '_', 2), 'base64'), 'LATIN1')
+        WHEN encode(decode(split_part($1, '_', 2), 'base64'), 'escape')
                  !~ '^[a-z][a-z0-9-]{0,30}\.[0-9]{1,20}\.[0-9]{1,20}$'
-          OR convert_from(decode(split_part($1, '_', 3), 'base64'), 'LATIN1')
+          OR encode(decode(split_part($1, '_', 3), 'base64'), 'escape')
                  !~ '^[a-z][a-z0-9-]{0,30}(/[a-z0-9-]{1,24})?$'
             THEN NULL
-        ELSE convert_from(decode(split_part($1, '_', $2 + 1), 'base64'), 'LATIN1')
+        ELSE encode(decode(split_part($1, '_', $2 + 1), 'base64'), 'escape')
     END
 $$;
 

@@ -32,6 +32,11 @@ ACCOUNTS = 10  # in each database of the bank
 BALANCE = 100  # of each account at first
 
 
+def sanitized():
+    """Was this built with a sanitizer?"""
+    return b"__asan_init" in (BUILD / "assentd").read_bytes()
+
+
 def wait_until(condition, seconds=10, what=None):
     """The first true value of condition(); fails when there is none in time."""
     deadline = time.monotonic() + seconds

@@ -3,7 +3,12 @@
 import ctypes
 import select
 
+import pytest
+
 import harness
+
+if harness.sanitized():
+    pytest.skip("a sanitized library is for sanitized programs alone", allow_module_level=True)
 
 OK, EABORTED, EUNKNOWN, EUSAGE, EREFUSED, ESQL, EKEY, ENOTKNOWN, EMIXED, ECOMMITTED, \
     EUNREACHABLE, ETIMEOUT, ENOMEM, EAGAIN = range(0, -14, -1)
