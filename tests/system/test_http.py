@@ -102,6 +102,14 @@ class Web:
         with open(f"/proc/{self.bank.tm.popen.pid}/statm") as statm:
             return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2 ** 20
 
+    def unread(self):
+        """Bytes that lie in the kernel: sent, and not read by the other side."""
+        port = f":{self.port:04X}"
+        with open("/proc/net/tcp") as connections:
+            queues = [line.split()[4] for line in connections
+                      if any(end.endswith(port) for end in line.split()[1:3])]
+        return sum(int(bytes, 16) for queue in queues for bytes in queue.split(":"))
+
 
 def head(request, *lines):
     return "\r\n".join((f"{request} HTTP/1.1", "Host: localhost", *lines, "", "")).encode()
@@ -541,6 +549,7 @@ def test_bodies_have_no_more_memory_than_is_set_aside(web):
             sender = crowd.enter_context(contextlib.closing(web.connect()))
             sender.sendall(head(BEGIN, TYPE, f"Content-Length: {MESSAGE_MAX}") + padded(MESSAGE_MAX)[:-1])
             senders.append(sender)
+        wait_until(lambda: web.unread() == 0, 30, "it has taken or refused all of it")
         assert web.get("/v1/status").status == 200
         assert web.memory() - before < 160
         for sender in senders:
