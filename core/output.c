@@ -18,7 +18,7 @@ struct record *write_record(struct step *s, enum record_type type)
 {
     assert(s->out->record_count < STEP_RECORDS_MAX);
     struct record *record = &s->out->records[s->out->record_count++];
-    memset(record, 0, offsetof(struct record, branches));
+    memset(record, 0, offsetof(struct record, bits));
     record->type = type;
     if (s->txn != NULL) {
         record->incarnation = s->txn->incarnation;

@@ -281,6 +281,7 @@ static bool get_branches(struct input *input, struct record *out)
     out->branch_count = (uint32_t)count;
     for (uint32_t i = 0; i < count; i++) {
         struct record_branch *branch = &out->branches[i];
+        memset(branch, 0, sizeof *branch);
         if (!get_text(input, branch->rm, sizeof branch->rm) ||
             !get_text(input, branch->branch, sizeof branch->branch) ||
             !get_number(input, &branch->xid, 8))
@@ -365,7 +366,7 @@ enum record_read record_decode(uint8_t type, uint8_t version, const uint8_t *pay
     if (type == 0 || type >= RECORD_TYPES || version == 0 || version > newest_version(type))
         return (type & RECORD_IGNORABLE) != 0 ? RECORD_MAY_IGNORE : RECORD_NOT_KNOWN;
 
-    memset(out, 0, sizeof *out);
+    memset(out, 0, offsetof(struct record, bits));
     out->type = (enum record_type)type;
     struct input input = {.at = payload, .left = length};
     for (size_t i = 0; i < FIELDS_MAX && layouts[type].fields[i] != NO_FIELD; i++) {

@@ -91,13 +91,14 @@ struct record {
     uint64_t system_identifier; /* AGENT, BEAT, RELEASED */
     uint32_t timeline;          /* the same */
     uint32_t branch_count;      /* COMMIT, PRECOMMIT; DELEGATED, MIXED: 1; RESOLVED: 1 or 0, all */
-    uint32_t flags;     /* RM: enum record_flag; FENCED: enum refusal; RESOLVED; PAUSED: 1 or 0 */
-    uint64_t offer_lsn; /* RM: see struct rm */
+    uint32_t flags;       /* RM: enum record_flag; FENCED: enum refusal; RESOLVED; PAUSED: 1 or 0 */
+    uint64_t offer_lsn;   /* RM: see struct rm */
+    struct roster roster; /* PRECOMMIT */
+    uint64_t ballot;      /* PROMISE, ACCEPT */
+    /* What is large is not cleared: it holds as far as the record says that it does. */
     uint8_t
         bits[RECORD_BITS_BYTES]; /* CHUNK: a bit a sequence, lowest first; sequence: its number */
     struct record_branch branches[BRANCHES_MAX];
-    struct roster roster; /* PRECOMMIT */
-    uint64_t ballot;      /* PROMISE, ACCEPT */
 };
 
 /* Room that holds any one record in its handed-over form. */
