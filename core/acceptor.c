@@ -182,3 +182,21 @@ bool acceptor_may_prepare(const struct acceptor_row *row, bool ended)
         return !ended;
     return row->promised == 0 && row->outcome == OUTCOME_NONE;
 }
+
+bool forget_is_ended(const struct forget *forgotten, const struct gtrid *gtrid)
+{
+    struct txn_number number = {gtrid->incarnation, gtrid->sequence};
+    for (uint32_t i = 0; i < forgotten->live_count; i++)
+        if (forgotten->live[i].incarnation == number.incarnation &&
+            forgotten->live[i].sequence == number.sequence)
+            return false;
+    return txn_not_after(&number, &forgotten->upto);
+}
+
+bool forget_is_news(const struct forget *known, const struct forget *forget)
+{
+    bool same = forget->upto.incarnation == known->upto.incarnation &&
+                forget->upto.sequence == known->upto.sequence;
+    return same ? forget->live_count < known->live_count
+                : !txn_not_after(&forget->upto, &known->upto);
+}

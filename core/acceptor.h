@@ -8,6 +8,7 @@
 #define ASSENT_CORE_ACCEPTOR_H
 
 #include "core/ballot.h"
+#include "core/message.h"
 
 struct acceptor_row {
     bool exists;
@@ -35,6 +36,11 @@ bool acceptor_judge(struct acceptor_row *row, bool ended, const struct ballot *a
 /* May a branch still be prepared? Not once a leader has been promised something: it may already
  * have found that this one was not ready. */
 bool acceptor_may_prepare(const struct acceptor_row *row, bool ended);
+
+/* Below the horizon, and not one of those that are still live there: no row of it is needed. */
+bool forget_is_ended(const struct forget *forgotten, const struct gtrid *gtrid);
+/* Is it more than what is known? An old one was overtaken on its way. */
+bool forget_is_news(const struct forget *known, const struct forget *forget);
 
 const char *acceptor_state_word(enum acceptor_state state);
 

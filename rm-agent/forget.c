@@ -10,27 +10,8 @@
 #include "rm-agent/forget.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "rm-agent/rows.h"
-
-bool forget_is_ended(const struct forget *forgotten, const struct gtrid *gtrid)
-{
-    struct txn_number number = {gtrid->incarnation, gtrid->sequence};
-    for (uint32_t i = 0; i < forgotten->live_count; i++)
-        if (forgotten->live[i].incarnation == number.incarnation &&
-            forgotten->live[i].sequence == number.sequence)
-            return false;
-    return txn_not_after(&number, &forgotten->upto);
-}
-
-bool forget_is_news(const struct forget *known, const struct forget *forget)
-{
-    bool same = forget->upto.incarnation == known->upto.incarnation &&
-                forget->upto.sequence == known->upto.sequence;
-    return same ? forget->live_count < known->live_count
-                : !txn_not_after(&forget->upto, &known->upto);
-}
 
 /* clang-format off */
 

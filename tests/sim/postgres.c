@@ -63,27 +63,16 @@ static void put_row(struct database *database, const struct row *row)
     *at = *row;
 }
 
-/* Below the horizon, and not one of those that are still live there. */
-static bool is_ended(const struct database *database, const struct gtrid *gtrid)
-{
-    const struct forget *forgotten = &database->forgotten;
-    struct txn_number number = {gtrid->incarnation, gtrid->sequence};
-    for (uint32_t i = 0; i < forgotten->live_count; i++)
-        if (forgotten->live[i].incarnation == number.incarnation &&
-            forgotten->live[i].sequence == number.sequence)
-            return false;
-    return txn_not_after(&number, &forgotten->upto);
-}
-
 /* The rows go, and so do the markers. */
 static void sweep(struct database *database)
 {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < TXNS; i++)
-        if (database->rows[i].used && is_ended(database, &database->rows[i].gtrid))
+        if (database->rows[i].used &&
+            forget_is_ended(&database->forgotten, &database->rows[i].gtrid))
             database->rows[i].used = false;
     for (uint32_t i = 0; i < database->marker_count; i++)
-        if (!is_ended(database, &database->markers[i]))
+        if (!forget_is_ended(&database->forgotten, &database->markers[i]))
             database->markers[kept++] = database->markers[i];
     database->marker_count = kept;
 }
@@ -577,7 +566,8 @@ bool database_join(struct sim *sim, uint32_t rm, const struct branch_id *branch,
 {
     struct database *database = db(sim, rm);
     struct row row = row_of(database, &branch->gtrid, roster);
-    if (!acceptor_may_prepare(&row.acceptor, is_ended(database, &branch->gtrid)) ||
+    if (!acceptor_may_prepare(&row.acceptor,
+                              forget_is_ended(&database->forgotten, &branch->gtrid)) ||
         !add_vote(&row, branch->branch, xid))
         return false;
     if (row.acceptor.promised > 0)
@@ -598,7 +588,7 @@ static void run_ballot(struct sim *sim, struct statement *command)
         !MUTANT(SUSPECT_VOTES))
         return; /* it may have forgotten what it said */
     struct row row = row_of(database, &asked->gtrid, &asked->roster);
-    bool ended = is_ended(database, &asked->gtrid);
+    bool ended = forget_is_ended(&database->forgotten, &asked->gtrid);
     if (!acceptor_judge(&row.acceptor, ended, asked, &command->answer))
         return;
     write_row(database, &row);
@@ -612,11 +602,7 @@ static void run_ballot(struct sim *sim, struct statement *command)
 void database_forget(struct sim *sim, uint32_t rm, const struct forget *forget)
 {
     struct database *database = db(sim, rm);
-    const struct forget *known = &database->forgotten;
-    bool same = forget->upto.incarnation == known->upto.incarnation &&
-                forget->upto.sequence == known->upto.sequence;
-    /* An old one, overtaken on its way. */
-    if (same ? forget->live_count >= known->live_count : txn_not_after(&forget->upto, &known->upto))
+    if (!forget_is_news(&database->forgotten, forget))
         return;
     struct wal_entry entry = {.type = WAL_FORGET, .xid = take_xid(database), .forget = *forget};
     append(database, &entry);
