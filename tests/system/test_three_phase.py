@@ -169,9 +169,8 @@ def test_killed_before_precommit_all_roll_back(trio):
     assert {ask(database, gtrid) for database in trio.databases} == {"rolled-back"}
 
 
-def test_killed_when_one_has_accepted_all_end_the_same_way(trio):
-    gtrid = trio.begin_work()
-    commit = commit_to_the_gate(trio, gtrid, trio.ledger, trio.stock)
+def kill_once_one_has_accepted(trio, gtrid, commit):
+    """The coordinator, for ever. The other agents hear nothing before that."""
     trio.ledger.agent.pause()
     trio.stock.agent.pause()
     trio.accounts.open_gate()
@@ -179,6 +178,12 @@ def test_killed_when_one_has_accepted_all_end_the_same_way(trio):
     kill_for_ever(trio, commit)
     trio.ledger.agent.resume()
     trio.stock.agent.resume()
+
+
+def test_killed_when_one_has_accepted_all_end_the_same_way(trio):
+    gtrid = trio.begin_work()
+    commit = commit_to_the_gate(trio, gtrid, trio.ledger, trio.stock)
+    kill_once_one_has_accepted(trio, gtrid, commit)
     committed = all_finish(*trio.databases)
     known = "committed" if committed else "rolled-back"
     for database in trio.databases:
@@ -315,13 +320,7 @@ def test_who_is_cut_off_waits_and_then_agrees(stopped_trio):
     gtrid = trio.begin_work()
     commit = commit_to_the_gate(trio, gtrid, trio.ledger, trio.stock)
     cable.silent = "both"
-    trio.ledger.agent.pause()
-    trio.stock.agent.pause()
-    trio.accounts.open_gate()
-    wait_until(lambda: value(trio.accounts, gtrid) == "committed", 10, "one has accepted")
-    kill_for_ever(trio, commit)
-    trio.ledger.agent.resume()
-    trio.stock.agent.resume()
+    kill_once_one_has_accepted(trio, gtrid, commit)
     committed = all_finish(trio.accounts, trio.ledger, seconds=2 * FINISHED_S)
     assert trio.stock.prepared(), "it waits"
     cable.heal()
