@@ -47,12 +47,6 @@ static void add_some(cJSON *object, const char *name, uint64_t number)
         add_number(object, name, number);
 }
 
-static void uuid_text(const struct uuid *uuid, char out[33])
-{
-    for (size_t i = 0; i < sizeof uuid->bytes; i++)
-        snprintf(out + 2 * i, 3, "%02x", uuid->bytes[i]);
-}
-
 static void add_branches(cJSON *object, const struct record *record)
 {
     if (record->branch_count == 0)
@@ -96,7 +90,7 @@ static void add_fields(cJSON *object, const struct record *record, const char *t
     gtrid_of(record, tm, gtrid);
     add_text(object, record->type == RECORD_HORIZON ? "up_to" : "gtrid", gtrid);
     if (record->type == RECORD_START) {
-        uuid_text(&record->instance, instance);
+        hex_write(record->instance.bytes, sizeof record->instance.bytes, instance);
         add_text(object, "instance", instance);
     }
     add_text(object, "key", record->key);
@@ -304,7 +298,7 @@ static cJSON *describe(const struct log_dir *dir, const struct log_end *end)
     uint64_t segment_bytes = disk_bytes(dir, FILE_SEGMENT, &segments, &oldest);
     uint64_t checkpoint_bytes = disk_bytes(dir, FILE_CHECKPOINT, &checkpoints, &unused);
     cJSON_AddStringToObject(object, "tm", end->tm);
-    uuid_text(&end->log, text);
+    hex_write(end->log.bytes, sizeof end->log.bytes, text);
     cJSON_AddStringToObject(object, "log", text);
     add_number(object, "incarnation", end->chain.incarnation);
     add_number(object, "newest_lsn", end->chain.lsn);

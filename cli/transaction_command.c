@@ -17,6 +17,7 @@
 #include "cli/call.h"
 #include "cli/table.h"
 #include "common/conf.h"
+#include "core/ids.h"
 
 enum {
     COMMIT_WAIT_MS = 10000,
@@ -33,8 +34,7 @@ static void add_request_id(cJSON *request)
 
     if (getrandom(drawn, sizeof drawn, 0) != (ssize_t)sizeof drawn)
         return;
-    for (size_t i = 0; i < sizeof drawn; i++)
-        snprintf(text + 2 * i, 3, "%02x", drawn[i]);
+    hex_write(drawn, sizeof drawn, text);
     cJSON_AddStringToObject(request, "request_id", text);
 }
 

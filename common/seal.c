@@ -13,7 +13,6 @@
 void mac_write(const uint8_t secret[SECRET_BYTES], const void *covered, size_t length,
                char out[MAC_TEXT_BYTES])
 {
-    static const char digits[] = "0123456789abcdef";
     uint8_t mac[MAC_BYTES];
     int rc = mbedtls_md_hmac(mbedtls_md_info_from_type(MBEDTLS_MD_SHA256), secret, SECRET_BYTES,
                              covered, length, mac);
@@ -21,11 +20,7 @@ void mac_write(const uint8_t secret[SECRET_BYTES], const void *covered, size_t l
      * taken for genuine. */
     if (rc != 0)
         abort();
-    for (size_t i = 0; i < sizeof mac; i++) {
-        out[2 * i] = digits[mac[i] >> 4];
-        out[2 * i + 1] = digits[mac[i] & 15];
-    }
-    out[MAC_TEXT_BYTES - 1] = '\0';
+    hex_write(mac, sizeof mac, out);
 }
 
 bool mac_equal(const char *a, const char *b)

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/ids.h"
+
 enum { DIGEST_BYTES = 32 };
 
 void trail_hash(const char before[TRAIL_HASH_BYTES], const char *json, char out[TRAIL_HASH_BYTES])
@@ -28,8 +30,7 @@ void trail_hash(const char before[TRAIL_HASH_BYTES], const char *json, char out[
     mbedtls_md_free(&context);
     if (rc != 0)
         abort(); /* out of memory: a wrong hash would be a lie */
-    for (size_t i = 0; i < sizeof digest; i++)
-        snprintf(out + 2 * i, 3, "%02x", digest[i]);
+    hex_write(digest, sizeof digest, out);
 }
 
 /* One line that ends as it should; *json is what stands behind its hash. */

@@ -852,14 +852,9 @@ static void add_gid(cJSON *object, const char *name, const struct branch_id *bra
 
 static void add_hex(cJSON *object, const char *name, const uint8_t *bytes, size_t count)
 {
-    static const char digits[] = "0123456789abcdef";
     char text[2 * SECRET_BYTES + 1];
     assert(count <= SECRET_BYTES);
-    for (size_t i = 0; i < count; i++) {
-        text[2 * i] = digits[bytes[i] >> 4];
-        text[2 * i + 1] = digits[bytes[i] & 15];
-    }
-    text[2 * count] = '\0';
+    hex_write(bytes, count, text);
     add_text(object, name, text);
 }
 

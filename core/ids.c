@@ -58,6 +58,17 @@ void text_copy(char *out, size_t room, const char *text, size_t length)
     out[length] = '\0';
 }
 
+void hex_write(const void *bytes, size_t length, char *out)
+{
+    static const char digits[] = "0123456789abcdef";
+    const uint8_t *from = bytes;
+    for (size_t i = 0; i < length; i++) {
+        *out++ = digits[from[i] >> 4];
+        *out++ = digits[from[i] & 15];
+    }
+    *out = '\0';
+}
+
 size_t u64_format(uint64_t value, char *out)
 {
     char reversed[U64_BYTES];

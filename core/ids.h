@@ -90,6 +90,8 @@ size_t u64_format(uint64_t value, char *out);
 /* Copies text into a field of room bytes, cut at the last whole UTF-8 character
  * that fits, always terminated. */
 void text_copy(char *out, size_t room, const char *text, size_t length);
+/* Writes length bytes in hex, two small digits each, terminated: 2 * length + 1 bytes. */
+void hex_write(const void *bytes, size_t length, char *out);
 /* Length of a terminated text, at most room - 1 (core calls no strlen). */
 size_t text_length(const char *text, size_t room);
 bool text_equal(const char *a, const char *b, size_t room);

@@ -151,8 +151,7 @@ void peers_serve(struct agent *agent, struct net_request *request, const cJSON *
         return;
     }
     char key[2 * SECRET_BYTES + 1];
-    for (size_t i = 0; i < SECRET_BYTES; i++)
-        snprintf(key + 2 * i, 3, "%02x", telling->peers.key[i]);
+    hex_write(telling->peers.key, SECRET_BYTES, key);
     char *list = list_of(&telling->peers);
     POINT("agent.before-peers-stored");
     control_ask(agent, stored, telling,

@@ -240,8 +240,7 @@ static cJSON *status(const struct server *server)
     char log[2 * sizeof server->wal_info.log.bytes + 1];
     coordinator_counts(server->coordinator, &counts);
     wal_stats(server->wal, &stats);
-    for (size_t i = 0; i < sizeof server->wal_info.log.bytes; i++)
-        snprintf(log + 2 * i, 3, "%02x", server->wal_info.log.bytes[i]);
+    hex_write(server->wal_info.log.bytes, sizeof server->wal_info.log.bytes, log);
 
     cJSON *reply = wire_ok();
     cJSON_AddStringToObject(reply, "tm", server->settings->tm);

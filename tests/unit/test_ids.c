@@ -221,6 +221,16 @@ START_TEST(a_text_is_never_cut_inside_a_character)
 }
 END_TEST
 
+START_TEST(bytes_are_written_in_hex)
+{
+    char text[9];
+    hex_write((const uint8_t[]){0x00, 0x0f, 0xa0, 0xff}, 4, text);
+    ck_assert_str_eq(text, "000fa0ff");
+    hex_write("", 0, text);
+    ck_assert_str_eq(text, "");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("ids");
@@ -237,6 +247,7 @@ int main(void)
     tcase_add_test(rules, branches_are_equal_only_in_all_their_parts);
     tcase_add_test(rules, numbers_are_plain_decimals);
     tcase_add_test(rules, a_text_is_never_cut_inside_a_character);
+    tcase_add_test(rules, bytes_are_written_in_hex);
 
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
