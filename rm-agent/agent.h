@@ -39,6 +39,10 @@ enum {
 
 /* SQL: a backend_start as the agent compares it. */
 #define BACKEND_START_US "(extract(epoch FROM backend_start) * 1000000)::bigint"
+/* SQL: the owner of a row p of pg_prepared_xact(), NULL once he was dropped. The view
+ * pg_prepared_xacts would look owner and database up for every row before it finds ours. */
+#define PREPARED_OWNER                                                                             \
+    "nullif(pg_catalog.pg_get_userbyid(p.ownerid)::text, 'unknown (OID=' || p.ownerid || ')')"
 
 struct exec_role {
     char name[ROLE_BYTES]; /* of the section [exec NAME] */

@@ -595,3 +595,8 @@ bool control_ready(const struct agent *agent)
 {
     return agent->control->ready;
 }
+
+const char *control_database(const struct agent *agent)
+{
+    return pg_database(agent->control->pg);
+}

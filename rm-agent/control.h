@@ -19,6 +19,8 @@ int control_open(struct agent *agent, struct error *error);
 /* The options have changed: how it connects the next time. */
 void control_reconfigure(struct agent *agent);
 bool control_ready(const struct agent *agent);
+/* The oid of the database. */
+const char *control_database(const struct agent *agent);
 
 /* One statement with count texts; done may be NULL. The sql must be a literal. */
 void control_ask(struct agent *agent, control_done_fn *done, void *arg, const char *sql, int count,

@@ -110,12 +110,11 @@ static void answer_was_lost(void *arg)
 
 /* Makes their owner the role of the next commands, if each gid is the transaction that is meant. */
 static const char become_owner[] =
-    "SELECT count(p.gid), min(p.owner::text), set_config('role',"
-    " CASE WHEN count(p.gid) = count(*) AND min(p.owner::text) = max(p.owner::text)"
-    " THEN min(p.owner::text) ELSE 'none' END, false)"
-    " FROM unnest($1::text[], $2::xid[]) meant (gid, xid)"
-    " LEFT JOIN pg_catalog.pg_prepared_xacts p ON p.gid = meant.gid"
-    " AND p.database = current_database() AND p.transaction = meant.xid";
+    "SELECT count(*), min(owner), set_config('role', CASE WHEN count(*) = cardinality($1::text[])"
+    " AND min(owner) = max(owner) THEN min(owner) ELSE 'none' END, false)"
+    " FROM (SELECT " PREPARED_OWNER " AS owner FROM unnest($1::text[], $2::xid[]) meant (gid, xid)"
+    " JOIN pg_catalog.pg_prepared_xact() p ON p.gid = meant.gid AND p.transaction = meant.xid"
+    " WHERE p.dbid = $3::oid) found";
 
 /* As arrays' texts: gids have no character that would need quoting. */
 struct meant {
@@ -262,9 +261,9 @@ static void run(struct worker *worker, struct finish *group)
     char commands[GROUP_MAX][COMMAND_BYTES];
     struct meant texts;
     write_meant(group, &texts);
-    const char *const meant[] = {texts.gids, texts.xids};
+    const char *const meant[] = {texts.gids, texts.xids, pg_database(worker->pg)};
     struct pg_statement statements[PG_STATEMENTS_MAX] = {
-        {.sql = become_owner, .count = 2, .values = meant, .keep = true},
+        {.sql = become_owner, .count = 3, .values = meant, .keep = true},
     };
     int count = 1;
     for (const struct finish *finish = group; finish != NULL; finish = finish->next) {

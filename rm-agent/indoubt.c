@@ -33,10 +33,9 @@ uint64_t xid_widen(uint32_t xid, uint64_t near)
     return (uint64_t)((int64_t)near + distance);
 }
 
-static uint64_t xid_of(const struct pg_reply *reply, int row, int xid_column, int near_column)
+static uint64_t xid_of(const char *xid, const char *near)
 {
-    return xid_widen((uint32_t)strtoul(pg_value(reply, row, xid_column), NULL, 10),
-                     strtoull(pg_value(reply, row, near_column), NULL, 10));
+    return xid_widen((uint32_t)strtoul(xid, NULL, 10), strtoull(near, NULL, 10));
 }
 
 /* ---- looking for branches ---- */
@@ -167,14 +166,29 @@ static void took_status(void *arg, const struct pg_reply *reply)
     look_answer(look);
 }
 
+/* The first row tells of the server, each other one of a gid that is prepared. */
+static const char look_sql[] =
+    "SELECT NULL, NULL, NULL, NULL, pg_snapshot_xmax(pg_current_snapshot()), pg_is_in_recovery()"
+    " UNION ALL SELECT p.gid, p.transaction, " PREPARED_OWNER ", pg_has_role(p.ownerid, 'MEMBER'),"
+    " NULL, NULL FROM unnest($1::text[]) asked (gid) JOIN pg_prepared_xact() p USING (gid)"
+    " WHERE p.dbid = $2::oid";
+
+/* The row of a gid, 0: it is not prepared. */
+static int row_of(const struct pg_reply *reply, const char *gid)
+{
+    for (int row = pg_rows(reply) - 1; row > 0; row--)
+        if (strcmp(pg_value(reply, row, 0), gid) == 0)
+            return row;
+    return 0;
+}
+
 static void seen(struct look *look, const struct pg_reply *reply, int row)
 {
     const char *owner = pg_value(reply, row, 2);
-    bool used_exec = strcmp(pg_value(reply, row, 5), "t") == 0;
     look->event.type = PE_SEEN;
-    look->event.xid = xid_of(reply, row, 0, 1);
-    look->event.actable = strcmp(pg_value(reply, row, 4), "t") == 0;
-    if (look->late && used_exec) {
+    look->event.xid = xid_of(pg_value(reply, row, 1), pg_value(reply, 0, 4));
+    look->event.actable = strcmp(pg_value(reply, row, 3), "t") == 0;
+    if (look->late && sessions_used(look->agent, &look->branch)) {
         look->event.type = PE_ABSENT;
         snprintf(look->message, sizeof look->message,
                  "branch_lost: SQL was run through an earlier start of the agent, and its work "
@@ -196,14 +210,15 @@ static void seen(struct look *look, const struct pg_reply *reply, int row)
 }
 
 /* True: the answer is complete but for the beat that it may have to wait for. */
-static bool judge(struct look *look, const struct pg_reply *reply, int row)
+static bool judge(struct look *look, const struct pg_reply *reply)
 {
-    if (pg_value(reply, row, 0)[0] != '\0') {
+    int row = row_of(reply, look->gid);
+    if (row > 0) {
         seen(look, reply, row);
         return true;
     }
     look->event.type = PE_ABSENT;
-    if (look->late && strcmp(pg_value(reply, row, 5), "t") == 0)
+    if (look->late && sessions_used(look->agent, &look->branch))
         snprintf(look->message, sizeof look->message,
                  "branch_lost: its session ended with an earlier start of the agent");
     if (look->xid == 0)
@@ -234,17 +249,17 @@ static void looked(void *arg, const struct pg_reply *reply)
     struct batch *batch = arg;
     struct agent *agent = batch->agent;
     struct look *look = batch->looks;
-    bool standby = strcmp(pg_value(reply, 0, 3), "t") == 0;
+    bool standby = strcmp(pg_value(reply, 0, 5), "t") == 0;
     bool failed = reply->sqlstate[0] != '\0' || standby;
     struct look *ready = NULL, **last = batch->flush ? &batch->looks : &ready;
     POINT("agent.looked");
     agent->looks->looking = false;
-    for (int row = 0; look != NULL; row++) {
+    while (look != NULL) {
         struct look *next = look->next;
         look->next = NULL;
         if (failed) {
             look_failed(look, standby ? "the server is a standby" : reply->message);
-        } else if (judge(look, reply, row)) {
+        } else if (judge(look, reply)) {
             *last = look;
             last = &look->next;
         }
@@ -314,16 +329,7 @@ static void look_next(struct agent *agent)
     batch->flush = batch->looks->flush && tm != NULL;
     agent->looks->looking = true;
     POINT("agent.before-look");
-    control_ask(agent, looked, batch,
-                "SELECT p.transaction, pg_snapshot_xmax(pg_current_snapshot()), p.owner,"
-                " pg_is_in_recovery(),"
-                " (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)"
-                " OR coalesce(pg_has_role(p.owner, 'MEMBER'), false),"
-                " EXISTS (SELECT FROM assent.session s WHERE s.gid = asked.gid)"
-                " FROM unnest($1::text[]) WITH ORDINALITY asked (gid, place)"
-                " LEFT JOIN pg_prepared_xacts p"
-                " ON p.gid = asked.gid AND p.database = current_database() ORDER BY place",
-                1, gids);
+    control_ask(agent, looked, batch, look_sql, 2, gids, control_database(agent));
     free(gids);
     if (batch->flush)
         positions_raise(agent, tm, 0, true, batch_flushed, batch);
@@ -391,7 +397,8 @@ static void scanned(void *arg, const struct pg_reply *reply)
         const char *gid = pg_value(reply, i, 0);
         if (gid_parse(gid, strlen(gid), &branch) && strcmp(branch.gtrid.tm, scan.tm) == 0 &&
             strcmp(branch.rm, agent->options->rm) == 0)
-            post(&scan, RESULT_FOUND, &branch, xid_of(reply, i, 1, 2));
+            post(&scan, RESULT_FOUND, &branch,
+                 xid_of(pg_value(reply, i, 1), pg_value(reply, i, 2)));
     }
     for (uint32_t at = participant_next(agent->participant, 0, &branch, &state); at != UINT32_MAX;
          at = participant_next(agent->participant, at + 1, &branch, &state))

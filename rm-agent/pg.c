@@ -51,6 +51,7 @@ struct pg {
     uint64_t retry_ms;
     uint32_t backoff_ms;
     struct backend backend;
+    char database[16];          /* its oid */
     const char *kept[KEPT_MAX]; /* parsed in this backend, as "0", "1", ...; NULL: free */
     struct job job;
     int depth;   /* callbacks under way */
@@ -227,6 +228,8 @@ static void greeted(void *arg, const struct pg_reply *replies, int count)
     }
     pg->backend.pid = PQbackendPID(pg->conn);
     pg->backend.start_us = strtoll(pg_value(replies, 0, 0), NULL, 10);
+    text_copy(pg->database, sizeof pg->database, pg_value(replies, 0, 2),
+              strlen(pg_value(replies, 0, 2)));
     if (pg->backend.pid != atoi(pg_value(replies, 0, 1))) {
         lost(pg, "a connection pooler stands between: connect to the server itself");
         return;
@@ -242,7 +245,7 @@ static void start_job(struct pg *pg, const struct pg_statement *statements, int 
 static void greet(struct pg *pg)
 {
     static const struct pg_statement who = {
-        .sql = "SELECT (extract(epoch FROM backend_start) * 1000000)::bigint, pid"
+        .sql = "SELECT (extract(epoch FROM backend_start) * 1000000)::bigint, pid, datid"
                " FROM pg_catalog.pg_stat_activity WHERE pid = pg_backend_pid()"};
     if (PQsetnonblocking(pg->conn, 1) != 0) {
         lost(pg, PQerrorMessage(pg->conn));
@@ -626,6 +629,11 @@ bool pg_idle(const struct pg *pg)
 struct backend pg_backend(const struct pg *pg)
 {
     return pg->backend;
+}
+
+const char *pg_database(const struct pg *pg)
+{
+    return pg->database;
 }
 
 PGTransactionStatusType pg_transaction(const struct pg *pg)

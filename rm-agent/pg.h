@@ -84,6 +84,8 @@ bool pg_idle(const struct pg *pg); /* connected and without a job */
 bool pg_connected(const struct pg *pg);
 /* The present backend, or when there is none the last one. */
 struct backend pg_backend(const struct pg *pg);
+/* The oid of the database that it is in, or was last; "" before it was ever connected. */
+const char *pg_database(const struct pg *pg);
 /* PQTRANS_IDLE and so on; read it only when no job runs. */
 PGTransactionStatusType pg_transaction(const struct pg *pg);
 /* The whole version, "15.6 (Debian ...)" cut at the blank. */

@@ -65,9 +65,11 @@ static void raise_next(struct agent *agent, struct tm_link *tm)
     batch->tm = tm;
     batch->waiters = tm->waiting;
     batch->beat = ++tm->beat;
+    bool moves = false; /* the position too */
     for (const struct position_waiter *waiter = tm->waiting; waiter != NULL;
          waiter = waiter->next) {
         batch->durable |= waiter->durable;
+        moves |= waiter->lsn > 0;
         /* While it is not registered, what comes late is of a start, or a log, that is over. */
         if (tm->registered && tm->position < waiter->lsn)
             tm->position = waiter->lsn;
@@ -82,10 +84,17 @@ static void raise_next(struct agent *agent, struct tm_link *tm)
     snprintf(position, sizeof position, "%" PRIu64, tm->position);
     snprintf(beats, sizeof beats, "assent.\"beat_%s\"", tm->name);
     snprintf(positions, sizeof positions, "assent.\"position_%s\"", tm->name);
-    control_ask(agent, raised, batch,
-                "SELECT set_config('synchronous_commit', $1, true),"
-                " setval($2::regclass, $3::bigint), setval($4::regclass, $5::bigint)",
-                5, batch->durable ? "on" : "off", beats, beat, positions, position);
+    const char *commit = batch->durable ? "on" : "off";
+    if (moves)
+        control_ask(agent, raised, batch,
+                    "SELECT set_config('synchronous_commit', $1, true),"
+                    " setval($2::regclass, $3::bigint), setval($4::regclass, $5::bigint)",
+                    5, commit, beats, beat, positions, position);
+    else
+        control_ask(agent, raised, batch,
+                    "SELECT set_config('synchronous_commit', $1, true),"
+                    " setval($2::regclass, $3::bigint)",
+                    3, commit, beats, beat);
 }
 
 void positions_raise(struct agent *agent, struct tm_link *tm, uint64_t lsn, bool durable,

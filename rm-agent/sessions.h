@@ -24,6 +24,8 @@ bool sessions_owner(struct agent *agent, const char *gid, char out[ROLE_NAME_BYT
 
 /* A branch that an earlier start of the agent ran SQL in: never again. */
 void sessions_remember_used(struct agent *agent, const char *gid);
+/* Was SQL run in it through the agent, by this start or an earlier one? */
+bool sessions_used(struct agent *agent, const struct branch_id *branch);
 /* The branch is settled: nobody will ask any more who worked in it. */
 void sessions_forget(struct agent *agent, const struct branch_id *branch);
 void sessions_forget_older(struct agent *agent, const char *tm, uint64_t incarnation);

@@ -93,6 +93,12 @@ void sessions_remember_used(struct agent *agent, const char *gid)
         session_add(agent, gid, &branch);
 }
 
+bool sessions_used(struct agent *agent, const struct branch_id *branch)
+{
+    const struct session *session = session_find_branch(agent, branch);
+    return session != NULL && !session->own;
+}
+
 static void forget(struct session *session)
 {
     struct agent *agent = session->agent;
