@@ -90,14 +90,14 @@ static void begun(struct client *client, uint32_t which, const cJSON *reply)
     copy(client->gtrid, sizeof client->gtrid, reply, "gtrid");
     cJSON_ArrayForEach(branch, branches)
     {
-        if (i == client->bench->options.databases)
+        if (i == client->bench->figures->databases)
             break;
         copy(client->branches[i].gid, sizeof client->branches[i].gid, branch, "gid");
         copy(client->branches[i].session, sizeof client->branches[i].session, branch, "session");
         i++;
     }
-    if (i != client->bench->options.databases)
-        stop("begin: %u branches instead of %u", i, client->bench->options.databases);
+    if (i != client->bench->figures->databases)
+        stop("begin: %u branches instead of %u", i, client->bench->figures->databases);
     client->then(client);
 }
 
@@ -106,16 +106,16 @@ void ask_begin(struct client *client, client_fn *then)
     struct bench *bench = client->bench;
     char text[160 + DATABASES_MAX * (RM_NAME_BYTES + 3)];
     /* Nobody else's begin has this name, so it could be asked for twice, as a library would. */
-    int length = snprintf(
-        text, sizeof text,
-        "{\"op\":\"begin\",\"request_id\":\"%08x%08" PRIx64 "\",\"protocol\":\"%s\",\"rms\":[",
-        client->number, client->transactions, bench->mode->two_phase != NULL ? "3pc" : "2pc");
-    for (uint32_t i = 0; i < bench->options.databases; i++)
+    int length = snprintf(text, sizeof text,
+                          "{\"op\":\"begin\",\"request_id\":\"%08x%08" PRIx64
+                          "\",\"protocol\":\"%s\",\"rms\":[",
+                          client->number, client->transactions, bench->mode->protocol);
+    for (uint32_t i = 0; i < bench->figures->databases; i++)
         length += snprintf(text + length, sizeof text - (size_t)length, "%s\"%s\"",
                            i == 0 ? "" : ",", bench->databases[i].rm);
     length += snprintf(text + length, sizeof text - (size_t)length, "]}");
     client->then = then;
-    ask(client, bench->tm.calls, text, (size_t)length, 0, begun);
+    ask(client, bench->coordinators[SITE_DATABASES].calls, text, (size_t)length, 0, begun);
 }
 
 static void committed(struct client *client, uint32_t which, const cJSON *reply)
@@ -135,7 +135,8 @@ void ask_commit(struct client *client, client_fn *then)
     int length = snprintf(text, sizeof text, "{\"op\":\"commit\",\"gtrid\":\"%s\",\"wait\":\"%s\"}",
                           client->gtrid, client->bench->options.wait);
     client->then = then;
-    ask(client, client->bench->tm.calls, text, (size_t)length, 0, committed);
+    ask(client, client->bench->coordinators[SITE_DATABASES].calls, text, (size_t)length, 0,
+        committed);
 }
 
 /* ---- between slices ---- */

@@ -5,11 +5,13 @@
  * a way of doing that transaction. The modes of a run take turns in short slices, so that what
  * changes on the machine meanwhile meets them all alike, and only their ratios are the result.
  *
- *     main.c     options, and the order of things
+ *     options.c  what it was asked to do
+ *     main.c     the order of things
  *     run.c      slices: what was done in them, and what it cost
  *     work.c     a branch on a connection of the client's own
  *     ask.c      calls of the coordinator and the agents
  *     raw.c own.c exec.c decide.c    the modes
+ *     pinned.c many.c    what they keep beside a pending transaction, and beside a great many
  *     stub.c     agents that say yes at once
  *     site.c     throw-away clusters and daemons
  *     processes.c  how much CPU time the parties have used
@@ -29,8 +31,10 @@
 enum {
     DATABASES_MAX = 16,
     CLIENTS_MAX = 1024,
-    CLIENT_COUNTS_MAX = 16,
-    MODES_MAX = 8,
+    LIVE_MAX = 200000,
+    LIVE_SPARE = 65536, /* those that are under way when it is reached */
+    COUNTS_MAX = 16,    /* of numbers of clients, or of databases */
+    MODES_MAX = 10,
     ROUNDS_MAX = 4096,
     BATCH_LARGEST = 64,
     ROWS_A_CLIENT = 16, /* each its own: nobody waits for another's lock */
@@ -42,15 +46,28 @@ enum party { PARTY_CLIENT, PARTY_TM, PARTY_AGENTS, PARTY_POSTGRESQL, PARTIES };
 struct bench;
 struct client;
 
+/* Where a mode works: in databases, or in a coordinator whose agents are stubs. Each has a
+ * coordinator of its own. */
+enum site {
+    SITE_DATABASES,
+    SITE_STUBS,
+    SITE_REMEMBERING, /* it has decided many transactions before */
+    SITE_LIVE,        /* it has many transactions under way */
+    SITES,
+};
+
 struct mode {
     const char *name;
-    bool databases;   /* it needs them; the others get along with agents that are stubs */
-    bool coordinated; /* by assentd */
+    enum site site;
     void (*start)(struct client *client);
-    const char *two_phase; /* 3pc: the mode that does the same by 2pc; else NULL */
+    const char *protocol; /* NULL: no coordinator is asked */
+    const char *plain;    /* the mode that it is a variety of; else NULL */
+    const char *ratio;    /* to that one, by name */
 };
 extern const struct mode modes[];
 const struct mode *mode_find(const char *name);
+/* The variety of a mode by 3pc; NULL when it has none. */
+const struct mode *mode_by_three(const struct mode *mode);
 
 typedef void client_fn(struct client *client);
 /* The reply, ok:true, to a call; which: of the calls that are under way together. */
@@ -98,29 +115,34 @@ struct database_site {
     struct net_link *agent;
 };
 
+struct counts {
+    uint32_t values[COUNTS_MAX];
+    uint32_t count;
+};
+
 struct options {
     const struct mode *modes[MODES_MAX];
     uint32_t mode_count;
-    uint32_t clients[CLIENT_COUNTS_MAX];
-    uint32_t client_counts;
-    uint32_t databases;
-    uint32_t batch; /* decide: requests a message */
-    uint32_t pool;  /* the agents' connections for COMMIT PREPARED */
-    double seconds; /* for each mode */
+    struct counts clients, databases; /* one of the two has but one value */
+    uint32_t batch;                   /* decide: requests a message */
+    uint32_t pool;                    /* the agents' connections for COMMIT PREPARED */
+    double seconds;                   /* for each mode */
     double slice_s;
-    double pinned_s;  /* again for so long, all modes together, with xmin held; 0: no */
-    const char *wait; /* "applied", "decided" */
-    const char *url;  /* of a coordinator that runs */
+    double pinned_s;     /* again for so long, all modes together, with xmin held; 0: no */
+    uint32_t remembered; /* decide-remembering: transactions decided before */
+    uint32_t live;       /* transactions whose memory is measured; 0: none */
+    const char *wait;    /* "applied", "decided" */
+    const char *url;     /* of a coordinator that runs */
     const char *folder;
     const char *plot;
     bool self_contained;
     bool json;
 };
 
-/* What a mode did with so many clients, over all of its slices. */
+/* What a mode did with so many clients and databases, over all of its slices. */
 struct figures {
     const struct mode *mode;
-    uint32_t clients;
+    uint32_t clients, databases;
     uint64_t transactions;
     double wall_s;
     double cpu_us[PARTIES];
@@ -133,27 +155,47 @@ struct figures {
     size_t sample_count, sample_room;
 };
 
+/* What so many live transactions take of a coordinator's memory. */
+struct live {
+    uint64_t transactions;
+    double before_bytes, bytes;
+};
+
 struct bench {
     struct options options;
     struct loop *loop;
-    struct coordinator_site tm;   /* of the databases */
-    struct coordinator_site stub; /* of the stub agents */
+    struct coordinator_site coordinators[SITES]; /* those that are wanted */
     struct database_site databases[DATABASES_MAX];
     struct client *clients;
-    uint32_t clients_most;
-    /* the slice that runs */
+    uint32_t clients_most, databases_most;
+    enum site opening;
+    /* what runs */
     const struct mode *mode;
     struct figures *figures;
     uint64_t until_us;
+    uint64_t until_transactions;
     uint32_t busy;
+};
+
+/* What a run has found. */
+struct results {
+    struct figures all[COUNTS_MAX * MODES_MAX];
+    uint32_t count;
+    struct figures pinned[MODES_MAX]; /* as many as there are modes, when it was asked for */
+    struct live live;
 };
 
 /* Says why on stderr and ends the program, with all that it started. */
 _Noreturn void stop(const char *format, ...) __attribute__((format(printf, 1, 2)));
 _Noreturn void stop_error(const struct error *error);
 
+/* options.c */
+void read_options(struct bench *bench, int argc, char **argv);
+
 /* run.c */
 void run(struct bench *bench, struct figures *figures, double seconds);
+/* A mode alone, until it has done so many transactions, or a few more; nothing is measured. */
+void run_transactions(struct bench *bench, struct figures *figures, uint64_t transactions);
 /* A client's transaction is over, committed; count: of them, when it did several at once. */
 void client_done(struct client *client, uint32_t count);
 /* Turn the loop until `over` says so, or stop the program. */
@@ -189,6 +231,10 @@ void own_start(struct client *client);
 void own_pipelined_start(struct client *client);
 void exec_start(struct client *client);
 void decide_start(struct client *client);
+/* decide's first half: a batch of begins, rolled back after so long (0: as usual). */
+void decide_begin(struct client *client, uint32_t timeout_ms, ask_fn *then);
+/* Checks that a batch was answered as a whole. */
+const cJSON *decide_batch(const struct client *client, const cJSON *reply);
 
 /* stub.c */
 void stub_listen(const char *url, const char *rm);
@@ -197,26 +243,29 @@ void stub_tick(void);
 void stub_close(void);
 
 /* site.c */
-void site_databases(struct bench *bench); /* clusters, agents and the coordinator */
-void site_stubs(struct bench *bench);     /* a coordinator with agents that are stubs */
+void site_databases(struct bench *bench);           /* clusters, agents and the coordinator */
+void site_stubs(struct bench *bench, enum site at); /* a coordinator with agents that are stubs */
 void site_close(void);
 
-/* processes.c: microseconds of CPU time, of a process and all of its children. */
+/* processes.c: microseconds of CPU time, of a process and all of its children; memory in use. */
 double cpu_self_us(void);
 double cpu_process_us(pid_t pid);
 double cpu_family_us(pid_t pid);
+double memory_bytes(pid_t pid);
 
 /* pinned.c: one prepared transaction in each database, and what the modes kept beside it. */
 void pinned_begin(struct bench *bench);
 void pinned_end(struct bench *bench);
-void pinned_report(const struct bench *bench, const struct figures *before,
-                   const struct figures *pinned, uint32_t count);
+void pinned_print(const struct bench *bench, const struct results *results);
+cJSON *pinned_object(const struct bench *bench, const struct results *results);
+
+/* many.c: a coordinator that remembers many outcomes, and one with many transactions under way. */
+void many_remember(struct bench *bench);
+void many_live(struct bench *bench, struct live *out);
 
 /* report.c, plot.c */
 double percentile_ms(const struct figures *figures, double share);
-double ratio_to(const struct figures *all, uint32_t count, const struct figures *figures,
-                const char *baseline);
-void report(const struct bench *bench, struct figures *all, uint32_t count);
+void report(const struct bench *bench, struct results *results);
 void plot(const char *path, const struct figures *all, uint32_t count);
 
 #endif

@@ -33,11 +33,12 @@ static void add(struct text *text, const char *piece)
 static void ask_batch(struct client *client, struct text *text, ask_fn *then)
 {
     add(text, "]}");
-    ask(client, client->bench->stub.calls, text->bytes, text->length, 0, then);
+    ask(client, client->bench->coordinators[client->bench->mode->site].calls, text->bytes,
+        text->length, 0, then);
     free(text->bytes);
 }
 
-static const cJSON *batch_of(const struct client *client, const cJSON *reply)
+const cJSON *decide_batch(const struct client *client, const cJSON *reply)
 {
     const cJSON *batch = cJSON_GetObjectItemCaseSensitive(reply, "batch");
     if (cJSON_GetArraySize(batch) != (int)client->bench->options.batch)
@@ -60,7 +61,7 @@ static void decided(struct client *client, uint32_t which, const cJSON *reply)
 {
     const cJSON *item;
     (void)which;
-    cJSON_ArrayForEach(item, batch_of(client, reply))
+    cJSON_ArrayForEach(item, decide_batch(client, reply))
     {
         if (strcmp(text_in(item, "outcome"), "committed") != 0)
             stop("decide: a transaction ended as %s", text_in(item, "outcome"));
@@ -74,7 +75,7 @@ static void begun(struct client *client, uint32_t which, const cJSON *reply)
     const cJSON *item;
     const char *open = "{\"batch\":[";
     (void)which;
-    cJSON_ArrayForEach(item, batch_of(client, reply))
+    cJSON_ArrayForEach(item, decide_batch(client, reply))
     {
         char piece[256];
         snprintf(piece, sizeof piece, "%s{\"op\":\"commit\",\"gtrid\":\"%s\",\"wait\":\"%s\"}",
@@ -85,7 +86,7 @@ static void begun(struct client *client, uint32_t which, const cJSON *reply)
     ask_batch(client, &text, decided);
 }
 
-void decide_start(struct client *client)
+void decide_begin(struct client *client, uint32_t timeout_ms, ask_fn *then)
 {
     struct text text = {0};
     add(&text, "{\"batch\":[");
@@ -95,11 +96,18 @@ void decide_start(struct client *client)
                  "%s{\"op\":\"begin\",\"request_id\":\"%08x%08" PRIx64 "\",\"rms\":[",
                  i == 0 ? "" : ",", client->number, client->transactions + i);
         add(&text, piece);
-        for (uint32_t j = 0; j < client->bench->options.databases; j++) {
+        for (uint32_t j = 0; j < client->bench->figures->databases; j++) {
             snprintf(piece, sizeof piece, "%s\"stub%u\"", j == 0 ? "" : ",", j + 1);
             add(&text, piece);
         }
-        add(&text, "]}");
+        snprintf(piece, sizeof piece, timeout_ms == 0 ? "]}" : "],\"timeout\":%" PRIu32 "}",
+                 timeout_ms);
+        add(&text, piece);
     }
-    ask_batch(client, &text, begun);
+    ask_batch(client, &text, then);
+}
+
+void decide_start(struct client *client)
+{
+    decide_begin(client, 0, begun);
 }

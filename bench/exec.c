@@ -24,8 +24,8 @@ static void begun(struct client *client)
     struct bench *bench = client->bench;
     char text[1024];
     uint64_t row = client->number * ROWS_A_CLIENT + client->transactions % ROWS_A_CLIENT + 1;
-    client->waiting = bench->options.databases;
-    for (uint32_t i = 0; i < bench->options.databases; i++) {
+    client->waiting = bench->figures->databases;
+    for (uint32_t i = 0; i < bench->figures->databases; i++) {
         int length = snprintf(text, sizeof text,
                               "{\"op\":\"exec\",\"gid\":\"%s\",\"session\":\"%s\",\"n\":\"1\","
                               "\"sql\":\"UPDATE assent_bench SET balance = balance + 1"

@@ -2,7 +2,7 @@
  * bench/processes.c - how much CPU time the parties have used.
  *
  * From /proc: all threads of a process, and for a PostgreSQL server all of its processes, those
- * included that have ended since.
+ * included that have ended since. And how much memory a process has touched.
  */
 #include <stdio.h>
 #include <string.h>
@@ -71,4 +71,18 @@ double cpu_family_us(pid_t pid)
         total_us += read_stat(child, &children_us);
     fclose(file);
     return total_us;
+}
+
+double memory_bytes(pid_t pid)
+{
+    char path[64];
+    unsigned long pages = 0;
+    snprintf(path, sizeof path, "/proc/%d/statm", (int)pid);
+    FILE *file = fopen(path, "r");
+    if (file == NULL)
+        return 0;
+    if (fscanf(file, "%*u %lu", &pages) != 1)
+        pages = 0;
+    fclose(file);
+    return (double)pages * (double)sysconf(_SC_PAGESIZE);
 }

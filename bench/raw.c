@@ -23,7 +23,7 @@ static void prepared(struct client *client)
 /* As long as the coordinator's gids are. */
 static void name_branches(struct client *client)
 {
-    for (uint32_t i = 0; i < client->bench->options.databases; i++)
+    for (uint32_t i = 0; i < client->bench->figures->databases; i++)
         snprintf(client->branches[i].gid, GID_BYTES, "assent-bench_%08d_%04" PRIu32 "_%012" PRIu64,
                  (int)getpid(), client->number, client->transactions);
 }

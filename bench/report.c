@@ -43,12 +43,13 @@ static double each(const struct figures *figures, double total)
 }
 
 /* 0 when the baseline was not run. */
-double ratio_to(const struct figures *all, uint32_t count, const struct figures *figures,
-                const char *baseline)
+static double ratio_to(const struct figures *all, uint32_t count, const struct figures *figures,
+                       const char *baseline)
 {
     double ratios[ROUNDS_MAX];
     for (const struct figures *base = all; base < all + count; base++) {
-        if (strcmp(base->mode->name, baseline) != 0 || base->clients != figures->clients)
+        if (strcmp(base->mode->name, baseline) != 0 || base->clients != figures->clients ||
+            base->databases != figures->databases)
             continue;
         for (uint32_t i = 0; i < figures->rounds; i++)
             ratios[i] = base->rates[i] > 0 ? figures->rates[i] / base->rates[i] : 0;
@@ -58,12 +59,19 @@ double ratio_to(const struct figures *all, uint32_t count, const struct figures 
     return 0;
 }
 
-/* 0 when it is no mode of 3pc either. */
-static double ratio_to_two_phase(const struct figures *all, uint32_t count,
-                                 const struct figures *figures)
+/* 0 when it did not do the same work either. */
+static double ratio_to_raw(const struct figures *all, uint32_t count, const struct figures *figures,
+                           const char *raw)
 {
-    const char *two_phase = figures->mode->two_phase;
-    return two_phase == NULL ? 0 : ratio_to(all, count, figures, two_phase);
+    return figures->mode->site == SITE_DATABASES ? ratio_to(all, count, figures, raw) : 0;
+}
+
+/* 0 when it is no variety of another mode either. */
+static double ratio_to_plain(const struct figures *all, uint32_t count,
+                             const struct figures *figures)
+{
+    const char *plain = figures->mode->plain;
+    return plain == NULL ? 0 : ratio_to(all, count, figures, plain);
 }
 
 static void print_ratio(double ratio)
@@ -76,10 +84,11 @@ static void print_ratio(double ratio)
 
 static void print_row(const struct figures *all, uint32_t count, const struct figures *figures)
 {
-    printf("%-17s %6u %9.0f", figures->mode->name, figures->clients, rate(figures));
-    print_ratio(ratio_to(all, count, figures, "raw"));
-    print_ratio(ratio_to(all, count, figures, "raw-pipelined"));
-    print_ratio(ratio_to_two_phase(all, count, figures));
+    printf("%-18s %9u %7u %9.0f", figures->mode->name, figures->databases, figures->clients,
+           rate(figures));
+    print_ratio(ratio_to_raw(all, count, figures, "raw"));
+    print_ratio(ratio_to_raw(all, count, figures, "raw-pipelined"));
+    print_ratio(ratio_to_plain(all, count, figures));
     printf(" %8.2f %8.2f %8.2f %8.2f", percentile_ms(figures, 0.5), percentile_ms(figures, 0.95),
            percentile_ms(figures, 0.99), percentile_ms(figures, 1));
     for (int i = 0; i < PARTIES; i++)
@@ -89,17 +98,31 @@ static void print_row(const struct figures *all, uint32_t count, const struct fi
            each(figures, (double)figures->log_bytes));
 }
 
+static double live_bytes_each(const struct live *live)
+{
+    return (live->bytes - live->before_bytes) / (double)live->transactions;
+}
+
+static void print_live(const struct live *live)
+{
+    printf("\n%" PRIu64 " live transactions: %.1f MB more than %.1f, %.0f bytes each\n",
+           live->transactions, (live->bytes - live->before_bytes) / 1e6, live->before_bytes / 1e6,
+           live_bytes_each(live));
+}
+
 static void print_table(const struct bench *bench, const struct figures *all, uint32_t count)
 {
-    printf("%u databases, wait %s, %u slices of %.1f s a mode", bench->options.databases,
-           bench->options.wait, all[0].rounds, bench->options.slice_s);
-    if (bench->stub.pid != 0)
+    printf("wait %s, %u slices of %g s a mode", bench->options.wait, all[0].rounds,
+           bench->options.slice_s);
+    if (bench->coordinators[SITE_STUBS].pid != 0)
         printf(", decide in batches of %u", bench->options.batch);
-    printf("\n\n%-17s %6s %9s %8s %8s %8s %35s %31s %13s %6s %6s\n", "", "", "", "ratio to", "raw-",
-           "the same", "latency, ms", "CPU, us a transaction", "messages a tx", "syncs", "log");
-    printf("%-17s %6s %9s %8s %8s %8s %8s %8s %8s %8s %7s %7s %7s %7s %6s %6s %6s %6s\n", "mode",
-           "clients", "tx/s", "raw", "pipelined", "by 2pc", "p50", "p95", "p99", "max", "client",
-           "tm", "agents", "pg", "client", "tm", "a tx", "bytes");
+    if (bench->coordinators[SITE_REMEMBERING].pid != 0)
+        printf(", %u decided before", bench->options.remembered);
+    printf("\n\n%-18s %9s %7s %9s %8s %8s %8s %35s %31s %13s %6s %6s\n", "", "", "", "", "ratio to",
+           "raw-", "its", "latency, ms", "CPU, us a transaction", "messages a tx", "syncs", "log");
+    printf("%-18s %9s %7s %9s %8s %8s %8s %8s %8s %8s %8s %7s %7s %7s %7s %6s %6s %6s %6s\n",
+           "mode", "databases", "clients", "tx/s", "raw", "piped", "plain", "p50", "p95", "p99",
+           "max", "client", "tm", "agents", "pg", "client", "tm", "a tx", "bytes");
     for (const struct figures *figures = all; figures < all + count; figures++)
         print_row(all, count, figures);
 }
@@ -115,6 +138,7 @@ static cJSON *mode_object(const struct figures *all, uint32_t count, const struc
     static const char *const parties[PARTIES] = {"client", "tm", "agents", "postgresql"};
     cJSON *object = cJSON_CreateObject();
     cJSON_AddStringToObject(object, "mode", figures->mode->name);
+    cJSON_AddNumberToObject(object, "databases", figures->databases);
     cJSON_AddNumberToObject(object, "clients", figures->clients);
     cJSON_AddNumberToObject(object, "transactions", (double)figures->transactions);
     cJSON_AddNumberToObject(object, "tx_per_s", rate(figures));
@@ -122,9 +146,9 @@ static cJSON *mode_object(const struct figures *all, uint32_t count, const struc
     cJSON_AddNumberToObject(object, "p95_ms", percentile_ms(figures, 0.95));
     cJSON_AddNumberToObject(object, "p99_ms", percentile_ms(figures, 0.99));
     cJSON_AddNumberToObject(object, "max_ms", percentile_ms(figures, 1));
-    add_ratio(object, "ratio_to_raw", ratio_to(all, count, figures, "raw"));
-    add_ratio(object, "ratio_to_raw_pipelined", ratio_to(all, count, figures, "raw-pipelined"));
-    add_ratio(object, "ratio_to_2pc", ratio_to_two_phase(all, count, figures));
+    add_ratio(object, "ratio_to_raw", ratio_to_raw(all, count, figures, "raw"));
+    add_ratio(object, "ratio_to_raw_pipelined", ratio_to_raw(all, count, figures, "raw-pipelined"));
+    add_ratio(object, figures->mode->ratio, ratio_to_plain(all, count, figures));
     cJSON *cpu = cJSON_AddObjectToObject(object, "cpu_us");
     for (int i = 0; i < PARTIES; i++)
         cJSON_AddNumberToObject(cpu, parties[i], each(figures, figures->cpu_us[i]));
@@ -135,29 +159,51 @@ static cJSON *mode_object(const struct figures *all, uint32_t count, const struc
     return object;
 }
 
-static void print_json(const struct bench *bench, const struct figures *all, uint32_t count)
+static cJSON *live_object(const struct live *live)
 {
     cJSON *object = cJSON_CreateObject();
-    cJSON_AddNumberToObject(object, "databases", bench->options.databases);
-    cJSON_AddStringToObject(object, "wait", bench->options.wait);
-    cJSON_AddNumberToObject(object, "batch", bench->options.batch);
-    cJSON_AddNumberToObject(object, "slice_s", bench->options.slice_s);
-    cJSON_AddNumberToObject(object, "slices", all[0].rounds);
+    cJSON_AddNumberToObject(object, "transactions", (double)live->transactions);
+    cJSON_AddNumberToObject(object, "before_bytes", live->before_bytes);
+    cJSON_AddNumberToObject(object, "bytes", live->bytes);
+    cJSON_AddNumberToObject(object, "bytes_each", live_bytes_each(live));
+    return object;
+}
+
+static void print_json(const struct bench *bench, const struct results *results)
+{
+    const struct options *options = &bench->options;
+    cJSON *object = cJSON_CreateObject();
+    cJSON_AddStringToObject(object, "wait", options->wait);
+    cJSON_AddNumberToObject(object, "batch", options->batch);
+    cJSON_AddNumberToObject(object, "slice_s", options->slice_s);
+    cJSON_AddNumberToObject(object, "slices", results->all[0].rounds);
+    if (bench->coordinators[SITE_REMEMBERING].pid != 0)
+        cJSON_AddNumberToObject(object, "remembered", options->remembered);
     cJSON *array = cJSON_AddArrayToObject(object, "modes");
-    for (const struct figures *figures = all; figures < all + count; figures++)
-        cJSON_AddItemToArray(array, mode_object(all, count, figures));
+    for (uint32_t i = 0; i < results->count; i++)
+        cJSON_AddItemToArray(array, mode_object(results->all, results->count, &results->all[i]));
+    if (options->pinned_s > 0)
+        cJSON_AddItemToObject(object, "pinned", pinned_object(bench, results));
+    if (options->live > 0)
+        cJSON_AddItemToObject(object, "live", live_object(&results->live));
     char *text = cJSON_PrintUnformatted(object);
     puts(text);
     cJSON_free(text);
     cJSON_Delete(object);
 }
 
-void report(const struct bench *bench, struct figures *all, uint32_t count)
+void report(const struct bench *bench, struct results *results)
 {
-    for (struct figures *figures = all; figures < all + count; figures++)
-        qsort(figures->samples_us, figures->sample_count, sizeof *figures->samples_us, by_size);
-    if (bench->options.json)
-        print_json(bench, all, count);
-    else
-        print_table(bench, all, count);
+    for (uint32_t i = 0; i < results->count; i++)
+        qsort(results->all[i].samples_us, results->all[i].sample_count,
+              sizeof *results->all[i].samples_us, by_size);
+    if (bench->options.json) {
+        print_json(bench, results);
+        return;
+    }
+    print_table(bench, results->all, results->count);
+    if (bench->options.pinned_s > 0)
+        pinned_print(bench, results);
+    if (bench->options.live > 0)
+        print_live(&results->live);
 }

@@ -5,6 +5,7 @@
  * time is up none is begun any more, those under way are waited for, and all of them count: so
  * nothing is cut in half, and what a mode leaves behind is not charged to the next one.
  */
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,30 +14,48 @@
 
 #include "bench/bench.h"
 
-enum { TICK_MS = 100, WARM_UP_MS = 300, SETTLE_MS = 20, CLIENT_STUCK_S = 60 };
+enum {
+    TICK_MS = 100,
+    WARM_UP_MS = 300,
+    SETTLE_MS = 20,
+    CLIENT_STUCK_S = 60,
+    COUNTED_MOST_S = 3600
+};
 
 struct snapshot {
     double cpu_us[PARTIES];
     uint64_t syncs, log_bytes, orders;
 };
 
+/* clang-format off */
 const struct mode modes[] = {
-    {"raw", true, false, raw_start, NULL},
-    {"raw-pipelined", true, false, raw_pipelined_start, NULL},
-    {"own", true, true, own_start, NULL},
-    {"own-pipelined", true, true, own_pipelined_start, NULL},
-    {"exec", true, true, exec_start, NULL},
-    {"decide", false, true, decide_start, NULL},
-    {"own-3pc", true, true, own_start, "own"},
-    {"own-pipelined-3pc", true, true, own_pipelined_start, "own-pipelined"},
-    {"exec-3pc", true, true, exec_start, "exec"},
-    {NULL, false, false, NULL, NULL},
+    {"raw",           SITE_DATABASES, raw_start,           NULL,  NULL, NULL},
+    {"raw-pipelined", SITE_DATABASES, raw_pipelined_start, NULL,  NULL, NULL},
+    {"own",           SITE_DATABASES, own_start,           "2pc", NULL, NULL},
+    {"own-pipelined", SITE_DATABASES, own_pipelined_start, "2pc", NULL, NULL},
+    {"exec",          SITE_DATABASES, exec_start,          "2pc", NULL, NULL},
+    {"decide",        SITE_STUBS,     decide_start,        "2pc", NULL, NULL},
+    {"own-3pc",           SITE_DATABASES, own_start,           "3pc", "own",           "ratio_to_2pc"},
+    {"own-pipelined-3pc", SITE_DATABASES, own_pipelined_start, "3pc", "own-pipelined", "ratio_to_2pc"},
+    {"exec-3pc",          SITE_DATABASES, exec_start,          "3pc", "exec",          "ratio_to_2pc"},
+    {"decide-remembering", SITE_REMEMBERING, decide_start, "2pc", "decide", "ratio_to_decide"},
+    {NULL, SITE_DATABASES, NULL, NULL, NULL, NULL},
 };
+/* clang-format on */
 
 const struct mode *mode_find(const char *name)
 {
     for (const struct mode *mode = modes; mode->name != NULL; mode++)
         if (strcmp(mode->name, name) == 0)
+            return mode;
+    return NULL;
+}
+
+const struct mode *mode_by_three(const struct mode *plain)
+{
+    for (const struct mode *mode = modes; mode->name != NULL; mode++)
+        if (mode->plain != NULL && strcmp(mode->plain, plain->name) == 0 &&
+            strcmp(mode->protocol, "3pc") == 0)
             return mode;
     return NULL;
 }
@@ -83,23 +102,24 @@ void client_done(struct client *client, uint32_t count)
     bench->figures->transactions += count;
     client->transactions += count;
     sample(bench->figures, now_us - client->began_us);
-    if (now_us < bench->until_us)
+    if (now_us < bench->until_us && bench->figures->transactions < bench->until_transactions)
         client_start(client);
     else
         bench->busy--;
 }
 
-static void look(struct bench *bench, const struct mode *mode, struct snapshot *out)
+static void look(struct bench *bench, struct snapshot *out)
 {
+    const struct mode *mode = bench->mode;
     memset(out, 0, sizeof *out);
     out->cpu_us[PARTY_CLIENT] = cpu_self_us();
-    for (uint32_t i = 0; mode->databases && i < bench->options.databases; i++) {
+    for (uint32_t i = 0; mode->site == SITE_DATABASES && i < bench->figures->databases; i++) {
         out->cpu_us[PARTY_AGENTS] += cpu_process_us(bench->databases[i].agent_pid);
         out->cpu_us[PARTY_POSTGRESQL] += cpu_family_us(bench->databases[i].server_pid);
     }
-    if (!mode->coordinated)
+    if (mode->protocol == NULL)
         return;
-    struct coordinator_site *site = mode->databases ? &bench->tm : &bench->stub;
+    struct coordinator_site *site = &bench->coordinators[mode->site];
     out->cpu_us[PARTY_TM] = cpu_process_us(site->pid);
     cJSON *status = ask_status(site);
     if (status == NULL)
@@ -115,21 +135,28 @@ static bool nobody_is_busy(struct bench *bench)
     return bench->busy == 0;
 }
 
+/* For so long, or until there are so many, whatever comes first. */
+static void turn_clients(struct bench *bench, double seconds, uint64_t transactions)
+{
+    bench->until_us = loop_now_us() + (uint64_t)(seconds * 1e6);
+    bench->until_transactions = transactions;
+    bench->busy = bench->figures->clients;
+    for (uint32_t i = 0; i < bench->figures->clients; i++)
+        client_start(&bench->clients[i]);
+    run_until(bench, nobody_is_busy, seconds + CLIENT_STUCK_S, bench->mode->name);
+}
+
 static void run_slice(struct bench *bench, struct figures *figures, double slice_s)
 {
     struct snapshot before, after;
     uint64_t already = figures->transactions;
     bench->mode = figures->mode;
     bench->figures = figures;
-    look(bench, figures->mode, &before);
+    look(bench, &before);
     uint64_t began_us = loop_now_us();
-    bench->until_us = began_us + (uint64_t)(slice_s * 1e6);
-    bench->busy = figures->clients;
-    for (uint32_t i = 0; i < figures->clients; i++)
-        client_start(&bench->clients[i]);
-    run_until(bench, nobody_is_busy, slice_s + CLIENT_STUCK_S, figures->mode->name);
+    turn_clients(bench, slice_s, UINT64_MAX);
     double wall_s = (double)(loop_now_us() - began_us) / 1e6;
-    look(bench, figures->mode, &after);
+    look(bench, &after);
 
     figures->wall_s += wall_s;
     figures->rates[figures->rounds++] = (double)(figures->transactions - already) / wall_s;
@@ -144,11 +171,20 @@ static void run_slice(struct bench *bench, struct figures *figures, double slice
 /* Connections, plans and caches are made; nothing of it counts. */
 static void warm_up(struct bench *bench, struct figures *figures)
 {
-    const struct mode *mode = figures->mode;
-    uint32_t clients = figures->clients;
+    struct figures cold = *figures;
     run_slice(bench, figures, WARM_UP_MS / 1000.0);
     free(figures->samples_us);
-    *figures = (struct figures){.mode = mode, .clients = clients};
+    *figures = cold;
+}
+
+void run_transactions(struct bench *bench, struct figures *figures, uint64_t transactions)
+{
+    bench->mode = figures->mode;
+    bench->figures = figures;
+    turn_clients(bench, COUNTED_MOST_S, transactions);
+    if (figures->transactions < transactions)
+        stop("%s: only %" PRIu64 " transactions in %d s", figures->mode->name,
+             figures->transactions, COUNTED_MOST_S);
 }
 
 void run(struct bench *bench, struct figures *figures, double seconds)

@@ -23,7 +23,7 @@
 
 #include "bench/bench.h"
 
-enum { STARTED_MAX = 2 * DATABASES_MAX + 2, START_S = 30, FOLDER_BYTES = 64 };
+enum { STARTED_MAX = 2 * DATABASES_MAX + SITES, START_S = 30, FOLDER_BYTES = 64 };
 
 static char folder[FOLDER_BYTES]; /* "" none; short: a socket's path has 107 bytes */
 static pid_t started[STARTED_MAX];
@@ -253,7 +253,8 @@ static void start_agent(const struct bench *bench, struct database_site *site, u
     site->agent_pid = start_program(log, NULL, SIGTERM, argv);
 }
 
-static void start_coordinator(struct coordinator_site *site, const char *name, const char *rms)
+static void start_coordinator(struct coordinator_site *site, const char *name, const char *rms,
+                              int parting)
 {
     char program[PATH_BYTES], ini[PATH_BYTES], log[PATH_BYTES];
     find_ours("assentd", program);
@@ -262,10 +263,11 @@ static void start_coordinator(struct coordinator_site *site, const char *name, c
     snprintf(log, sizeof log, "%s/%s.log", folder, name);
     write_file(ini, "w",
                "[tm]\nname = %s\ndata_dir = %s/%s\nlisten = %s\n"
-               "max_waiting = %d\nmax_transactions = 200000\n%s",
-               name, folder, name, site->url, CLIENTS_MAX * BATCH_LARGEST, rms);
+               "max_waiting = %d\nmax_transactions = %d\nmax_branches = %d\n%s",
+               name, folder, name, site->url, CLIENTS_MAX * BATCH_LARGEST, LIVE_MAX + LIVE_SPARE,
+               2 * (LIVE_MAX + LIVE_SPARE), rms);
     char *const argv[] = {program, "-c", ini, NULL};
-    site->pid = start_program(log, NULL, SIGTERM, argv);
+    site->pid = start_program(log, NULL, parting, argv);
 }
 
 static void add_rm(char *rms, size_t room, const char *name, const char *url)
@@ -278,7 +280,7 @@ void site_databases(struct bench *bench)
 {
     char rms[DATABASES_MAX * (URL_BYTES + RM_NAME_BYTES + 16)] = "";
     make_folder(bench->options.folder);
-    for (uint32_t i = 0; i < bench->options.databases; i++) {
+    for (uint32_t i = 0; i < bench->databases_most; i++) {
         struct database_site *site = &bench->databases[i];
         make_cluster(bench, i);
         start_cluster(site, i);
@@ -288,21 +290,26 @@ void site_databases(struct bench *bench)
                  folder, i + 1);
         add_rm(rms, sizeof rms, site->rm, site->agent_url);
     }
-    start_coordinator(&bench->tm, "bank", rms);
+    start_coordinator(&bench->coordinators[SITE_DATABASES], "bank", rms, SIGTERM);
 }
 
-void site_stubs(struct bench *bench)
+/* Each coordinator has agents of its own. */
+void site_stubs(struct bench *bench, enum site at)
 {
+    static const char *const names[SITES] = {
+        [SITE_STUBS] = "stub", [SITE_REMEMBERING] = "remembering", [SITE_LIVE] = "live"};
     char rms[DATABASES_MAX * (URL_BYTES + RM_NAME_BYTES + 16)] = "";
     make_folder(bench->options.folder);
-    for (uint32_t i = 0; i < bench->options.databases; i++) {
+    for (uint32_t i = 0; i < bench->databases_most; i++) {
         char name[RM_NAME_BYTES], url[URL_BYTES];
         snprintf(name, sizeof name, "stub%u", i + 1);
-        snprintf(url, sizeof url, "ipc://%s/%s.sock", folder, name);
+        snprintf(url, sizeof url, "ipc://%s/%s-%s.sock", folder, names[at], name);
         stub_listen(url, name);
         add_rm(rms, sizeof rms, name, url);
     }
-    start_coordinator(&bench->stub, "stub", rms);
+    /* It would wait for what is live. */
+    start_coordinator(&bench->coordinators[at], names[at], rms,
+                      at == SITE_LIVE ? SIGKILL : SIGTERM);
 }
 
 /* ---- the end ---- */

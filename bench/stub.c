@@ -19,7 +19,7 @@ struct stub {
     uint64_t poll_until_ms;
 };
 
-static struct stub stubs[DATABASES_MAX];
+static struct stub stubs[SITES * DATABASES_MAX];
 static uint32_t stub_count;
 
 static const struct agent_health healthy = {.slots_max = 1000};

@@ -166,9 +166,9 @@ static void line_ready(void *arg, uint32_t events)
 static void all_lines(struct client *client, bool pipelined, enum statement first,
                       enum statement last, client_fn *then)
 {
-    client->waiting = client->bench->options.databases;
+    client->waiting = client->bench->figures->databases;
     client->then = then;
-    for (uint32_t i = 0; i < client->bench->options.databases; i++)
+    for (uint32_t i = 0; i < client->bench->figures->databases; i++)
         line_begin(&client->lines[i], pipelined, first, last);
 }
 
@@ -232,10 +232,10 @@ static void line_open(struct line *line, const struct database_site *site)
 
 void work_open(struct bench *bench)
 {
-    for (uint32_t i = 0; i < bench->options.databases; i++)
+    for (uint32_t i = 0; i < bench->databases_most; i++)
         make_table(bench, &bench->databases[i]);
     for (uint32_t i = 0; i < bench->clients_most; i++)
-        for (uint32_t j = 0; j < bench->options.databases; j++) {
+        for (uint32_t j = 0; j < bench->databases_most; j++) {
             struct line *line = &bench->clients[i].lines[j];
             line->client = &bench->clients[i];
             line->database = j;
@@ -246,8 +246,8 @@ void work_open(struct bench *bench)
 void work_close(struct bench *bench)
 {
     for (uint32_t i = 0; i < bench->clients_most; i++)
-        for (uint32_t j = 0; j < bench->options.databases; j++)
+        for (uint32_t j = 0; j < bench->databases_most; j++)
             PQfinish(bench->clients[i].lines[j].conn);
-    for (uint32_t i = 0; i < bench->options.databases; i++)
+    for (uint32_t i = 0; i < bench->databases_most; i++)
         work_do(&bench->databases[i], "DROP TABLE assent_bench");
 }

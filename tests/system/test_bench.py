@@ -34,22 +34,55 @@ def test_a_short_run_counts_what_each_mode_does(tmp_path):
     assert picture.read_text().endswith("</svg>\n")
 
 
-def test_three_phase_commit_is_compared_with_the_same_by_two(tmp_path):
-    done = bench("--self-contained", "--json", "--mode", "own,own-3pc,exec,exec-3pc",
+def test_three_phase_commit_is_compared_with_the_same_by_two():
+    done = bench("--self-contained", "--json", "--mode", "raw,own,exec", "--protocol", "2pc,3pc",
                  "--clients", 2, "--seconds", 0.2, "--slice", 0.1)
     assert done.returncode == 0, done.stderr
-    for mode in json.loads(done.stdout)["modes"]:
+    figures = json.loads(done.stdout)["modes"]
+    assert [f["mode"] for f in figures] == ["raw", "own", "own-3pc", "exec", "exec-3pc"]
+    for mode in figures:
         assert mode["transactions"] > 0
         assert ("ratio_to_2pc" in mode) == mode["mode"].endswith("-3pc")
 
 
+def test_figures_for_several_numbers_of_databases_are_one_table(tmp_path):
+    picture = tmp_path / "bench.svg"
+    done = bench("--self-contained", "--json", "--mode", "raw,exec", "--databases", "1,2",
+                 "--clients", 2, "--seconds", 0.2, "--slice", 0.1, "--plot", picture)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)["modes"]
+    assert [(f["mode"], f["databases"]) for f in figures] == [
+        ("raw", 1), ("exec", 1), ("raw", 2), ("exec", 2)]
+    # begin, one exec a database, commit.
+    assert [f["client_messages"] for f in figures if f["mode"] == "exec"] == [3, 4]
+    assert "databases" in picture.read_text()
+
+
 def test_what_a_pending_transaction_costs_is_told_for_each_mode():
-    done = bench("--self-contained", "--mode", "raw,exec", "--clients", 2, "--seconds", 0.2,
-                 "--slice", 0.1, "--pinned", 0.4)
+    arguments = ["--self-contained", "--mode", "raw,exec", "--clients", 2, "--seconds", 0.2,
+                 "--slice", 0.1, "--pinned", 0.4]
+    done = bench(*arguments)
     assert done.returncode == 0, done.stderr
     table = done.stdout.split("pending in each database")[1].splitlines()[-2:]
     assert [row.split()[0] for row in table] == ["raw", "exec"]
     assert all(float(figure) > 0 for row in table for figure in row.split()[1:])
+    pinned = json.loads(bench(*arguments, "--json").stdout)["pinned"]["modes"]
+    assert [mode["mode"] for mode in pinned] == ["raw", "exec"]
+    assert pinned[0]["kept_against_raw"] == 1 and pinned[1]["kept_against_raw"] > 0
+
+
+def test_what_a_coordinator_remembers_and_has_under_way_is_measured_in_a_real_one():
+    done = bench("--self-contained", "--json", "--mode", "decide,decide-remembering",
+                 "--clients", 4, "--seconds", 0.2, "--slice", 0.1, "--remembered", 5000,
+                 "--live", 5000)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["remembered"] == 5000
+    new, remembering = report["modes"]
+    assert "ratio_to_decide" not in new and remembering["ratio_to_decide"] > 0
+    # Somewhat more are begun than were asked for. None of them is without a record of its own.
+    assert 5000 <= report["live"]["transactions"] <= 10000
+    assert report["live"]["bytes_each"] > 100
 
 
 def test_what_it_does_not_know_is_said():
@@ -62,3 +95,15 @@ def test_it_wants_a_place_to_run():
     refused = bench("--mode", "raw")
     assert refused.returncode == 2
     assert "--self-contained" in refused.stderr
+
+
+def test_several_numbers_are_given_for_clients_or_for_databases():
+    refused = bench("--self-contained", "--clients", "1,2", "--databases", "1,2")
+    assert refused.returncode == 2
+    assert "not for both" in refused.stderr
+
+
+def test_a_protocol_is_one_that_there_is():
+    refused = bench("--self-contained", "--protocol", "4pc")
+    assert refused.returncode == 2
+    assert "`2pc,3pc'" in refused.stderr
