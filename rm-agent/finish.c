@@ -2,10 +2,14 @@
  * rm-agent/finish.c - the pool: COMMIT PREPARED and ROLLBACK PREPARED.
  *
  * Only the owner of a prepared transaction may finish it, so a member of the owner becomes it
- * for one command: becoming it, the command and RESET ROLE travel together, and every answer is
- * read. We become the owner only if the gid is still the very transaction that is meant: it can
- * have been finished by hand, and its name used again. Else the command runs as the login role
- * and is refused: no harm done. A login role that would not be refused looks before it acts.
+ * for one command: becoming it and the command travel together, and every answer is read. We become
+ * the owner only if the gid is still the very transaction that is meant: it can have been finished
+ * by hand, and its name used again. Else the command runs as the login role and is refused: no harm
+ * done. A login role that would not be refused looks before it acts.
+ *
+ * They share one Sync. Becoming the owner is a transaction of its own, since a command must not be
+ * inside of one; if it fails nothing behind it is run, so no command runs as whoever we were
+ * before. For the same reason we may remain who we are until the next trip.
  *
  * The connections are apart from those that may wait for a row lock, and opened as they are
  * needed: several commits at once share one flush of the server's.
@@ -29,7 +33,8 @@
 #include "rm-agent/verdict.h"
 
 enum {
-    GROUP_MAX = PG_STATEMENTS_MAX - 2,
+    BECOMING = 3, /* statements before the commands */
+    GROUP_MAX = PG_STATEMENTS_MAX - BECOMING,
     COMMAND_BYTES = QUOTED_BYTES + 32,
     GROUP_LEAST = 4, /* that are worth one more connection at work */
     WORKING_LEAST = 2,
@@ -148,75 +153,107 @@ static void became(struct finish *group, const struct pg_reply *reply)
     }
 }
 
-/* Why it was not allowed, in the words of whoever has to put it right. */
-static const char *explain(struct finish *finish, const char *message)
+/* What it was refused for; where it was not allowed, in the words of whoever can put it right. */
+static const char *why(struct finish *finish, const struct pg_reply *reply)
 {
+    if (strcmp(reply->sqlstate, "42501") != 0)
+        return reply->message;
     if (finish->found && finish->owner[0] == '\0')
         return "the owner of the prepared transaction was dropped; only a superuser can finish it";
     if (finish->owner[0] == '\0')
-        return message;
+        return reply->message;
     snprintf(finish->message, sizeof finish->message,
              "the agent may not finish it: GRANT \"%s\" TO \"%s\"", finish->owner,
              finish->agent->identity.login);
     return finish->message;
 }
 
-/* looked: the gid was looked for, and that went well. grouped: others were looked for with it. */
+/* grouped: others were looked for with it. */
 static void finished(struct worker *worker, struct finish *finish, const struct pg_reply *reply,
-                     bool looked, bool grouped)
+                     bool grouped)
 {
     struct agent *agent = worker->agent;
     POINT_IF(finish->command == COMMAND_COMMIT_PREPARED, "agent.commit-prepared-done");
     POINT_IF(finish->command == COMMAND_ROLLBACK_PREPARED, "agent.rollback-prepared-done");
     enum participant_event_type type =
         verdict(finish->command, reply->tag, reply->sqlstate, reply->alive);
-    const char *message = reply->message;
     if (type == PE_UNKNOWN) {
         struct backend backend = pg_backend(worker->pg);
         pg_drop(worker->pg, reply->message);
         control_end_backend(agent, backend, answer_was_lost, finish);
         return;
     }
-    if (type != PE_FINISHED && grouped && !finish->found) {
-        finish->alone = true;
+    /* Refused for a neighbour's sake. */
+    if (type != PE_FINISHED && grouped && (reply->skipped || !finish->found)) {
+        finish->alone = !finish->found;
         queue(finish);
         return;
     }
-    if (type == PE_RETRY && !finish->found && looked)
+    if (type == PE_RETRY && !finish->found)
         type = PE_GONE; /* what is there is not what was meant */
-    else if (strcmp(reply->sqlstate, "42501") == 0)
-        message = explain(finish, message);
-    finish_end(finish, type, reply->sqlstate, message);
+    finish_end(finish, type, reply->sqlstate, why(finish, reply));
 }
 
-/* The answers to the group's commands, and to RESET ROLE behind them. */
-static void all_finished(struct worker *worker, const struct pg_reply *reply, bool looked)
+/* The answers to the group's commands. */
+static void all_finished(struct worker *worker, const struct pg_reply *reply)
 {
     struct finish *group = worker->group;
     bool grouped = group->next != NULL;
+    worker->group = NULL;
     while (group != NULL) {
         struct finish *finish = group;
         group = finish->next;
-        finished(worker, finish, reply++, looked, grouped);
+        finished(worker, finish, reply++, grouped);
     }
+}
+
+/* We could not become the owner, and no command was run. */
+static void none_finished(struct worker *worker, const struct pg_reply *reply)
+{
+    struct finish *group = worker->group;
+    bool grouped = group->next != NULL;
     worker->group = NULL;
-    /* Whoever it is now, it is not for the next command. */
-    if (reply->alive && reply->sqlstate[0] != '\0')
-        pg_drop(worker->pg, reply->message);
+    while (group != NULL) {
+        struct finish *finish = group;
+        group = finish->next;
+        finish->found = false;
+        finish->alone = true;
+        if (grouped)
+            queue(finish);
+        else
+            finish_end(finish, PE_RETRY, reply->sqlstate, why(finish, reply));
+    }
+}
+
+static void stepped_back(void *arg, const struct pg_reply *replies, int count)
+{
+    struct worker *worker = arg;
+    (void)count;
+    if (replies->alive && pg_transaction(worker->pg) != PQTRANS_IDLE)
+        pg_drop(worker->pg, "it is still in a transaction");
 }
 
 static void done_together(void *arg, const struct pg_reply *replies, int count)
 {
+    static const struct pg_statement rollback = {.sql = "ROLLBACK"};
     struct worker *worker = arg;
+    const struct pg_reply *reply = replies;
     (void)count;
-    became(worker->group, &replies[0]);
-    all_finished(worker, &replies[1], replies[0].sqlstate[0] == '\0');
+    while (reply < &replies[BECOMING] && reply->sqlstate[0] == '\0')
+        reply++;
+    if (reply < &replies[BECOMING] && reply->alive) {
+        pg_run(worker->pg, &rollback, 1, stepped_back, worker);
+        none_finished(worker, reply);
+        return;
+    }
+    became(worker->group, &replies[1]);
+    all_finished(worker, &replies[BECOMING]);
 }
 
 static void done_alone(void *arg, const struct pg_reply *replies, int count)
 {
     (void)count;
-    all_finished(arg, replies, true);
+    all_finished(arg, replies);
 }
 
 static void write_command(const struct worker *worker, const struct finish *finish,
@@ -238,8 +275,8 @@ static void looked_first(void *arg, const struct pg_reply *replies, int count)
     became(finish, replies);
     if (finish->found) {
         write_command(worker, finish, command);
-        const struct pg_statement statements[] = {{.sql = command}, {.sql = "RESET ROLE"}};
-        pg_run(worker->pg, statements, 2, done_alone, worker);
+        const struct pg_statement statement = {.sql = command};
+        pg_run(worker->pg, &statement, 1, done_alone, worker);
         return;
     }
     worker->group = NULL;
@@ -262,21 +299,26 @@ static void run(struct worker *worker, struct finish *group)
     struct meant texts;
     write_meant(group, &texts);
     const char *const meant[] = {texts.gids, texts.xids, pg_database(worker->pg)};
+    const struct pg_statement look = {
+        .sql = become_owner, .count = 3, .values = meant, .keep = true};
     struct pg_statement statements[PG_STATEMENTS_MAX] = {
-        {.sql = become_owner, .count = 3, .values = meant, .keep = true},
+        {.sql = "BEGIN", .keep = true, .more = true},
+        look,
+        {.sql = "COMMIT", .keep = true},
     };
-    int count = 1;
+    int count = BECOMING;
+    statements[1].more = true;
     for (const struct finish *finish = group; finish != NULL; finish = finish->next) {
-        write_command(worker, finish, commands[count - 1]);
-        statements[count] = (struct pg_statement){.sql = commands[count - 1]};
-        count++;
+        char *command = commands[count - BECOMING];
+        write_command(worker, finish, command);
+        statements[count - 1].more = true;
+        statements[count++] = (struct pg_statement){.sql = command};
         POINT_IF(finish->command == COMMAND_COMMIT_PREPARED, "agent.before-commit-prepared");
         POINT_IF(finish->command == COMMAND_ROLLBACK_PREPARED, "agent.before-rollback-prepared");
     }
-    statements[count++] = (struct pg_statement){.sql = "RESET ROLE"};
     worker->group = group;
     if (would_not_be_refused(group))
-        pg_run(worker->pg, statements, 1, looked_first, worker);
+        pg_run(worker->pg, &look, 1, looked_first, worker);
     else
         pg_run(worker->pg, statements, count, done_together, worker);
     POINT_IF(group->command == COMMAND_COMMIT_PREPARED, "agent.commit-prepared-sent");

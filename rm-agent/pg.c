@@ -29,6 +29,7 @@ struct job {
     bool active;
     bool pipelined;
     int count;
+    int at;                        /* the statement whose answer comes next */
     int answered;                  /* statements whose Sync has come */
     int parsed[PG_STATEMENTS_MAX]; /* which of those kept it parses first, or NOT_PARSED */
     struct pg_reply *replies;      /* count of them */
@@ -339,7 +340,8 @@ static bool send_all(struct pg *pg, const struct pg_statement *statements)
     if (PQenterPipelineMode(pg->conn) != 1)
         return false;
     for (int i = 0; i < pg->job.count; i++)
-        if (!send_statement(pg, &statements[i], i) || PQpipelineSync(pg->conn) != 1)
+        if (!send_statement(pg, &statements[i], i) ||
+            (!statements[i].more && PQpipelineSync(pg->conn) != 1))
             return false;
     return true;
 }
@@ -348,6 +350,7 @@ static void start_job(struct pg *pg, const struct pg_statement *statements, int 
                       pg_row_fn *row, pg_done_fn *done, void *arg)
 {
     assert(count >= 1 && count <= PG_STATEMENTS_MAX && !pg->job.active);
+    assert(!statements[count - 1].more);
     memset(&pg->job, 0, sizeof pg->job);
     pg->job.active = true;
     pg->job.pipelined = count > 1 || statements->keep;
@@ -406,28 +409,43 @@ static void keep_row(struct job *job, struct pg_reply *reply, PGresult *result)
     PQclear(result);
 }
 
-/* Is this the answer to its parsing? Then the statement's own follows; if it is an error, none. */
-static bool was_parsed(struct pg *pg, ExecStatusType status)
+/* The answer to its parsing, not yet to itself. */
+static void take_parsed(struct job *job, const char **kept, PGresult *result)
 {
-    int *place = &pg->job.parsed[pg->job.answered];
-    bool parsed = *place != NOT_PARSED && status == PGRES_COMMAND_OK;
-    if (*place != NOT_PARSED && !parsed)
-        pg->kept[*place] = NULL;
-    *place = NOT_PARSED;
-    return parsed;
+    if (PQresultStatus(result) != PGRES_COMMAND_OK) {
+        *kept = NULL;
+        if (PQresultStatus(result) == PGRES_FATAL_ERROR)
+            take_error(&job->replies[job->at], result);
+    }
+    PQclear(result);
+}
+
+static void take_skipped(struct pg_reply *reply)
+{
+    if (reply->sqlstate[0] != '\0')
+        return; /* its own parsing failed, and has said why */
+    reply->skipped = true;
+    strcpy(reply->sqlstate, "25P02");
+    strcpy(reply->message, "not run: a statement before it has failed");
 }
 
 /* Takes the result over. False: the connection is of no more use. */
 static bool take_result(struct pg *pg, PGresult *result)
 {
     struct job *job = &pg->job;
-    struct pg_reply *reply = &job->replies[job->answered];
-    if (was_parsed(pg, PQresultStatus(result))) {
+    if (PQresultStatus(result) == PGRES_PIPELINE_SYNC) {
+        job->answered = job->at;
         PQclear(result);
         return true;
     }
+    struct pg_reply *reply = &job->replies[job->at];
+    if (job->parsed[job->at] != NOT_PARSED) {
+        take_parsed(job, &pg->kept[job->parsed[job->at]], result);
+        return reply->alive;
+    }
     switch (PQresultStatus(result)) {
-    case PGRES_PIPELINE_ABORTED: /* its parsing failed, and has said why */
+    case PGRES_PIPELINE_ABORTED:
+        take_skipped(reply);
         PQclear(result);
         return true;
     case PGRES_SINGLE_TUPLE:
@@ -446,10 +464,6 @@ static bool take_result(struct pg *pg, PGresult *result)
             PQclear(result);
         return true;
     }
-    case PGRES_PIPELINE_SYNC:
-        job->answered++;
-        PQclear(result);
-        return true;
     case PGRES_COPY_IN:
     case PGRES_COPY_OUT:
     case PGRES_COPY_BOTH:
@@ -464,6 +478,16 @@ static bool take_result(struct pg *pg, PGresult *result)
     }
 }
 
+/* A NULL stands behind all results of a statement, and behind those of its parsing. */
+static void end_of_results(struct pg *pg)
+{
+    struct job *job = &pg->job;
+    if (job->parsed[job->at] != NOT_PARSED)
+        job->parsed[job->at] = NOT_PARSED;
+    else
+        job->at++;
+}
+
 static bool finish_job(struct pg *pg)
 {
     if (pg->job.pipelined && PQexitPipelineMode(pg->conn) != 1)
@@ -476,20 +500,21 @@ static bool finish_job(struct pg *pg)
 /* All answers that have arrived. False: the connection is of no more use. */
 static bool take_answers(struct pg *pg)
 {
-    int silent = 0;
-    while (pg->conn != NULL && !pg->doomed && pg->job.active && !PQisBusy(pg->conn)) {
+    struct job *job = &pg->job;
+    while (pg->conn != NULL && !pg->doomed && job->active && !PQisBusy(pg->conn)) {
         PGresult *result = PQgetResult(pg->conn);
         if (result != NULL) {
-            silent = 0;
             if (!take_result(pg, result))
                 return false;
-            if (pg->job.pipelined && pg->job.answered == pg->job.count && !finish_job(pg))
+            if (job->pipelined && job->answered == job->count && !finish_job(pg))
                 return false;
-        } else if (!pg->job.pipelined) {
+        } else if (!job->pipelined) {
             if (!finish_job(pg))
                 return false;
-        } else if (++silent > 1) {
-            break; /* NULL stands between the results of two statements, never twice */
+        } else if (job->at < job->count) {
+            end_of_results(pg);
+        } else {
+            break; /* only its last Sync is missing */
         }
     }
     return true;

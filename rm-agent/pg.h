@@ -1,9 +1,11 @@
 /*
  * rm-agent/pg.h - connections to PostgreSQL that never block: moves bytes to and from libpq.
  *
- * A connection runs one job at a time: one statement, or several that travel together, each
- * behind a Sync of its own (PREPARE TRANSACTION and COMMIT PREPARED demand that). All calls
- * and callbacks belong to the loop's thread. What an answer means is verdict.c's matter.
+ * A connection runs one job at a time: one statement, or several that travel together. A statement
+ * is followed by a Sync of its own, or shares that of the one behind it: then an error of the first
+ * keeps the second from being run, and what no command of theirs begins or ends is one transaction.
+ * Each Sync costs both sides a system call, and often a wake-up. All calls and callbacks belong to
+ * the loop's thread. What an answer means is verdict.c's matter.
  */
 #ifndef ASSENT_RM_AGENT_PG_H
 #define ASSENT_RM_AGENT_PG_H
@@ -33,11 +35,13 @@ struct pg_statement {
     int count; /* of values, which are texts or NULL; they need only live during the call */
     const char *const *values;
     bool keep; /* sql is a literal: parsed once for each connection, known by its address */
+    bool more; /* shares the Sync of the next one */
 };
 
 /* The answer to one statement. Texts are "" when there are none. */
 struct pg_reply {
-    bool alive;   /* false: the connection failed with it, or before it came */
+    bool alive;   /* false: the connection failed with it, or before its Sync was answered */
+    bool skipped; /* not run: one before it under the same Sync has failed */
     char tag[64]; /* the command tag: "COMMIT PREPARED", "INSERT 0 1" */
     char sqlstate[SQLSTATE_BYTES];
     char message[REASON_BYTES];
