@@ -1,8 +1,7 @@
 /*
  * bench/ask.c - calls of the coordinator and the agents.
  *
- * Replies come in nng's threads, which only read them and post them to the one loop. Anything
- * but a commit that went well ends the run: figures with failures in them compare nothing.
+ * Anything but a commit that went well ends the run: figures with failures in them compare nothing.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -14,61 +13,40 @@
 
 enum { ASK_MS = 60 * 1000, LOOK_MS = 5000 };
 
-/* A call under way, and then its reply on the way to the loop. */
 struct asked {
-    struct post post;
     struct client *client;
     uint32_t which;
     ask_fn *then;
-    enum net_result result;
-    struct failure failure;
-    cJSON *object;
 };
 
 static void replied(void *arg, enum net_result result, const char *bytes, size_t length)
 {
-    struct asked *asked = arg;
-    asked->result = result;
-    if (result == NET_OK)
-        asked->object = wire_parse(bytes, length, &asked->failure);
-    loop_post(asked->client->bench->loop, &asked->post);
+    struct asked asked = *(struct asked *)arg;
+    const char *mode = asked.client->bench->mode->name;
+    struct failure failure = {0};
+    free(arg);
+    if (result != NET_OK)
+        stop("%s: %s", mode,
+             result == NET_TIMEOUT ? "no answer in time" : "the other side is not reachable");
+    cJSON *object = wire_parse(bytes, length, &failure);
+    /* A batch says ok for each of its own. */
+    if (object == NULL ||
+        (!cJSON_HasObjectItem(object, "batch") && wire_read_failure(object, &failure) != 0))
+        stop("%s: refused: %s", mode, failure.message);
+    asked.then(asked.client, asked.which, object);
+    cJSON_Delete(object);
 }
 
 void ask(struct client *client, struct net_link *link, const char *text, size_t length,
          uint32_t which, ask_fn *then)
 {
-    struct asked *asked = calloc(1, sizeof *asked);
+    struct asked *asked = malloc(sizeof *asked);
     if (asked == NULL)
         stop("out of memory");
-    asked->client = client;
-    asked->which = which;
-    asked->then = then;
+    *asked = (struct asked){client, which, then};
     client->bench->figures->messages++;
     if (net_call(link, text, length, ASK_MS, replied, asked) != 0)
         stop("%s: too many calls under way", client->bench->mode->name);
-}
-
-static void take(struct asked *asked)
-{
-    const char *mode = asked->client->bench->mode->name;
-    if (asked->result != NET_OK)
-        stop("%s: %s", mode,
-             asked->result == NET_TIMEOUT ? "no answer in time"
-                                          : "the other side is not reachable");
-    /* A batch says ok for each of its own. */
-    if (asked->object == NULL || (!cJSON_HasObjectItem(asked->object, "batch") &&
-                                  wire_read_failure(asked->object, &asked->failure) != 0))
-        stop("%s: refused: %s", mode, asked->failure.message);
-    asked->then(asked->client, asked->which, asked->object);
-    cJSON_Delete(asked->object);
-    free(asked);
-}
-
-void ask_turn(struct bench *bench)
-{
-    struct post *post;
-    while ((post = loop_take(bench->loop)) != NULL)
-        take((struct asked *)post);
 }
 
 /* ---- begin, commit ---- */
@@ -141,11 +119,11 @@ void ask_commit(struct client *client, client_fn *then)
 
 /* ---- between slices ---- */
 
-void ask_open(struct coordinator_site *site, uint32_t calls)
+void ask_open(struct coordinator_site *site, struct loop *loop, uint32_t calls)
 {
     struct error error;
-    if (net_link_open(&site->calls, site->url, calls, &error) != 0 ||
-        net_link_open(&site->looks, site->url, 1, &error) != 0)
+    if (net_link_open(&site->calls, loop, site->url, calls, &error) != 0 ||
+        net_link_open(&site->looks, loop, site->url, 1, &error) != 0)
         stop_error(&error);
 }
 

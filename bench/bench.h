@@ -214,12 +214,10 @@ void work_commit_prepared(struct client *client, client_fn *then);
 /* ask.c */
 void ask(struct client *client, struct net_link *link, const char *text, size_t length,
          uint32_t which, ask_fn *then);
-/* Hand out the replies that have come. */
-void ask_turn(struct bench *bench);
 /* The coordinator's own account of itself; the caller deletes it. NULL: it does not answer. */
 cJSON *ask_status(struct coordinator_site *site);
 uint64_t ask_number(const cJSON *object, const char *group, const char *name);
-void ask_open(struct coordinator_site *site, uint32_t calls);
+void ask_open(struct coordinator_site *site, struct loop *loop, uint32_t calls);
 /* begin, with branches in all databases: their gids and sessions are the client's then. */
 void ask_begin(struct client *client, client_fn *then);
 void ask_commit(struct client *client, client_fn *then);
@@ -237,7 +235,7 @@ void decide_begin(struct client *client, uint32_t timeout_ms, ask_fn *then);
 const cJSON *decide_batch(const struct client *client, const cJSON *reply);
 
 /* stub.c */
-void stub_listen(const char *url, const char *rm);
+void stub_listen(struct loop *loop, const char *url, const char *rm);
 /* Answer the calls that have been parked long enough. */
 void stub_tick(void);
 void stub_close(void);

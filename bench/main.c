@@ -31,8 +31,7 @@ void stop(const char *format, ...)
     va_end(values);
     fputc('\n', stderr);
     clean_up();
-    /* nng's threads may still call into what exit handlers would free. */
-    _exit(EXIT_FAILURE);
+    _exit(EXIT_FAILURE); /* what exit() would clean up is clean */
 }
 
 void stop_error(const struct error *error)
@@ -93,7 +92,7 @@ static void find_agents(struct bench *bench)
 static void meet(struct bench *bench, enum site site)
 {
     bench->opening = site;
-    ask_open(&bench->coordinators[site], bench->clients_most);
+    ask_open(&bench->coordinators[site], bench->loop, bench->clients_most);
     run_until(bench, coordinator_ready, READY_S, "the coordinator has met its agents");
 }
 
@@ -103,7 +102,8 @@ static void meet_agents(struct bench *bench)
     find_agents(bench);
     for (uint32_t i = 0; i < bench->databases_most; i++) {
         struct database_site *site = &bench->databases[i];
-        if (net_link_open(&site->agent, site->agent_url, bench->clients_most, &error) != 0)
+        if (net_link_open(&site->agent, bench->loop, site->agent_url, bench->clients_most,
+                          &error) != 0)
             stop_error(&error);
     }
     run_until(bench, agents_ready, READY_S, "the agents can be reached");

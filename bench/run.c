@@ -65,7 +65,6 @@ void run_until(struct bench *bench, bool (*over)(struct bench *bench), double li
 {
     uint64_t limit_ms = loop_now_ms() + (uint64_t)(limit_s * 1000);
     for (;;) {
-        ask_turn(bench);
         stub_tick();
         if (over(bench))
             return;

@@ -304,7 +304,7 @@ void site_stubs(struct bench *bench, enum site at)
         char name[RM_NAME_BYTES], url[URL_BYTES];
         snprintf(name, sizeof name, "stub%u", i + 1);
         snprintf(url, sizeof url, "ipc://%s/%s-%s.sock", folder, names[at], name);
-        stub_listen(url, name);
+        stub_listen(bench->loop, url, name);
         add_rm(rms, sizeof rms, name, url);
     }
     /* It would wait for what is live. */

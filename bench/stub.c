@@ -4,7 +4,6 @@
  * Every PREPARE is answered READY and every outcome DONE in the reply to the very message that
  * ordered it. A poll is parked until its time is over, as an agent with no news would.
  */
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +13,6 @@
 struct stub {
     struct net_server *server;
     char rm[RM_NAME_BYTES];
-    pthread_mutex_t mutex; /* guards what is below */
     struct net_request *poll;
     uint64_t poll_until_ms;
 };
@@ -90,11 +88,9 @@ static void park(struct stub *stub, struct net_request *request, const cJSON *ob
     struct failure failure;
     uint32_t wait_ms = 0;
     field_ms(object, "wait_ms", &wait_ms, &failure);
-    pthread_mutex_lock(&stub->mutex);
     struct net_request *earlier = stub->poll;
     stub->poll = request;
     stub->poll_until_ms = loop_now_ms() + wait_ms;
-    pthread_mutex_unlock(&stub->mutex);
     if (earlier != NULL)
         reply_results(earlier, NULL, 0);
 }
@@ -121,15 +117,14 @@ static void handle(void *arg, struct net_request *request, const struct net_peer
     cJSON_Delete(object);
 }
 
-void stub_listen(const char *url, const char *rm)
+void stub_listen(struct loop *loop, const char *url, const char *rm)
 {
     struct error error;
     struct stub *stub = &stubs[stub_count];
     struct net_server_options options = {
         .url = url, .handler = handle, .arg = stub, .busy = reply_busy};
     text_copy(stub->rm, sizeof stub->rm, rm, strlen(rm));
-    pthread_mutex_init(&stub->mutex, NULL);
-    if (net_listen(&stub->server, &options, &error) != 0)
+    if (net_listen(&stub->server, loop, &options, &error) != 0)
         stop_error(&error);
     stub_count++;
 }
@@ -137,13 +132,11 @@ void stub_listen(const char *url, const char *rm)
 void stub_tick(void)
 {
     for (struct stub *stub = stubs; stub < stubs + stub_count; stub++) {
-        pthread_mutex_lock(&stub->mutex);
         struct net_request *due = stub->poll_until_ms <= loop_now_ms() ? stub->poll : NULL;
-        if (due != NULL)
-            stub->poll = NULL;
-        pthread_mutex_unlock(&stub->mutex);
-        if (due != NULL)
-            reply_results(due, NULL, 0);
+        if (due == NULL)
+            continue;
+        stub->poll = NULL;
+        reply_results(due, NULL, 0);
     }
 }
 

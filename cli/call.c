@@ -114,16 +114,19 @@ static int tell_failure(const struct cli *cli, const struct failure *failure, co
 static int ask(const char *url, const char *bytes, size_t length, uint32_t wait_ms, char **text,
                size_t *text_length, struct failure *failure)
 {
+    struct loop *loop = NULL;
     struct net_link *link = NULL;
     struct error error = {0};
 
-    if (net_link_open(&link, url, 1, &error) != 0) {
+    if (loop_create(&loop, &error) != 0 || net_link_open(&link, loop, url, 1, &error) != 0) {
+        loop_free(loop);
         refuse(failure, ERR_UNREACHABLE, "%s", error.message);
         snprintf(failure->hint, sizeof failure->hint, "%s", error.hint);
         return EXIT_UNREACHABLE;
     }
     enum net_result result = net_call_wait(link, bytes, length, wait_ms, text, text_length);
     net_link_close(link);
+    loop_free(loop);
 
     switch (result) {
     case NET_OK:

@@ -1,11 +1,11 @@
 /*
  * common/loop.c - the one loop of a daemon: an inbox that any thread posts to, file
- * descriptors, signals and the monotonic clock.
+ * descriptors, timers, signals and the monotonic clock.
  *
  * The inbox is two lists. Posters add to the shared one under a mutex that is never held for
  * longer than two assignments; the loop takes that whole list at once and then serves itself
  * without a lock. Only the post that finds the shared list empty wakes the loop: one write to
- * the eventfd for a burst, not for each.
+ * the eventfd for a burst, not for each, and none in the loop's own thread.
  */
 #include "common/loop.h"
 
@@ -25,21 +25,26 @@ enum { EVENTS_A_WAIT = 64 };
 
 struct watch {
     int fd; /* -1: ended; freed once no event of this wait can point to it */
+    uint32_t events;
     loop_ready_fn *ready;
     void *arg;
-    struct watch *next;
+    struct watch *next; /* ended */
 };
 
 struct loop {
     int epoll_fd;
     int wake_fd;
-    int signal_fd; /* -1: none asked for */
-    struct watch *watches;
+    int signal_fd;          /* -1: none asked for */
+    struct watch **watches; /* by descriptor */
+    int watch_room;
     struct watch *ended;
+    struct loop_job *jobs, **jobs_end;
+    struct loop_timer *timers;
     struct post *taken; /* the loop's own, oldest first */
     pthread_mutex_t mutex;
-    struct post *posted; /* under the mutex, as is the next */
+    struct post *posted; /* under the mutex, as are the next */
     struct post **posted_end;
+    pthread_t owner; /* who waits, or will */
 };
 
 static int add_own(struct loop *loop, int fd, void *marker, struct error *error)
@@ -57,7 +62,9 @@ int loop_create(struct loop **out, struct error *error)
     if (loop == NULL)
         return fail_errno(error, "make a loop");
     loop->signal_fd = -1;
+    loop->owner = pthread_self();
     loop->posted_end = &loop->posted;
+    loop->jobs_end = &loop->jobs;
     loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (loop->epoll_fd < 0) {
         rc = fail_errno(error, "make an epoll descriptor");
@@ -83,12 +90,12 @@ free_loop:
     return rc;
 }
 
-static void free_watches(struct watch *watch)
+static void free_ended(struct loop *loop)
 {
-    while (watch != NULL) {
-        struct watch *next = watch->next;
-        free(watch);
-        watch = next;
+    while (loop->ended != NULL) {
+        struct watch *next = loop->ended->next;
+        free(loop->ended);
+        loop->ended = next;
     }
 }
 
@@ -96,8 +103,10 @@ void loop_free(struct loop *loop)
 {
     if (loop == NULL)
         return;
-    free_watches(loop->watches);
-    free_watches(loop->ended);
+    for (int fd = 0; fd < loop->watch_room; fd++)
+        free(loop->watches[fd]);
+    free(loop->watches);
+    free_ended(loop);
     if (loop->signal_fd >= 0)
         close(loop->signal_fd);
     close(loop->wake_fd);
@@ -112,11 +121,11 @@ void loop_post(struct loop *loop, struct post *post)
 {
     post->next = NULL;
     pthread_mutex_lock(&loop->mutex);
-    bool first = loop->posted == NULL;
+    bool waker = loop->posted == NULL && !pthread_equal(loop->owner, pthread_self());
     *loop->posted_end = post;
     loop->posted_end = &post->next;
     pthread_mutex_unlock(&loop->mutex);
-    if (first) {
+    if (waker) {
         /* It fails only when the counter is full, and then the loop is awake anyway. */
         uint64_t one = 1;
         ssize_t ignored = write(loop->wake_fd, &one, sizeof one);
@@ -139,9 +148,11 @@ struct post *loop_take(struct loop *loop)
     return post;
 }
 
+/* Whoever waits is the owner from now on: what others post wakes it. */
 static bool has_posts(struct loop *loop)
 {
     pthread_mutex_lock(&loop->mutex);
+    loop->owner = pthread_self();
     bool any = loop->posted != NULL || loop->taken != NULL;
     pthread_mutex_unlock(&loop->mutex);
     return any;
@@ -149,56 +160,152 @@ static bool has_posts(struct loop *loop)
 
 /* ---- file descriptors ---- */
 
-static struct watch **find_watch(struct loop *loop, int fd)
+static struct watch *watch_of(const struct loop *loop, int fd)
 {
-    struct watch **at = &loop->watches;
-    while (*at != NULL && (*at)->fd != fd)
-        at = &(*at)->next;
-    return at;
+    return fd >= 0 && fd < loop->watch_room ? loop->watches[fd] : NULL;
 }
 
 /* The events of the present wait may still point to it: it is freed before the next one. */
-static void end_watch(struct loop *loop, struct watch **at)
+static int end_watch(struct loop *loop, int fd, struct error *error)
 {
-    struct watch *watch = *at;
-    *at = watch->next;
+    struct watch *watch = watch_of(loop, fd);
+    if (watch == NULL)
+        return 0;
+    loop->watches[fd] = NULL;
     watch->fd = -1;
     watch->next = loop->ended;
     loop->ended = watch;
+    if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, fd, NULL) != 0)
+        return fail_errno(error, "stop watching descriptor %d", fd);
+    return 0;
+}
+
+static int make_room(struct loop *loop, int fd, struct error *error)
+{
+    if (fd < loop->watch_room)
+        return 0; /* and a negative one the kernel refuses */
+    int room = 2 * fd + 16;
+    struct watch **watches = realloc(loop->watches, (size_t)room * sizeof *watches);
+    if (watches == NULL)
+        return fail_errno(error, "watch descriptor %d", fd);
+    memset(watches + loop->watch_room, 0, (size_t)(room - loop->watch_room) * sizeof *watches);
+    loop->watches = watches;
+    loop->watch_room = room;
+    return 0;
+}
+
+static int begin_watch(struct loop *loop, int fd, uint32_t events, struct error *error)
+{
+    struct watch *watch = make_room(loop, fd, error) == 0 ? calloc(1, sizeof *watch) : NULL;
+    if (watch == NULL)
+        return fail_errno(error, "watch descriptor %d", fd);
+    struct epoll_event event = {.events = events, .data.ptr = watch};
+    if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0) {
+        fail_errno(error, "watch descriptor %d", fd);
+        free(watch);
+        return -1;
+    }
+    watch->fd = fd;
+    watch->events = events;
+    loop->watches[fd] = watch;
+    return 0;
 }
 
 int loop_watch(struct loop *loop, int fd, uint32_t events, loop_ready_fn *ready, void *arg,
                struct error *error)
 {
-    struct watch **at = find_watch(loop, fd);
-    bool known = *at != NULL;
-    if (events == 0) {
-        if (known) {
-            end_watch(loop, at);
-            if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, fd, NULL) != 0)
-                return fail_errno(error, "stop watching descriptor %d", fd);
-        }
-        return 0;
-    }
-
-    struct watch *watch = known ? *at : calloc(1, sizeof *watch);
-    if (watch == NULL)
-        return fail_errno(error, "watch descriptor %d", fd);
+    if (events == 0)
+        return end_watch(loop, fd, error);
+    if (watch_of(loop, fd) == NULL && begin_watch(loop, fd, events, error) != 0)
+        return -1;
+    struct watch *watch = loop->watches[fd];
     struct epoll_event event = {.events = events, .data.ptr = watch};
-    if (epoll_ctl(loop->epoll_fd, known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &event) != 0) {
-        int rc = fail_errno(error, "watch descriptor %d", fd);
-        if (!known)
-            free(watch);
-        return rc;
-    }
-    watch->fd = fd;
+    if (watch->events != events && epoll_ctl(loop->epoll_fd, EPOLL_CTL_MOD, fd, &event) != 0)
+        return fail_errno(error, "watch descriptor %d", fd);
+    watch->events = events;
     watch->ready = ready;
     watch->arg = arg;
-    if (!known) {
-        watch->next = loop->watches;
-        loop->watches = watch;
-    }
     return 0;
+}
+
+/* ---- before the next wait ---- */
+
+void loop_soon(struct loop *loop, struct loop_job *job)
+{
+    if (job->asked)
+        return;
+    job->asked = true;
+    job->next = NULL;
+    *loop->jobs_end = job;
+    loop->jobs_end = &job->next;
+}
+
+static void take_job(struct loop *loop, struct loop_job **at)
+{
+    struct loop_job *job = *at;
+    *at = job->next;
+    if (*at == NULL)
+        loop->jobs_end = at;
+    job->asked = false;
+}
+
+void loop_not_now(struct loop *loop, struct loop_job *job)
+{
+    struct loop_job **at = &loop->jobs;
+    if (!job->asked)
+        return;
+    while (*at != job)
+        at = &(*at)->next;
+    take_job(loop, at);
+}
+
+static void run_jobs(struct loop *loop)
+{
+    while (loop->jobs != NULL) {
+        struct loop_job *job = loop->jobs;
+        take_job(loop, &loop->jobs);
+        job->run(job->arg);
+    }
+}
+
+/* ---- timers ---- */
+
+void loop_timer_add(struct loop *loop, struct loop_timer *timer)
+{
+    timer->next = loop->timers;
+    loop->timers = timer;
+}
+
+void loop_timer_remove(struct loop *loop, struct loop_timer *timer)
+{
+    struct loop_timer **at = &loop->timers;
+    while (*at != timer)
+        at = &(*at)->next;
+    *at = timer->next;
+}
+
+static uint64_t earliest(const struct loop *loop, uint64_t until_ms)
+{
+    for (const struct loop_timer *timer = loop->timers; timer != NULL; timer = timer->next)
+        if (timer->at_ms < until_ms)
+            until_ms = timer->at_ms;
+    return until_ms;
+}
+
+/* One that is due may remove itself or another: the search begins anew behind each. */
+static void run_timers(struct loop *loop)
+{
+    uint64_t now_ms = loop_now_ms();
+    struct loop_timer *timer = loop->timers;
+    while (timer != NULL) {
+        if (timer->at_ms > now_ms) {
+            timer = timer->next;
+            continue;
+        }
+        timer->at_ms = UINT64_MAX;
+        timer->due(timer->arg, now_ms);
+        timer = loop->timers;
+    }
 }
 
 /* ---- signals ---- */
@@ -248,11 +355,11 @@ static int timeout_until(struct loop *loop, uint64_t until_ms)
 
 void loop_wait(struct loop *loop, uint64_t until_ms)
 {
-    free_watches(loop->ended);
-    loop->ended = NULL;
+    run_jobs(loop);
+    free_ended(loop);
 
     struct epoll_event events[EVENTS_A_WAIT];
-    int timeout = timeout_until(loop, until_ms);
+    int timeout = timeout_until(loop, earliest(loop, until_ms));
     int count = epoll_wait(loop->epoll_fd, events, EVENTS_A_WAIT, timeout);
     assert(count >= 0 || errno == EINTR);
     for (int i = 0; i < count; i++) {
@@ -267,6 +374,7 @@ void loop_wait(struct loop *loop, uint64_t until_ms)
                 watch->ready(watch->arg, events[i].events);
         }
     }
+    run_timers(loop);
 }
 
 uint64_t loop_now_ms(void)

@@ -254,7 +254,9 @@ static int start(struct agent *agent, struct error *error)
         indoubt_create(agent, error) != 0 || acceptors_create(agent, error) != 0 ||
         peers_create(agent, error) != 0)
         return -1;
-    return net_listen(&agent->server, &server, error) != 0 ? -1 : control_open(agent, error);
+    return net_listen(&agent->server, agent->loop, &server, error) != 0
+               ? -1
+               : control_open(agent, error);
 }
 
 /* Open sessions roll back as their connections close; what is prepared stays. Questions that

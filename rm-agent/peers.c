@@ -7,7 +7,6 @@
  */
 #include "rm-agent/peers.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,7 +16,7 @@
 #include "rm-agent/control.h"
 #include "rm-agent/tms.h"
 
-enum { CALLS_MAX = 16, CALL_TIMEOUT_MS = 5000, REDIAL_MS = 2000, OUTBOX_MOST = 4096 };
+enum { CALLS_MAX = 16, CALL_TIMEOUT_MS = 5000, OUTBOX_MOST = 4096 };
 
 struct neighbour {
     char key[TM_NAME_BYTES + RM_NAME_BYTES]; /* "bank/ledger" */
@@ -25,8 +24,6 @@ struct neighbour {
     char rm[RM_NAME_BYTES];
     char url[URL_BYTES];
     struct net_link *link; /* opened when there is something to say */
-    uint64_t opened_ms;
-    atomic_bool unreachable;
     bool complained;
     struct ballot *outbox;
     uint32_t count, room;
@@ -192,19 +189,11 @@ void peers_say(struct agent *agent, const char *rm, const struct ballot *ballot)
     neighbour->outbox[neighbour->count++] = *ballot;
 }
 
-/* One that is not reached is dialled anew: nng's own next try may be far off, for it keeps its
- * timers by a clock that can be set back. */
-static bool dial(struct neighbour *neighbour)
+static bool dial(struct agent *agent, struct neighbour *neighbour)
 {
     struct error error;
-    uint64_t now_ms = loop_now_ms();
-    if (now_ms > neighbour->opened_ms + REDIAL_MS &&
-        atomic_exchange(&neighbour->unreachable, false))
-        hang_up(neighbour);
-    if (neighbour->link != NULL)
-        return true;
-    neighbour->opened_ms = now_ms;
-    if (net_link_open(&neighbour->link, neighbour->url, CALLS_MAX, &error) == 0)
+    if (neighbour->link != NULL ||
+        net_link_open(&neighbour->link, agent->loop, neighbour->url, CALLS_MAX, &error) == 0)
         return true;
     neighbour->link = NULL;
     if (!neighbour->complained)
@@ -213,14 +202,10 @@ static bool dial(struct neighbour *neighbour)
     return false;
 }
 
-/* In one of nng's threads. The answer to what was said comes as a message of its own. */
+/* The answer to what was said comes as a message of its own. */
 static void heard(void *arg, enum net_result result, const char *bytes, size_t length)
 {
-    struct neighbour *neighbour = arg;
-    if (result == NET_UNREACHABLE)
-        atomic_store(&neighbour->unreachable, true);
-    (void)bytes;
-    (void)length;
+    (void)arg, (void)result, (void)bytes, (void)length;
 }
 
 static void send(const struct agent *agent, const struct tm_link *tm, struct neighbour *neighbour,
@@ -230,7 +215,7 @@ static void send(const struct agent *agent, const struct tm_link *tm, struct nei
     char *body = wire_write_ballots(agent->options->rm, ballots, count, &length);
     char *text = seal_write("ballots", tm->name, neighbour->rm, body, tm->peer_key, &length);
     POINT("agent.before-ballots-sent");
-    net_call(neighbour->link, text, length, CALL_TIMEOUT_MS, heard, neighbour);
+    net_call(neighbour->link, text, length, CALL_TIMEOUT_MS, heard, NULL);
     free(text);
     free(body);
 }
@@ -240,7 +225,7 @@ static void deliver(struct agent *agent, struct neighbour *neighbour)
     const struct tm_link *tm = tms_known(agent, neighbour->tm);
     uint32_t count = neighbour->count;
     neighbour->count = 0;
-    if (tm == NULL || !tm->keyed || !dial(neighbour))
+    if (tm == NULL || !tm->keyed || !dial(agent, neighbour))
         return;
     for (uint32_t sent = 0; sent < count; sent += BALLOTS_MAX) {
         uint32_t some = count - sent < BALLOTS_MAX ? count - sent : BALLOTS_MAX;

@@ -1,9 +1,9 @@
 /*
  * rm-agent/requests.c - what comes in at the agent's socket, and who is answered.
  *
- * nng's threads only read the JSON and post it to the loop. The requests of a batch are served one
- * after the other: each begins when the one before it has been answered, so that statements of one
- * branch may travel together.
+ * What comes in is only read, and posted: the turn that follows serves it. The requests of a batch
+ * are served one after the other: each begins when the one before it has been answered, so that
+ * statements of one branch may travel together.
  */
 #include "rm-agent/requests.h"
 
@@ -384,7 +384,7 @@ void requests_serve(struct agent *agent)
     }
 }
 
-/* ---- in nng's threads ---- */
+/* ---- requests, as they come ---- */
 
 static cJSON *detach_batch(cJSON *message, struct failure *failure)
 {

@@ -81,7 +81,7 @@ void inquiries_free(struct inquiries *inquiries)
     free(inquiries);
 }
 
-/* ---- in nng's threads ---- */
+/* ---- answers, as they come ---- */
 
 static int64_t clock_us(void)
 {
@@ -109,7 +109,7 @@ static void heard(void *arg, enum net_result result, const char *bytes, size_t l
     loop_post(asked->server->loop, &asked->post);
 }
 
-/* ---- in the loop's thread ---- */
+/* ---- rounds ---- */
 
 /* Other people's SQL is for the daemon's own user and root. */
 static void hide_queries(cJSON *items)

@@ -1,16 +1,14 @@
 /*
  * tm/links.c - the coordinator's connections to its agents.
  *
- * Answers come in nng's threads, which only decode them and post them; every decision is made
- * in the loop's thread. A round is counted for each registration, so that news of an earlier
- * one are known for what they are.
+ * Answers are only decoded as they come, and posted: what one turn hears is one batch. A round is
+ * counted for each registration, so that news of an earlier one are known for what they are.
  */
 #include "tm/links.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "common/logger.h"
 #include "common/point.h"
@@ -25,7 +23,6 @@ enum {
     RETRY_LEAST_MS = 50,
     RETRY_MOST_MS = 1000,
     QUEUE_MAX = 16 * 1024, /* orders; more are dropped, and repeated by the core */
-    CLOCK_STEP_MS = 500,   /* what no slewing does between two looks */
 };
 
 enum link_state { LINK_IDLE, LINK_REGISTERING, LINK_UP };
@@ -60,7 +57,6 @@ struct links {
     uint32_t peers_version;
     bool peers_stale; /* an agent has registered since */
     uint64_t calls;
-    int64_t wall_ahead_ms; /* of the monotonic clock, at the last look */
     uint32_t count;
     struct link links[RMS_MAX];
 };
@@ -90,7 +86,7 @@ void link_news_free(struct link_news *news)
     free(heard_of(news));
 }
 
-/* ---- in nng's threads ---- */
+/* ---- answers, as they come ---- */
 
 /* Room for what the answer holds, and no more: a result is large, and most answers have few. */
 static struct heard *new_heard(const struct call *call, const cJSON *answer)
@@ -145,7 +141,7 @@ static void call_done(void *arg, enum net_result result, const char *bytes, size
     loop_post(links->loop, &heard->news.post);
 }
 
-/* ---- in the loop's thread ---- */
+/* ---- calls ---- */
 
 static bool call(struct link *link, enum call_kind kind, char *text, size_t length,
                  uint32_t timeout_ms)
@@ -311,43 +307,6 @@ bool links_take(struct links *links, const struct link_news *news, uint64_t now_
     return false;
 }
 
-/* ---- a clock that is set back ----
- *
- * nng 1.5 keeps its timers by the wall clock. Set back by an hour, it would dial an agent that was
- * lost again in an hour. A socket that is opened anew has no old timers. */
-
-static int64_t wall_ahead_ms(void)
-{
-    struct timespec wall;
-    uint64_t before_ms;
-    do { /* again, if this thread was kept from its work between the two clocks */
-        before_ms = loop_now_ms();
-        clock_gettime(CLOCK_REALTIME, &wall);
-    } while (loop_now_ms() > before_ms + CLOCK_STEP_MS / 10);
-    return (int64_t)wall.tv_sec * 1000 + wall.tv_nsec / 1000000 - (int64_t)before_ms;
-}
-
-static void reopen(struct link *link, uint64_t now_ms)
-{
-    struct error error;
-    lose(link, "the clock was set back: connecting anew", now_ms);
-    net_link_close(link->net);
-    link->net = NULL;
-    if (net_link_open(&link->net, rm_of(link)->url, CALLS_MAX, &error) != 0)
-        log_error("agent of %s: %s; restart this daemon", name_of(link), error.message);
-}
-
-static void watch_clock(struct links *links, uint64_t now_ms)
-{
-    int64_t before = links->wall_ahead_ms;
-    links->wall_ahead_ms = wall_ahead_ms();
-    if (links->wall_ahead_ms > before - CLOCK_STEP_MS)
-        return;
-    for (uint32_t i = 0; i < links->count; i++)
-        if (links->links[i].net != NULL)
-            reopen(&links->links[i], now_ms);
-}
-
 /* A DBA has released its database: the agent registers again, to be judged by that. */
 static void begin_anew(struct link *link, uint64_t now_ms)
 {
@@ -359,7 +318,6 @@ static void begin_anew(struct link *link, uint64_t now_ms)
 uint64_t links_tend(struct links *links, uint64_t now_ms)
 {
     uint64_t wake = UINT64_MAX;
-    watch_clock(links, now_ms);
     if (!coordinator_started(links->coordinator) ||
         coordinator_registry(links->coordinator)->fenced)
         return wake;
@@ -453,7 +411,7 @@ static void open_net(struct link *link)
 {
     struct error error;
     const char *url = coordinator_registry(link->links->coordinator)->rms[link->rm].url;
-    if (net_link_open(&link->net, url, CALLS_MAX, &error) == 0)
+    if (net_link_open(&link->net, link->links->loop, url, CALLS_MAX, &error) == 0)
         return;
     link->net = NULL;
     snprintf(link->last_error, sizeof link->last_error, "%s: %.*s", url,
@@ -475,7 +433,6 @@ int links_open(struct links **out, struct loop *loop, int post_kind,
     links->log = *log;
     memcpy(links->peers.key, peer_key, SECRET_BYTES);
     name_sender(links);
-    links->wall_ahead_ms = wall_ahead_ms();
     links->count = registry->count;
     for (uint32_t i = 0; i < registry->count; i++) {
         struct link *link = &links->links[i];

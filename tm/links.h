@@ -54,7 +54,7 @@ uint64_t links_tend(struct links *links, uint64_t now_ms);
 bool links_take(struct links *links, const struct link_news *news, uint64_t now_ms);
 void link_news_free(struct link_news *news);
 
-/* A few questions at a time to an agent, registered or not; done is called in one of nng's threads.
+/* A few questions at a time to an agent, registered or not; done is called while the loop waits.
  * False: it cannot be asked, and done is not called. */
 bool links_ask(struct links *links, uint32_t rm, const char *text, size_t length,
                uint32_t timeout_ms, net_reply_fn *done, void *arg);

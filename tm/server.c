@@ -1,11 +1,10 @@
 /*
  * tm/server.c - the coordinator's daemon: one loop that turns the core.
  *
- * nng's threads, and HTTP's, decode requests and post them; the log's thread posts how far it is
- * durable.
- * This thread alone owns the state. Each turn drains what was posted, hands the turn's records
- * to the log in one piece and only then sends. It never waits for a disk, so it answers while
- * one stalls.
+ * Requests are decoded as they come, HTTP's in threads of its own, and posted; the log's thread
+ * posts how far it is durable. This thread alone owns the state. Each turn drains what was posted,
+ * hands the turn's records to the log in one piece and only then sends. It never waits for a disk,
+ * so it answers while one stalls.
  */
 #include "tm/server.h"
 
@@ -118,7 +117,7 @@ void server_call(struct server *server, const cJSON *message, uint64_t caller, a
     POINT("tm.request-posted");
 }
 
-/* ---- in nng's threads ---- */
+/* ---- requests, as they come ---- */
 
 static void answer_socket(void *origin, cJSON *answer)
 {
@@ -642,7 +641,7 @@ static int start(struct server *server, const struct server_claims *claims, stru
         .arg = server,
     };
     POINT("tm.before-listen");
-    if (net_listen(&server->net, &options, error) != 0)
+    if (net_listen(&server->net, server->loop, &options, error) != 0)
         return -1;
     return settings->http_listen[0] == '\0'
                ? 0

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -190,6 +191,73 @@ START_TEST(a_descriptor_that_cannot_be_watched_is_an_error)
 }
 END_TEST
 
+/* Writes down in which order they came. */
+static char order[16];
+
+static void note_job(void *arg)
+{
+    strcat(order, arg);
+}
+
+static void note_timer(void *arg, uint64_t now_ms)
+{
+    ck_assert_uint_le(now_ms, loop_now_ms());
+    strcat(order, arg);
+}
+
+START_TEST(a_job_is_done_once_before_the_next_wait)
+{
+    struct loop_job a = {.run = note_job, .arg = "a"}, b = {.run = note_job, .arg = "b"},
+                    c = {.run = note_job, .arg = "c"};
+    loop_soon(loop, &a);
+    loop_soon(loop, &b);
+    loop_soon(loop, &c);
+    loop_soon(loop, &a);
+    loop_not_now(loop, &c);
+    loop_not_now(loop, &c);
+    ck_assert_str_eq(order, "");
+    loop_wait(loop, 0);
+    ck_assert_str_eq(order, "ab");
+    loop_wait(loop, 0);
+    ck_assert_str_eq(order, "ab");
+    loop_soon(loop, &a);
+    loop_wait(loop, 0);
+    ck_assert_str_eq(order, "aba");
+}
+END_TEST
+
+static void remove_other(void *arg, uint64_t now_ms)
+{
+    (void)now_ms;
+    strcat(order, "r");
+    loop_timer_remove(loop, arg);
+}
+
+START_TEST(a_timer_is_due_once_each_time_it_is_set)
+{
+    uint64_t begun_ms = loop_now_ms();
+    struct loop_timer soon = {.at_ms = begun_ms + 20, .due = note_timer, .arg = "s"};
+    struct loop_timer never = {.at_ms = UINT64_MAX, .due = note_timer, .arg = "n"};
+    loop_timer_add(loop, &soon);
+    loop_timer_add(loop, &never);
+    while (order[0] == '\0')
+        loop_wait(loop, UINT64_MAX);
+    ck_assert_uint_ge(loop_now_ms(), begun_ms + 20);
+    loop_wait(loop, loop_now_ms() + 10);
+    ck_assert_str_eq(order, "s");
+    soon.at_ms = loop_now_ms();
+    loop_wait(loop, UINT64_MAX);
+    ck_assert_str_eq(order, "ss");
+
+    struct loop_timer other = {.at_ms = 0, .due = note_timer, .arg = "o"};
+    struct loop_timer remover = {.at_ms = 0, .due = remove_other, .arg = &other};
+    loop_timer_add(loop, &other);
+    loop_timer_add(loop, &remover);
+    loop_wait(loop, UINT64_MAX);
+    ck_assert_str_eq(order, "ssr");
+}
+END_TEST
+
 START_TEST(signals_come_one_by_one)
 {
     static const int signals[] = {SIGTERM, SIGHUP, 0};
@@ -220,6 +288,8 @@ int main(void)
     tcase_add_test(rules, a_watch_that_has_ended_is_not_told);
     tcase_add_test(rules, one_descriptor_may_end_the_watch_of_another_that_is_ready_too);
     tcase_add_test(rules, a_descriptor_that_cannot_be_watched_is_an_error);
+    tcase_add_test(rules, a_job_is_done_once_before_the_next_wait);
+    tcase_add_test(rules, a_timer_is_due_once_each_time_it_is_set);
     tcase_add_test(rules, signals_come_one_by_one);
 
     SRunner *runner = srunner_create(suite);

@@ -1,0 +1,282 @@
+/*
+ * common/address.c - where a socket is: ipc:///path or tcp://host:port.
+ */
+#include "common/address.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <grp.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum {
+    PATH_MOST = sizeof((struct sockaddr_un *)0)->sun_path - 1,
+    HOST_BYTES = 256,
+    MODE_DEFAULT = 0660,
+    MODE_PRIVATE = 0600,
+    KIND = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
+};
+
+static const char *behind(const char *text, const char *prefix)
+{
+    size_t length = strlen(prefix);
+    return strncmp(text, prefix, length) == 0 ? text + length : NULL;
+}
+
+static const char *path_of(const char *url)
+{
+    return behind(url, "ipc://");
+}
+
+bool address_is_local(const char *url)
+{
+    return path_of(url) != NULL;
+}
+
+/* "127.0.0.1:7411" or "[::1]:7411" into its two parts. */
+static bool split(const char *text, char host[HOST_BYTES], const char **port)
+{
+    const char *colon = strrchr(text, ':');
+    if (colon == NULL || colon[1] == '\0' || strspn(colon + 1, "0123456789") != strlen(colon + 1))
+        return false;
+    size_t length = (size_t)(colon - text);
+    if (length > 2 && text[0] == '[' && text[length - 1] == ']') {
+        text++;
+        length -= 2;
+    }
+    if (length == 0 || length >= HOST_BYTES)
+        return false;
+    memcpy(host, text, length);
+    host[length] = '\0';
+    *port = colon + 1;
+    return true;
+}
+
+static int check_path(const char *path, struct error *error)
+{
+    if (path[0] != '/')
+        return fail(error, "socket %s: expected ipc:// and an absolute path", path);
+    if (strlen(path) > PATH_MOST)
+        return fail(error, "socket %s: the path is %zu bytes long, the system allows %d", path,
+                    strlen(path), (int)PATH_MOST);
+    return 0;
+}
+
+int address_check(const char *url, struct error *error)
+{
+    char host[HOST_BYTES];
+    const char *port, *path = path_of(url), *address = behind(url, "tcp://");
+    if (path != NULL)
+        return check_path(path, error);
+    if (address != NULL && split(address, host, &port))
+        return 0;
+    return fail(error, "address %s: expected ipc:///path or tcp://host:port", url);
+}
+
+static struct sockaddr_un local_address(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    memcpy(address.sun_path, path, strlen(path));
+    return address;
+}
+
+/* ---- listening on a path ---- */
+
+/* Asks the kernel whether a socket file is served without disturbing whoever serves it: a
+ * datagram socket cannot connect to a listening stream, but learns that there is one. */
+static int check_unserved(const char *path, struct error *error)
+{
+    struct sockaddr_un address = local_address(path);
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return fail_errno(error, "make a socket");
+    int rc = connect(fd, (const struct sockaddr *)&address, sizeof address);
+    int reason = errno;
+    close(fd);
+    if (rc == 0 || reason == EPROTOTYPE)
+        return fail(error, "socket %s is served by another process", path);
+    errno = reason;
+    return reason == ECONNREFUSED ? 0 : fail_errno(error, "look whether %s is served", path);
+}
+
+/* Only a socket that nobody serves may go. */
+static int clear_path(const char *path, struct error *error)
+{
+    struct stat status;
+    if (lstat(path, &status) != 0)
+        return errno == ENOENT ? 0 : fail_errno(error, "look at %s", path);
+    if (!S_ISSOCK(status.st_mode))
+        return fail(error, "%s is in the way: it exists and is not a socket", path);
+    if (check_unserved(path, error) != 0)
+        return -1;
+    if (unlink(path) != 0 && errno != ENOENT)
+        return fail_errno(error, "remove the stale socket %s", path);
+    return 0;
+}
+
+static int find_group(const char *name, gid_t *out, struct error *error)
+{
+    char room[16 * 1024];
+    struct group group, *found = NULL;
+    int reason = getgrnam_r(name, &group, room, sizeof room, &found);
+    if (found == NULL) {
+        errno = reason;
+        return reason == 0 ? fail(error, "socket_group %s: there is no such group", name)
+                           : fail_errno(error, "socket_group %s", name);
+    }
+    *out = group.gr_gid;
+    return 0;
+}
+
+/* The group first: the file is the owner's alone until it is the right group's. */
+static int open_to_others(const char *path, uint32_t mode, const char *name, struct error *error)
+{
+    gid_t group = (gid_t)-1;
+    if (name != NULL && name[0] != '\0' && find_group(name, &group, error) != 0)
+        return -1;
+    if (group != (gid_t)-1 && chown(path, (uid_t)-1, group) != 0)
+        return fail_errno(error, "give %s to group %s", path, name);
+    if (chmod(path, mode != 0 ? (mode_t)mode : MODE_DEFAULT) != 0)
+        return fail_errno(error, "set the mode of %s", path);
+    return 0;
+}
+
+/* The file gets the mode of its descriptor: it is never open to others, not for a moment. */
+static int listen_local(int fd, const char *path, uint32_t mode, const char *group,
+                        struct error *error)
+{
+    struct sockaddr_un address = local_address(path);
+    if (clear_path(path, error) != 0)
+        return -1;
+    if (fchmod(fd, MODE_PRIVATE) != 0 ||
+        bind(fd, (const struct sockaddr *)&address, sizeof address) != 0)
+        return fail_errno(error, "listen on ipc://%s", path);
+    if (open_to_others(path, mode, group, error) == 0) {
+        if (listen(fd, SOMAXCONN) == 0)
+            return 0;
+        fail_errno(error, "listen on ipc://%s", path);
+    }
+    unlink(path);
+    return -1;
+}
+
+/* ---- listening on a port ---- */
+
+/* The loopback address that a host's name or number stands for; false for any other. */
+static bool loopback(const char *host, uint16_t port, struct sockaddr_storage *out,
+                     socklen_t *length)
+{
+    struct sockaddr_in four = {.sin_family = AF_INET, .sin_port = htons(port)};
+    struct sockaddr_in6 six = {
+        .sin6_family = AF_INET6, .sin6_port = htons(port), .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    if (strcmp(host, "::1") == 0) {
+        memcpy(out, &six, sizeof six);
+        *length = sizeof six;
+        return true;
+    }
+    const char *number = strcmp(host, "localhost") == 0 ? "127.0.0.1" : host;
+    if (inet_pton(AF_INET, number, &four.sin_addr) != 1 ||
+        ntohl(four.sin_addr.s_addr) >> 24 != IN_LOOPBACKNET)
+        return false;
+    memcpy(out, &four, sizeof four);
+    *length = sizeof four;
+    return true;
+}
+
+static bool loopback_of(const char *text, struct sockaddr_storage *out, socklen_t *length)
+{
+    char host[HOST_BYTES];
+    const char *port;
+    unsigned long number = split(text, host, &port) ? strtoul(port, NULL, 10) : 0;
+    return number > 0 && number <= UINT16_MAX && loopback(host, (uint16_t)number, out, length);
+}
+
+static int listen_tcp(int fd, const char *url, const struct sockaddr_storage *address,
+                      socklen_t length, struct error *error)
+{
+    int on = 1;
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
+        bind(fd, (const struct sockaddr *)address, length) != 0 || listen(fd, SOMAXCONN) != 0)
+        return fail_errno(error, "listen on %s", url);
+    return 0;
+}
+
+int address_listen(const char *url, uint32_t mode, const char *group, struct error *error)
+{
+    struct sockaddr_storage address = {.ss_family = AF_UNIX};
+    socklen_t length = 0;
+    const char *path = path_of(url), *host = behind(url, "tcp://");
+    if (path == NULL && host == NULL)
+        return fail(error, "listen on %s: expected ipc:///path or tcp://127.0.0.1:port", url);
+    if (path != NULL && check_path(path, error) != 0)
+        return -1;
+    if (host != NULL && !loopback_of(host, &address, &length)) {
+        fail(error, "listen on %s: tcp is served on loopback only", url);
+        return fail_hint(error, "Use tcp://127.0.0.1:PORT, or ipc:// and a path.");
+    }
+    int fd = socket(address.ss_family, KIND, 0);
+    if (fd < 0)
+        return fail_errno(error, "make a socket for %s", url);
+    int rc = path != NULL ? listen_local(fd, path, mode, group, error)
+                          : listen_tcp(fd, url, &address, length, error);
+    if (rc == 0)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+void address_close(const char *url, int fd)
+{
+    const char *path = path_of(url);
+    if (path != NULL)
+        unlink(path);
+    close(fd);
+}
+
+/* ---- dialling ---- */
+
+static int dial(const struct sockaddr *address, socklen_t length)
+{
+    int fd = socket(address->sa_family, KIND, 0);
+    if (fd < 0)
+        return -1;
+    int on = 1;
+    if (address->sa_family != AF_UNIX)
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (connect(fd, address, length) == 0 || errno == EINPROGRESS)
+        return fd;
+    int reason = errno;
+    close(fd);
+    errno = reason;
+    return -1;
+}
+
+static int dial_tcp(const char *text)
+{
+    char host[HOST_BYTES];
+    const char *port;
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
+    struct addrinfo *found;
+    errno = EADDRNOTAVAIL;
+    if (!split(text, host, &port) || getaddrinfo(host, port, &hints, &found) != 0)
+        return -1;
+    int fd = dial(found->ai_addr, found->ai_addrlen);
+    freeaddrinfo(found);
+    return fd;
+}
+
+int address_dial(const char *url)
+{
+    const char *path = path_of(url);
+    if (path == NULL)
+        return dial_tcp(behind(url, "tcp://"));
+    struct sockaddr_un address = local_address(path);
+    return dial((const struct sockaddr *)&address, sizeof address);
+}

@@ -1,0 +1,312 @@
+/*
+ * common/net_link.c - the asking side: one connection, dialled for ever, and the calls over it.
+ *
+ * A call waits for a connection, a short while, then for its reply. Its number tells whose a reply
+ * is: the place of the call, and a count, so that the late reply to one that has given up is not
+ * taken for another's. A lost connection ends all calls that were sent over it, and nothing is sent
+ * twice.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/address.h"
+#include "common/net.h"
+#include "common/stream.h"
+
+enum {
+    CALLS_MOST = 4096,
+    PLACE_BITS = 12,
+    NUMBER_BYTES = 4,
+    CONNECT_MS = 500,
+    OVERSIZE_ROOM = 64 * 1024,
+    RECONNECT_LEAST_MS = 20,
+    RECONNECT_MOST_MS = 1000,
+    GREETING_MS = 10 * 1000,
+};
+
+#define NUMBER_MARK UINT32_C(0x80000000)
+
+enum call_state { CALL_FREE = 0, CALL_UNSENT, CALL_SENT };
+
+struct call {
+    enum call_state state;
+    uint32_t number;
+    uint64_t deadline_ms, connect_by_ms;
+    struct call *next_free;
+    char *unsent; /* while there is no connection */
+    size_t length;
+    net_reply_fn *done;
+    void *arg;
+};
+
+struct net_link {
+    struct loop *loop;
+    char *url;
+    struct stream *stream; /* NULL: none until dial_at_ms */
+    bool connected, closing;
+    uint64_t dial_at_ms, greet_by_ms;
+    uint32_t backoff_ms;
+    uint32_t count; /* of calls made */
+    struct loop_timer timer;
+    uint32_t max_calls;
+    struct call *free_calls;
+    struct call calls[];
+};
+
+/* ---- calls ---- */
+
+static void wake_by(struct net_link *link, uint64_t at_ms)
+{
+    if (link->timer.at_ms > at_ms)
+        link->timer.at_ms = at_ms;
+}
+
+static uint64_t due_ms(const struct call *call)
+{
+    return call->state == CALL_UNSENT && call->connect_by_ms < call->deadline_ms
+               ? call->connect_by_ms
+               : call->deadline_ms;
+}
+
+/* Free before it is told, so that the one who is told may call again. */
+static void call_end(struct net_link *link, struct call *call, enum net_result result,
+                     const char *bytes, size_t length)
+{
+    free(call->unsent);
+    call->unsent = NULL;
+    call->state = CALL_FREE;
+    call->next_free = link->free_calls;
+    link->free_calls = call;
+    call->done(call->arg, result, bytes, length);
+}
+
+static void call_send(struct net_link *link, struct call *call, const char *bytes, size_t length)
+{
+    uint8_t head[NUMBER_BYTES];
+    for (int i = 0; i < NUMBER_BYTES; i++)
+        head[i] = (uint8_t)(call->number >> 8 * (NUMBER_BYTES - 1 - i));
+    call->state = CALL_SENT;
+    stream_send(link->stream, head, sizeof head, bytes, length);
+}
+
+static void call_keep(struct call *call, const char *bytes, size_t length)
+{
+    call->state = CALL_UNSENT;
+    call->unsent = malloc(length + 1);
+    if (call->unsent == NULL)
+        abort(); /* the process ends and recovery takes over, as everywhere */
+    memcpy(call->unsent, bytes, length);
+    call->length = length;
+}
+
+int net_call(struct net_link *link, const char *bytes, size_t length, uint32_t timeout_ms,
+             net_reply_fn *done, void *arg)
+{
+    struct call *call = link->closing ? NULL : link->free_calls;
+    if (call == NULL)
+        return -1;
+    uint64_t now_ms = loop_now_ms();
+    link->free_calls = call->next_free;
+    call->number = NUMBER_MARK | link->count++ << PLACE_BITS | (uint32_t)(call - link->calls);
+    call->deadline_ms = now_ms + timeout_ms;
+    call->connect_by_ms = now_ms + CONNECT_MS;
+    call->done = done;
+    call->arg = arg;
+    if (link->connected)
+        call_send(link, call, bytes, length);
+    else
+        call_keep(call, bytes, length);
+    wake_by(link, due_ms(call));
+    return 0;
+}
+
+/* Calls that end may make room for new ones, which are not yet due. */
+static void end_overdue(struct net_link *link, uint64_t now_ms)
+{
+    for (uint32_t i = 0; i < link->max_calls; i++) {
+        struct call *call = &link->calls[i];
+        if (call->state == CALL_FREE)
+            continue;
+        if (due_ms(call) <= now_ms)
+            call_end(link, call, call->state == CALL_SENT ? NET_TIMEOUT : NET_UNREACHABLE, NULL, 0);
+        else
+            wake_by(link, due_ms(call));
+    }
+}
+
+static void end_sent(struct net_link *link)
+{
+    for (uint32_t i = 0; i < link->max_calls; i++)
+        if (link->calls[i].state == CALL_SENT)
+            call_end(link, &link->calls[i], NET_UNREACHABLE, NULL, 0);
+}
+
+/* ---- the connection ---- */
+
+static void dial_later(struct net_link *link)
+{
+    link->dial_at_ms = loop_now_ms() + link->backoff_ms;
+    link->backoff_ms =
+        link->backoff_ms * 2 < RECONNECT_MOST_MS ? link->backoff_ms * 2 : RECONNECT_MOST_MS;
+    wake_by(link, link->dial_at_ms);
+}
+
+static void lost(void *arg)
+{
+    struct net_link *link = arg;
+    stream_close(link->stream);
+    link->stream = NULL;
+    link->connected = false;
+    dial_later(link);
+    end_sent(link);
+}
+
+static void greeted(void *arg)
+{
+    struct net_link *link = arg;
+    link->connected = true;
+    link->backoff_ms = RECONNECT_LEAST_MS;
+    for (uint32_t i = 0; i < link->max_calls; i++) {
+        struct call *call = &link->calls[i];
+        if (call->state != CALL_UNSENT)
+            continue;
+        call_send(link, call, call->unsent, call->length);
+        free(call->unsent);
+        call->unsent = NULL;
+        wake_by(link, due_ms(call));
+    }
+}
+
+static void took_message(void *arg, const uint8_t *bytes, size_t length)
+{
+    struct net_link *link = arg;
+    uint32_t number = 0;
+    if (length < NUMBER_BYTES) {
+        lost(link);
+        return;
+    }
+    for (int i = 0; i < NUMBER_BYTES; i++)
+        number = number << 8 | bytes[i];
+    uint32_t place = number & ((1u << PLACE_BITS) - 1);
+    struct call *call = &link->calls[place];
+    if (place < link->max_calls && call->state == CALL_SENT && call->number == number)
+        call_end(link, call, NET_OK, (const char *)bytes + NUMBER_BYTES, length - NUMBER_BYTES);
+}
+
+static void dial(struct net_link *link)
+{
+    const struct stream_options options = {
+        .loop = link->loop,
+        .side = STREAM_REQ,
+        .local = address_is_local(link->url),
+        .message_max = NUMBER_BYTES + REPLY_MAX + OVERSIZE_ROOM,
+        .greeted = greeted,
+        .message = took_message,
+        .lost = lost,
+        .arg = link,
+    };
+    int fd = address_dial(link->url);
+    link->dial_at_ms = UINT64_MAX;
+    if (fd < 0) {
+        dial_later(link);
+        return;
+    }
+    link->stream = stream_open(fd, &options);
+    link->greet_by_ms = loop_now_ms() + GREETING_MS;
+    wake_by(link, link->greet_by_ms);
+}
+
+static void due(void *arg, uint64_t now_ms)
+{
+    struct net_link *link = arg;
+    if (link->stream != NULL && !link->connected && now_ms >= link->greet_by_ms)
+        lost(link);
+    if (link->stream == NULL && now_ms >= link->dial_at_ms)
+        dial(link);
+    else if (link->stream == NULL)
+        wake_by(link, link->dial_at_ms);
+    else if (!link->connected)
+        wake_by(link, link->greet_by_ms);
+    end_overdue(link, now_ms);
+}
+
+/* ---- from outside ---- */
+
+int net_link_open(struct net_link **out, struct loop *loop, const char *url, uint32_t max_calls,
+                  struct error *error)
+{
+    assert(max_calls > 0 && max_calls <= CALLS_MOST);
+    if (address_check(url, error) != 0)
+        return -1;
+    struct net_link *link = calloc(1, sizeof *link + max_calls * sizeof link->calls[0]);
+    if (link == NULL || (link->url = strdup(url)) == NULL)
+        abort();
+    link->loop = loop;
+    link->max_calls = max_calls;
+    link->backoff_ms = RECONNECT_LEAST_MS;
+    for (uint32_t i = 0; i < max_calls; i++) {
+        link->calls[i].next_free = link->free_calls;
+        link->free_calls = &link->calls[i];
+    }
+    link->timer = (struct loop_timer){.at_ms = UINT64_MAX, .due = due, .arg = link};
+    loop_timer_add(loop, &link->timer);
+    dial(link);
+    *out = link;
+    return 0;
+}
+
+bool net_link_connected(const struct net_link *link)
+{
+    return link->connected;
+}
+
+void net_link_close(struct net_link *link)
+{
+    if (link->stream != NULL)
+        stream_close(link->stream);
+    link->closing = true;
+    for (uint32_t i = 0; i < link->max_calls; i++)
+        if (link->calls[i].state != CALL_FREE)
+            call_end(link, &link->calls[i], NET_UNREACHABLE, NULL, 0);
+    loop_timer_remove(link->loop, &link->timer);
+    free(link->url);
+    free(link);
+}
+
+/* ---- one call, waited for ---- */
+
+struct waiter {
+    bool done;
+    enum net_result result;
+    char *reply;
+    size_t length;
+};
+
+static void waiter_told(void *arg, enum net_result result, const char *bytes, size_t length)
+{
+    struct waiter *waiter = arg;
+    waiter->done = true;
+    waiter->result = result;
+    if (result != NET_OK)
+        return;
+    waiter->reply = malloc(length + 1);
+    if (waiter->reply == NULL)
+        abort();
+    memcpy(waiter->reply, bytes, length);
+    waiter->reply[length] = '\0';
+    waiter->length = length;
+}
+
+enum net_result net_call_wait(struct net_link *link, const char *bytes, size_t length,
+                              uint32_t timeout_ms, char **reply, size_t *reply_length)
+{
+    struct waiter waiter = {.result = NET_UNREACHABLE};
+    if (net_call(link, bytes, length, timeout_ms, waiter_told, &waiter) == 0)
+        while (!waiter.done)
+            loop_wait(link->loop, UINT64_MAX);
+    *reply = waiter.reply;
+    *reply_length = waiter.length;
+    return waiter.result;
+}
