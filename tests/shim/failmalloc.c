@@ -3,7 +3,7 @@
  *
  * ASSENT_FAILMALLOC=n makes the n-th call of malloc, calloc or realloc return NULL, and only
  * that one: what a program does next shows whether it looked. Only calls of the program itself
- * count; what its libraries do without memory (nng 1.5 may follow a null pointer) is theirs.
+ * count; what its libraries do without memory is theirs.
  */
 #include <dlfcn.h>
 #include <errno.h>

@@ -196,7 +196,7 @@ def test_a_sender_that_takes_its_time_keeps_nobody_waiting(bank):
 
 
 def test_connecting_and_closing_at_once_does_not_make_it_deaf(bank):
-    """What nng 1.5.2's listener never recovers from by itself."""
+    """Nor does it when it has just been started."""
     for path in (bank.socket, bank.accounts.socket):
         for _ in range(100):
             with socket.socket(socket.AF_UNIX) as passer_by, contextlib.suppress(OSError):

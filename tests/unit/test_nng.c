@@ -61,7 +61,7 @@ static void is_echoed(nng_socket asker, const char *bytes, size_t length)
     good(nng_send(asker, (void *)(uintptr_t)bytes, length, 0));
     good(nng_recv(asker, &reply, &reply_length, NNG_FLAG_ALLOC));
     ck_assert_uint_eq(reply_length, length);
-    ck_assert_mem_eq(reply, bytes, length);
+    ck_assert(length == 0 || memcmp(reply, bytes, length) == 0);
     nng_free(reply, reply_length);
 }
 
@@ -129,7 +129,7 @@ static void is_answered(struct net_link *link, const char *bytes, size_t length)
     ck_assert_int_eq(net_call_wait(link, bytes, length, PATIENCE_MS, &reply, &reply_length),
                      NET_OK);
     ck_assert_uint_eq(reply_length, length);
-    ck_assert_mem_eq(reply, bytes, length);
+    ck_assert(length == 0 || memcmp(reply, bytes, length) == 0);
     free(reply);
 }
 
