@@ -2,9 +2,9 @@
  * rm-agent/ending.c - how a branch's session ends: PREPARE TRANSACTION, COMMIT, ROLLBACK.
  *
  * The transaction's xid was taken right behind BEGIN and is compared right before PREPARE. The
- * comparison travels with the PREPARE: if it fails it fails the transaction, and PREPARE is
- * answered ROLLBACK. What three-phase commit stores of the vote is in the database before it, and
- * durable by its flush.
+ * comparison travels with the PREPARE under one Sync: if it fails, PREPARE is not run. So does the
+ * command that makes the connection ready for the next session. What three-phase commit stores of
+ * the vote is in the database before it, and durable by its flush.
  */
 #include "rm-agent/session.h"
 
@@ -62,8 +62,10 @@ static void explain(const struct session *session, const struct pg_reply *replie
         refuse(out, ERR_SQL_ERROR, "the transaction had failed");
 }
 
-/* command: what replies[last] answers; the gate before it has read xid and owner. */
-static void ended(struct line *line, enum command command, const struct pg_reply *replies, int last)
+/* command: what replies[last] answers; the gate before it has read xid and owner. reset: of the
+ * line, behind it, or NULL. */
+static void ended(struct line *line, enum command command, const struct pg_reply *replies, int last,
+                  const struct pg_reply *reset)
 {
     struct session *session = line->session;
     struct agent *agent = session->agent;
@@ -95,26 +97,33 @@ static void ended(struct line *line, enum command command, const struct pg_reply
     event.detail = why.detail;
     event.hint = why.hint;
     session_over(session);
-    line_give_back(line);
+    line_give_back(line, reset);
     agent_event(agent, event);
 }
 
 static void prepared(void *arg, const struct pg_reply *replies, int count)
 {
+    (void)count;
     POINT("agent.prepare-done");
-    ended(arg, COMMAND_PREPARE, replies, count - 1);
+    ended(arg, COMMAND_PREPARE, replies, 1, &replies[2]);
+}
+
+static void barred(void *arg, const struct pg_reply *replies, int count)
+{
+    (void)count;
+    ended(arg, COMMAND_PREPARE, replies, 0, NULL);
 }
 
 static void committed_read_only(void *arg, const struct pg_reply *replies, int count)
 {
     POINT("agent.read-only-done");
-    ended(arg, COMMAND_COMMIT_READ_ONLY, replies, count - 1);
+    ended(arg, COMMAND_COMMIT_READ_ONLY, replies, count - 1, NULL);
 }
 
 static void committed_one_phase(void *arg, const struct pg_reply *replies, int count)
 {
     POINT("agent.one-phase-done");
-    ended(arg, COMMAND_COMMIT_ONE_PHASE, replies, count - 1);
+    ended(arg, COMMAND_COMMIT_ONE_PHASE, replies, count - 1, NULL);
 }
 
 /* Fails, and the transaction with it, unless it is the one that began here. What is
@@ -132,9 +141,12 @@ static void send_prepare(struct session *session, const char *first, bool gated)
     pg_literal(session->line->pg, session->gid, gid, sizeof gid);
     snprintf(sql, sizeof sql, "PREPARE TRANSACTION %s", gid);
     const struct pg_statement statements[] = {
-        {.sql = first, .count = gated ? 1 : 0, .values = values}, {.sql = sql}};
+        {.sql = first, .count = gated ? 1 : 0, .values = values, .more = true},
+        {.sql = sql, .more = true},
+        LINE_RESET,
+    };
     POINT("agent.before-prepare");
-    pg_run(session->line->pg, statements, 2, prepared, session->line);
+    pg_run(session->line->pg, statements, 3, prepared, session->line);
     POINT("agent.prepare-sent");
 }
 
@@ -142,7 +154,7 @@ static void send_prepare(struct session *session, const char *first, bool gated)
 
 static void go_on(struct session *session)
 {
-    static const struct pg_statement commit[] = {{.sql = "SELECT 0, current_user"},
+    static const struct pg_statement commit[] = {{.sql = "SELECT 0, current_user", .more = true},
                                                  {.sql = "COMMIT"}};
     if (session->leaves)
         pg_run(session->line->pg, commit, 2, committed_read_only, session->line);
@@ -163,7 +175,7 @@ static void joined(void *arg, const struct row_answer *answer)
         pg_drop(session->line->pg, "the agent's vote could not be stored");
     } else if (answer->barred) { /* its tag says that nothing was prepared */
         session->barred = true;
-        pg_run(session->line->pg, &rollback, 1, prepared, session->line);
+        pg_run(session->line->pg, &rollback, 1, barred, session->line);
     } else {
         go_on(session);
     }
@@ -224,8 +236,8 @@ static void commit_one_phase(struct session *session)
     const char *const xid[] = {session->xid};
     const char *const marker[] = {gtrid};
     const struct pg_statement statements[] = {
-        {.sql = GATE, .count = 1, .values = xid},
-        {.sql = "SELECT assent.mark($1)", .count = 1, .values = marker},
+        {.sql = GATE, .count = 1, .values = xid, .more = true},
+        {.sql = "SELECT assent.mark($1)", .count = 1, .values = marker, .more = true},
         {.sql = "COMMIT"},
     };
     POINT("agent.before-one-phase");
@@ -265,7 +277,7 @@ static void rolled_back(void *arg, const struct pg_reply *replies, int count)
         verdict(COMMAND_ROLLBACK, replies->tag, replies->sqlstate, replies->alive);
     session_over(line->session);
     if (type == PE_FINISHED) {
-        line_give_back(line);
+        line_give_back(line, NULL);
         agent_tell(agent, &branch, PE_FINISHED, NULL, NULL);
         return;
     }

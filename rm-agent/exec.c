@@ -6,6 +6,7 @@
  */
 #include "rm-agent/exec.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -119,11 +120,12 @@ static const char *parameter(const cJSON *item, char number[32])
     return NULL;
 }
 
-void exec_send(const struct exec *exec, struct pg *pg, pg_row_fn *row, pg_done_fn *done, void *arg)
+void exec_send(const struct exec *exec, struct pg *pg, const struct pg_statement *before, int count,
+               pg_row_fn *row, pg_done_fn *done, void *arg)
 {
-    int count = exec->params == NULL ? 0 : cJSON_GetArraySize(exec->params);
-    const char **values = calloc((size_t)count + 1, sizeof *values);
-    char(*numbers)[32] = calloc((size_t)count + 1, sizeof *numbers);
+    int value_count = exec->params == NULL ? 0 : cJSON_GetArraySize(exec->params);
+    const char **values = calloc((size_t)value_count + 1, sizeof *values);
+    char(*numbers)[32] = calloc((size_t)value_count + 1, sizeof *numbers);
     if (values == NULL || numbers == NULL)
         abort();
     int i = 0;
@@ -133,8 +135,13 @@ void exec_send(const struct exec *exec, struct pg *pg, pg_row_fn *row, pg_done_f
         values[i] = parameter(item, numbers[i]);
         i++;
     }
-    struct pg_statement statement = {.sql = exec->sql, .count = count, .values = values};
-    pg_run_rows(pg, &statement, row, done, arg);
+    struct pg_statement statements[EXEC_BEFORE_MAX + 1];
+    assert(count <= EXEC_BEFORE_MAX);
+    for (int at = 0; at < count; at++)
+        statements[at] = before[at];
+    statements[count] =
+        (struct pg_statement){.sql = exec->sql, .count = value_count, .values = values};
+    pg_run_rows(pg, statements, count + 1, row, done, arg);
     free(values);
     free(numbers);
 }

@@ -59,24 +59,35 @@ void line_return(struct line *line)
         line_end(line);
 }
 
+static bool was_reset(const struct line *line, const struct pg_reply *reply)
+{
+    return reply->alive && strcmp(reply->tag, "DISCARD ALL") == 0 && pg_idle(line->pg) &&
+           pg_transaction(line->pg) == PQTRANS_IDLE;
+}
+
 static void line_reset(void *arg, const struct pg_reply *replies, int count)
 {
     struct line *line = arg;
-    (void)count;
-    if (!replies->alive)
+    const struct pg_reply *reply = &replies[count - 1];
+    if (!reply->alive)
         return; /* down() follows */
-    if (strcmp(replies->tag, "DISCARD ALL") == 0 && pg_transaction(line->pg) == PQTRANS_IDLE)
+    if (was_reset(line, reply))
         line_return(line);
     else
         pg_drop(line->pg, "it could not be reset");
 }
 
-void line_give_back(struct line *line)
+void line_give_back(struct line *line, const struct pg_reply *reset)
 {
-    static const struct pg_statement reset = {.sql = "DISCARD ALL"};
+    /* What has failed remains open until it is rolled back. */
+    static const struct pg_statement statements[] = {{.sql = "ROLLBACK", .more = true}, LINE_RESET};
     line->session = NULL;
-    if (pg_idle(line->pg) && pg_transaction(line->pg) == PQTRANS_IDLE)
-        pg_run(line->pg, &reset, 1, line_reset, line);
+    if (reset != NULL && was_reset(line, reset))
+        line_return(line);
+    else if (pg_idle(line->pg) && pg_transaction(line->pg) == PQTRANS_IDLE)
+        pg_run(line->pg, &statements[1], 1, line_reset, line);
+    else if (pg_idle(line->pg) && pg_transaction(line->pg) == PQTRANS_INERROR)
+        pg_run(line->pg, statements, 2, line_reset, line);
     else
         pg_drop(line->pg, "it is still in a transaction");
 }

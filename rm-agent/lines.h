@@ -34,8 +34,13 @@ struct lines {
 bool line_take(struct session *session);
 /* The session did nothing on it. */
 void line_return(struct line *line);
-/* The session is done with it: nothing that it set may reach the next one. */
-void line_give_back(struct line *line);
+/* The session is done with it: nothing that it set may reach the next one. `reset` answers a
+ * LINE_RESET that it has sent behind its last command, NULL: none. */
+#define LINE_RESET                                                                                 \
+    {                                                                                              \
+        .sql = "DISCARD ALL"                                                                       \
+    }
+void line_give_back(struct line *line, const struct pg_reply *reset);
 /* The options have changed: lines that no longer fit are closed, at the latest after use. */
 void lines_reconfigure(struct agent *agent, const struct agent_options *before);
 /* Its backend may still be at work: it is to be ended. */

@@ -14,41 +14,52 @@
 #include "rm-agent/control.h"
 #include "rm-agent/tms.h"
 
+enum { OPENING = 2 }; /* statements before the first one of the application */
+
 static void begun(void *arg, const struct pg_reply *replies, int count)
 {
     struct line *line = arg;
     struct session *session = line->session;
-    const struct pg_reply *last = &replies[count - 1];
     POINT("agent.begun");
-    const struct pg_reply *wrong = replies[0].sqlstate[0] != '\0' ? &replies[0] : last;
-    if (!last->alive)
+    const struct pg_reply *wrong = &replies[replies[0].sqlstate[0] != '\0' ? 0 : OPENING - 1];
+    if (!replies[count - 1].alive)
         return; /* down() follows */
     if (wrong->sqlstate[0] != '\0') {
         pg_drop(line->pg, wrong->message);
         return;
     }
+    const char *xid = pg_value(&replies[OPENING - 1], 0, 0);
     if (!session->read_only)
-        text_copy(session->xid, sizeof session->xid, pg_value(last, 0, 0),
-                  strlen(pg_value(last, 0, 0)));
+        text_copy(session->xid, sizeof session->xid, xid, strlen(xid));
+    if (count > OPENING) {
+        session_ran(line, &replies[OPENING]);
+        return;
+    }
     session->state = SESSION_IDLE;
     session_go_on(session);
 }
 
 /* The xid comes before any beat that a vote will rest on. A read-only branch is to get none;
- * after one SELECT PostgreSQL refuses to make it READ WRITE. */
+ * after one SELECT PostgreSQL refuses to make it READ WRITE. The application's statement travels
+ * with them, and is not run if they fail. */
 static void begin(struct session *session)
 {
     char sql[64];
     const char *isolation = isolation_word(session->isolation);
     snprintf(sql, sizeof sql, "BEGIN%s%s%s", isolation[0] == '\0' ? "" : " ISOLATION LEVEL ",
              isolation, session->read_only ? " READ ONLY" : "");
-    const struct pg_statement statements[] = {
-        {.sql = sql},
+    struct pg_statement statements[OPENING] = {
+        {.sql = sql, .more = true},
         {.sql = session->read_only ? "SELECT 1" : "SELECT pg_catalog.pg_current_xact_id()"},
     };
-    session->state = SESSION_BEGINNING;
     POINT("agent.before-begin");
-    pg_run(session->line->pg, statements, 2, begun, session->line);
+    if (session->exec != NULL && session->wish == WISH_NONE) {
+        statements[OPENING - 1].more = true;
+        session_run(session, statements, OPENING, begun);
+        return;
+    }
+    session->state = SESSION_BEGINNING;
+    pg_run(session->line->pg, statements, OPENING, begun, session->line);
 }
 
 static void never_opened(struct session *session, enum error_code code, const char *message)

@@ -33,7 +33,7 @@ struct job {
     int answered;                  /* statements whose Sync has come */
     int parsed[PG_STATEMENTS_MAX]; /* which of those kept it parses first, or NOT_PARSED */
     struct pg_reply *replies;      /* count of them */
-    pg_row_fn *row;
+    pg_row_fn *row;                /* for the last one's */
     pg_done_fn *done;
     void *arg;
 };
@@ -396,15 +396,21 @@ static void take_error(struct pg_reply *reply, const PGresult *result)
         reply->alive = false;
 }
 
+/* Are the rows of the present statement handed over? */
+static bool hands_over(const struct job *job)
+{
+    return job->row != NULL && job->at == job->count - 1;
+}
+
 /* libpq 15 leaves single-row mode on for the first statement of a pipeline that follows one
  * with pg_run_rows(): such statements of ours have one row, which comes alone then. */
 static void keep_row(struct job *job, struct pg_reply *reply, PGresult *result)
 {
-    if (job->row == NULL && reply->result == NULL) {
+    if (!hands_over(job) && reply->result == NULL) {
         reply->result = result;
         return;
     }
-    if (job->row != NULL)
+    if (hands_over(job))
         job->row(job->arg, result);
     PQclear(result);
 }
@@ -456,7 +462,7 @@ static bool take_result(struct pg *pg, PGresult *result)
     case PGRES_TUPLES_OK: {
         const char *tag = PQcmdStatus(result);
         text_copy(reply->tag, sizeof reply->tag, tag, strlen(tag));
-        if (job->row != NULL)
+        if (hands_over(job))
             job->row(job->arg, result);
         if (reply->result == NULL)
             reply->result = result;
@@ -479,13 +485,15 @@ static bool take_result(struct pg *pg, PGresult *result)
 }
 
 /* A NULL stands behind all results of a statement, and behind those of its parsing. */
-static void end_of_results(struct pg *pg)
+static bool end_of_results(struct pg *pg)
 {
     struct job *job = &pg->job;
     if (job->parsed[job->at] != NOT_PARSED)
         job->parsed[job->at] = NOT_PARSED;
     else
         job->at++;
+    return !hands_over(job) || PQsetSingleRowMode(pg->conn) == 1 ||
+           PQpipelineStatus(pg->conn) == PQ_PIPELINE_ABORTED;
 }
 
 static bool finish_job(struct pg *pg)
@@ -512,7 +520,8 @@ static bool take_answers(struct pg *pg)
             if (!finish_job(pg))
                 return false;
         } else if (job->at < job->count) {
-            end_of_results(pg);
+            if (!end_of_results(pg))
+                return false;
         } else {
             break; /* only its last Sync is missing */
         }
@@ -699,11 +708,11 @@ void pg_run(struct pg *pg, const struct pg_statement *statements, int count, pg_
     start_job(pg, statements, count, NULL, done, arg);
 }
 
-void pg_run_rows(struct pg *pg, const struct pg_statement *statement, pg_row_fn *row,
+void pg_run_rows(struct pg *pg, const struct pg_statement *statements, int count, pg_row_fn *row,
                  pg_done_fn *done, void *arg)
 {
     assert(pg_idle(pg));
-    start_job(pg, statement, 1, row, done, arg);
+    start_job(pg, statements, count, row, done, arg);
 }
 
 int pg_rows(const struct pg_reply *reply)

@@ -101,8 +101,8 @@ void pg_identifier(const struct pg *pg, const char *text, char *out, size_t room
 /* Only when idle. More than one statement travel in pipeline mode. */
 void pg_run(struct pg *pg, const struct pg_statement *statements, int count, pg_done_fn *done,
             void *arg);
-/* One statement whose rows are handed over as they come and kept by nobody. */
-void pg_run_rows(struct pg *pg, const struct pg_statement *statement, pg_row_fn *row,
+/* The same; the last one's rows are handed over as they come and kept by nobody. */
+void pg_run_rows(struct pg *pg, const struct pg_statement *statements, int count, pg_row_fn *row,
                  pg_done_fn *done, void *arg);
 
 int pg_rows(const struct pg_reply *reply);

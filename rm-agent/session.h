@@ -82,6 +82,11 @@ struct session *session_add(struct agent *agent, const char *gid, const struct b
 void session_release(struct session *session);
 /* Does what comes next in a session that is idle. */
 void session_go_on(struct session *session);
+/* Runs the statement that waits, in one trip with those `before` it. Its reply, which is the last,
+ * goes to session_ran(). */
+void session_run(struct session *session, const struct pg_statement *before, int count,
+                 pg_done_fn *done);
+void session_ran(struct line *line, const struct pg_reply *reply);
 /* Refuses the statement that waits or runs, if there is one. */
 void session_refuse_exec(struct session *session, enum error_code code, const char *message);
 /* From here on only the gid counts, and who owns what was prepared. */

@@ -129,14 +129,12 @@ static void keep_reply(struct session *session, char *text, size_t length)
     }
 }
 
-static void ran(void *arg, const struct pg_reply *replies, int count)
+void session_ran(struct line *line, const struct pg_reply *reply)
 {
-    struct line *line = arg;
     struct session *session = line->session;
     size_t length;
-    (void)count;
-    char *text = rows_reply(&line->rows, replies, session->n, &length);
-    if (!replies->alive) {
+    char *text = rows_reply(&line->rows, reply, session->n, &length);
+    if (!reply->alive) {
         free(text);
         return; /* down() follows, and refuses the exec */
     }
@@ -150,8 +148,8 @@ static void ran(void *arg, const struct pg_reply *replies, int count)
         return;
     }
     /* Behind the first error PostgreSQL only says that there was one. */
-    if (replies->sqlstate[0] != '\0' && strcmp(replies->sqlstate, "25P02") != 0)
-        sql_failure(replies, &session->failed);
+    if (reply->sqlstate[0] != '\0' && strcmp(reply->sqlstate, "25P02") != 0)
+        sql_failure(reply, &session->failed);
     POINT("agent.exec-done");
     asker_reply(session->exec->asker, text, length);
     POINT("agent.exec-answered");
@@ -161,13 +159,20 @@ static void ran(void *arg, const struct pg_reply *replies, int count)
     session_go_on(session);
 }
 
-static void run(struct session *session)
+static void ran(void *arg, const struct pg_reply *replies, int count)
+{
+    (void)count;
+    session_ran(arg, replies);
+}
+
+void session_run(struct session *session, const struct pg_statement *before, int count,
+                 pg_done_fn *done)
 {
     session->state = SESSION_RUNNING;
     session->n++;
     rows_begin(&session->line->rows);
     POINT("agent.before-exec");
-    exec_send(session->exec, session->line->pg, row, ran, session->line);
+    exec_send(session->exec, session->line->pg, before, count, row, done, session->line);
     POINT("agent.exec-sent");
 }
 
@@ -178,7 +183,7 @@ void session_go_on(struct session *session)
     if (session->wish != WISH_NONE)
         session_end(session);
     else if (session->exec != NULL)
-        run(session);
+        session_run(session, NULL, 0, ran);
 }
 
 static void wish(struct agent *agent, const struct branch_id *branch, enum wish what, uint64_t lsn)
