@@ -34,24 +34,33 @@ static double mean(const double *rates, uint32_t count)
     return count == 0 ? 0 : sum / count;
 }
 
-/* The share of its rate that a mode has kept at the end. */
-static double kept(const struct figures *before, const struct figures *pinned)
+/* What a mode has kept of its rate at the end; against_raw: of that what raw has kept, 0 when raw
+ * was not run. */
+struct kept {
+    double before, late, share, against_raw;
+};
+
+static struct kept kept_at(const struct results *results, uint32_t at)
 {
+    const struct figures *before = &results->all[at], *pinned = &results->pinned[at];
     uint32_t late = pinned->rounds < 4 ? pinned->rounds : pinned->rounds / 4;
-    double was = mean(before->rates, before->rounds);
-    return was > 0 ? mean(pinned->rates + pinned->rounds - late, late) / was : 0;
+    struct kept kept = {
+        .before = mean(before->rates, before->rounds),
+        .late = mean(pinned->rates + pinned->rounds - late, late),
+    };
+    kept.share = kept.before > 0 ? kept.late / kept.before : 0;
+    return kept;
 }
 
-/* 0 when raw was not run. */
-static double kept_against_raw(const struct bench *bench, const struct results *results,
-                               uint32_t at)
+static struct kept kept_beside_raw(const struct results *results, uint32_t at)
 {
-    for (uint32_t i = 0; i < bench->options.mode_count; i++)
-        if (strcmp(results->all[i].mode->name, "raw") == 0) {
-            double raw = kept(&results->all[i], &results->pinned[i]);
-            return raw > 0 ? kept(&results->all[at], &results->pinned[at]) / raw : 0;
-        }
-    return 0;
+    struct kept kept = kept_at(results, at);
+    for (uint32_t i = 0; i < results->count; i++) {
+        double raw = strcmp(results->all[i].mode->name, "raw") == 0 ? kept_at(results, i).share : 0;
+        if (raw > 0)
+            kept.against_raw = kept.share / raw;
+    }
+    return kept;
 }
 
 void pinned_print(const struct bench *bench, const struct results *results)
@@ -60,13 +69,12 @@ void pinned_print(const struct bench *bench, const struct results *results)
            "%-18s %9s %9s %8s %8s\n%-18s %9s %9s %8s %8s\n",
            bench->options.pinned_s, "", "tx/s", "tx/s", "", "against", "mode", "before", "at last",
            "kept", "raw");
-    for (uint32_t i = 0; i < bench->options.mode_count; i++) {
-        const struct figures *before = &results->all[i];
-        double share = kept(before, &results->pinned[i]), was = mean(before->rates, before->rounds);
-        double against_raw = kept_against_raw(bench, results, i);
-        printf("%-18s %9.0f %9.0f %8.2f", before->mode->name, was, was * share, share);
-        if (against_raw > 0)
-            printf(" %8.2f", against_raw);
+    for (uint32_t i = 0; i < results->count; i++) {
+        struct kept kept = kept_beside_raw(results, i);
+        printf("%-18s %9.0f %9.0f %8.2f", results->all[i].mode->name, kept.before, kept.late,
+               kept.share);
+        if (kept.against_raw > 0)
+            printf(" %8.2f", kept.against_raw);
         putchar('\n');
     }
 }
@@ -76,17 +84,15 @@ cJSON *pinned_object(const struct bench *bench, const struct results *results)
     cJSON *object = cJSON_CreateObject();
     cJSON_AddNumberToObject(object, "seconds", bench->options.pinned_s);
     cJSON *array = cJSON_AddArrayToObject(object, "modes");
-    for (uint32_t i = 0; i < bench->options.mode_count; i++) {
-        const struct figures *before = &results->all[i];
-        double share = kept(before, &results->pinned[i]), was = mean(before->rates, before->rounds);
-        double against_raw = kept_against_raw(bench, results, i);
+    for (uint32_t i = 0; i < results->count; i++) {
+        struct kept kept = kept_beside_raw(results, i);
         cJSON *item = cJSON_CreateObject();
-        cJSON_AddStringToObject(item, "mode", before->mode->name);
-        cJSON_AddNumberToObject(item, "before_tx_per_s", was);
-        cJSON_AddNumberToObject(item, "tx_per_s", was * share);
-        cJSON_AddNumberToObject(item, "kept", share);
-        if (against_raw > 0)
-            cJSON_AddNumberToObject(item, "kept_against_raw", against_raw);
+        cJSON_AddStringToObject(item, "mode", results->all[i].mode->name);
+        cJSON_AddNumberToObject(item, "before_tx_per_s", kept.before);
+        cJSON_AddNumberToObject(item, "tx_per_s", kept.late);
+        cJSON_AddNumberToObject(item, "kept", kept.share);
+        if (kept.against_raw > 0)
+            cJSON_AddNumberToObject(item, "kept_against_raw", kept.against_raw);
         cJSON_AddItemToArray(array, item);
     }
     return object;

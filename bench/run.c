@@ -14,13 +14,9 @@
 
 #include "bench/bench.h"
 
-enum {
-    TICK_MS = 100,
-    WARM_UP_MS = 300,
-    SETTLE_MS = 20,
-    CLIENT_STUCK_S = 60,
-    COUNTED_MOST_S = 3600
-};
+enum { TICK_MS = 100, SETTLE_MS = 20, CLIENT_STUCK_S = 60, COUNTED_MOST_S = 3600 };
+
+#define WARM_UP_S 0.3
 
 struct snapshot {
     double cpu_us[PARTIES];
@@ -171,7 +167,8 @@ static void run_slice(struct bench *bench, struct figures *figures, double slice
 static void warm_up(struct bench *bench, struct figures *figures)
 {
     struct figures cold = *figures;
-    run_slice(bench, figures, WARM_UP_MS / 1000.0);
+    run_slice(bench, figures,
+              bench->options.seconds < WARM_UP_S ? bench->options.seconds : WARM_UP_S);
     free(figures->samples_us);
     *figures = cold;
 }
