@@ -4,7 +4,7 @@
  * An application sends requests and gets replies. The TM gives an agent orders
  * and gets results. Both sides may say anything twice and in any order; every
  * handler is written so that this does no harm. These are plain values: how they
- * look on the wire is common/wire.c's matter.
+ * look on the wire is common/wire*.c's matter.
  */
 #ifndef ASSENT_CORE_MESSAGE_H
 #define ASSENT_CORE_MESSAGE_H

@@ -1,0 +1,255 @@
+/*
+ * common/wire_reply.c - what a coordinator answers to applications and DBAs.
+ */
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/wire_fields.h"
+
+static const char *const outcome_words[] = {
+    [OUTCOME_NONE] = "",
+    [OUTCOME_IN_PROGRESS] = "in-progress",
+    [OUTCOME_COMMITTED] = "committed",
+    [OUTCOME_ROLLED_BACK] = "rolled-back",
+    [OUTCOME_MIXED] = "mixed",
+    [OUTCOME_FORGOTTEN] = "forgotten",
+};
+
+/* ---- words ---- */
+
+const char *outcome_word(enum outcome outcome)
+{
+    assert(outcome < COUNT_OF(outcome_words));
+    return outcome_words[outcome];
+}
+
+enum outcome outcome_from_word(const char *word)
+{
+    int found = find_word(outcome_words, COUNT_OF(outcome_words), word);
+    return found < 0 ? OUTCOME_NONE : (enum outcome)found;
+}
+
+int field_outcome(const cJSON *object, const char *name, bool needed, enum outcome *out,
+                  struct failure *failure)
+{
+    int word;
+    int rc =
+        field_word(object, name, needed, outcome_words, COUNT_OF(outcome_words), &word, failure);
+    *out = (enum outcome)word;
+    return rc;
+}
+
+/* ---- replies ---- */
+
+static void write_reason(cJSON *object, const struct reason *reason)
+{
+    cJSON *item = add(object, "reason", cJSON_CreateObject());
+    add_text_if_set(item, "rm", reason->rm);
+    add_text_if_set(item, "sqlstate", reason->sqlstate);
+    add_message_if_set(item, "message", reason->message);
+    add_message_if_set(item, "detail", reason->detail);
+    add_message_if_set(item, "hint", reason->hint);
+}
+
+static int read_reason(const cJSON *object, struct reply *out, struct failure *failure)
+{
+    const cJSON *item = field_find(object, "reason");
+    out->has_reason = item != NULL;
+    if (item == NULL)
+        return 0;
+    field_message(item, "message", out->reason.message, sizeof out->reason.message);
+    field_message(item, "detail", out->reason.detail, sizeof out->reason.detail);
+    field_message(item, "hint", out->reason.hint, sizeof out->reason.hint);
+    if (field_rm(item, "rm", false, out->reason.rm, failure) != 0)
+        return -1;
+    return field_sqlstate(item, "sqlstate", out->reason.sqlstate, failure);
+}
+
+static cJSON *write_refused(const struct reply *reply)
+{
+    const struct reason *reason = &reply->reason;
+    struct failure failure;
+    bool told = reply->has_reason && reason->message[0] != '\0';
+    refuse(&failure, reply->error, "%s", told ? reason->message : error_meaning(reply->error));
+    if (reply->has_reason) {
+        memcpy(failure.sqlstate, reason->sqlstate, sizeof failure.sqlstate);
+        if (reason->rm[0] != '\0')
+            snprintf(failure.detail, sizeof failure.detail, "at resource manager %s", reason->rm);
+    }
+    if (reply->error != ERR_KEY_IN_USE)
+        return wire_write_failure(&failure);
+
+    char gtrid[GTRID_BYTES];
+    gtrid_format(&reply->gtrid, gtrid);
+    snprintf(failure.detail, sizeof failure.detail, "transaction %s is %s", gtrid,
+             outcome_word(reply->outcome));
+    cJSON *object = wire_write_failure(&failure);
+    add_text(object, "gtrid", gtrid);
+    add_text_if_set(object, "outcome", outcome_word(reply->outcome));
+    return object;
+}
+
+static void write_branch(cJSON *item, const struct gtrid *gtrid, const struct enlisted *enlisted,
+                         const struct branch_access *access)
+{
+    struct branch_id branch = {.gtrid = *gtrid};
+    char bqual[BQUAL_BYTES];
+    memcpy(branch.rm, enlisted->rm, sizeof branch.rm);
+    memcpy(branch.branch, enlisted->branch, sizeof branch.branch);
+    bqual_format(&branch, bqual);
+
+    add_text(item, "rm", enlisted->rm);
+    add_text(item, "branch", enlisted->branch);
+    add_gid(item, "gid", &branch);
+    cJSON *xid = add(item, "xid", cJSON_CreateObject());
+    add_u64(xid, "format_id", XID_FORMAT_ID);
+    add_gtrid(xid, "gtrid", gtrid);
+    add_text(xid, "bqual", bqual);
+    if (access != NULL) {
+        add_text_if_set(item, "agent", access->agent);
+        add_text_if_set(item, "session", access->ticket);
+    }
+}
+
+static void write_branches(cJSON *object, const struct reply *reply,
+                           const struct branch_access *access)
+{
+    cJSON *list = add_list(object, "branches");
+    for (uint32_t i = 0; i < reply->branch_count; i++)
+        write_branch(add_element(list), &reply->gtrid, &reply->branches[i],
+                     access != NULL ? &access[i] : NULL);
+}
+
+static int read_branch(const cJSON *item, struct reply *out, struct failure *failure)
+{
+    struct enlisted *enlisted = &out->branches[out->branch_count++];
+    struct branch_id branch;
+    if (field_gid(item, "gid", true, &branch, failure) != 0)
+        return -1;
+    out->gtrid = branch.gtrid;
+    memcpy(enlisted->rm, branch.rm, sizeof enlisted->rm);
+    memcpy(enlisted->branch, branch.branch, sizeof enlisted->branch);
+    return 0;
+}
+
+static int read_branches(const cJSON *object, struct reply *out, struct failure *failure)
+{
+    const cJSON *item;
+    if (field_list(object, "branches", false, BRANCHES_MAX, &item, failure) != 0)
+        return -1;
+    for (; item != NULL; item = item->next)
+        if (read_branch(item, out, failure) != 0)
+            return refuse_within(failure, "branches", out->branch_count - 1);
+    return 0;
+}
+
+static void write_ending(cJSON *object, const struct reply *reply)
+{
+    add_text(object, "outcome", outcome_word(reply->outcome));
+    bool of_dba = reply->op == OP_RESOLVE || reply->op == OP_FORGET;
+    if ((reply->op == OP_OUTCOME || of_dba) && reply->gtrid.tm[0] != '\0')
+        add_gtrid(object, "gtrid", &reply->gtrid);
+    if (reply->op == OP_COMMIT || of_dba) {
+        add_bool(object, "applied", reply->applied);
+        add_rms(object, "pending", reply->pending, reply->pending_count);
+    }
+    if (reply->has_reason)
+        write_reason(object, &reply->reason);
+}
+
+static int read_ending(const cJSON *object, struct reply *out, struct failure *failure)
+{
+    if (field_outcome(object, "outcome", true, &out->outcome, failure) != 0 ||
+        field_gtrid(object, "gtrid", false, &out->gtrid, failure) != 0 ||
+        field_bool(object, "applied", &out->applied, failure) != 0 ||
+        field_rms(object, "pending", BRANCHES_MAX, out->pending, &out->pending_count, failure) != 0)
+        return -1;
+    return read_reason(object, out, failure);
+}
+
+cJSON *wire_write_reply(const struct reply *reply, const struct branch_access *access)
+{
+    if (reply->error != ERR_NONE)
+        return write_refused(reply);
+    cJSON *object = wire_ok();
+    switch (reply->op) {
+    case OP_BEGIN:
+        add_gtrid(object, "gtrid", &reply->gtrid);
+        add_u32(object, "deadline_ms", reply->left_ms);
+        write_branches(object, reply, access);
+        break;
+    case OP_ENLIST:
+        assert(reply->branch_count == 1);
+        write_branch(add(object, "branch", cJSON_CreateObject()), &reply->gtrid,
+                     &reply->branches[0], access);
+        break;
+    case OP_COMMIT:
+    case OP_ROLLBACK:
+    case OP_OUTCOME:
+    case OP_RESOLVE:
+    case OP_FORGET:
+        write_ending(object, reply);
+        break;
+    case OP_PAUSE:
+    case OP_RETIRE:
+        add_u32(object, "running", reply->running);
+        break;
+    default:
+        break;
+    }
+    return object;
+}
+
+/* A refusal to begin under a key tells which transaction has it. */
+static void read_refused(const cJSON *object, struct reply *out, enum error_code code)
+{
+    struct failure ignored;
+    out->error = code;
+    if (code != ERR_KEY_IN_USE)
+        return;
+    if (field_gtrid(object, "gtrid", false, &out->gtrid, &ignored) != 0)
+        memset(&out->gtrid, 0, sizeof out->gtrid);
+    (void)field_outcome(object, "outcome", false, &out->outcome, &ignored);
+}
+
+static int read_reply_of(const cJSON *object, struct reply *out, struct failure *failure)
+{
+    switch (out->op) {
+    case OP_BEGIN:
+        if (read_branches(object, out, failure) != 0 ||
+            field_u32(object, "deadline_ms", true, &out->left_ms, failure) != 0)
+            return -1;
+        return field_gtrid(object, "gtrid", true, &out->gtrid, failure);
+    case OP_ENLIST: {
+        const cJSON *branch = field_find(object, "branch");
+        if (branch == NULL)
+            return field_missing("branch", true, failure);
+        return read_branch(branch, out, failure);
+    }
+    case OP_COMMIT:
+    case OP_ROLLBACK:
+    case OP_OUTCOME:
+    case OP_RESOLVE:
+    case OP_FORGET:
+        return read_ending(object, out, failure);
+    case OP_PAUSE:
+    case OP_RETIRE:
+        return field_u32(object, "running", true, &out->running, failure);
+    default:
+        return 0;
+    }
+}
+
+int wire_read_reply(const cJSON *object, enum op op, struct reply *out, struct failure *failure)
+{
+    memset(out, 0, sizeof *out);
+    out->op = op;
+    if (wire_read_failure(object, failure) != 0) {
+        read_refused(object, out, failure->code);
+        return -1;
+    }
+    if (read_reply_of(object, out, failure) != 0)
+        return refuse_reply(failure);
+    return 0;
+}
