@@ -204,20 +204,20 @@ static bool snapshot_vote(const struct txn *txn, enum record_type type, struct r
     const struct acceptor_row *row = on_its_way ? &txn->precommit.next_row : &txn->precommit.row;
     if (!on_its_way && txn->state != TXN_PRECOMMITTING)
         return false;
+    if (type == RECORD_ACCEPT && row->value == OUTCOME_NONE)
+        return false;
     out->type = type;
     out->incarnation = txn->incarnation;
     out->sequence = txn->sequence;
     out->ballot = type == RECORD_PROMISE ? row->promised : row->accepted;
     out->outcome = type == RECORD_PROMISE ? OUTCOME_NONE : row->value;
-    return type == RECORD_PROMISE || row->value != OUTCOME_NONE;
+    return true;
 }
 
 static bool snapshot_live(const struct coordinator *c, uint64_t index, struct record *out)
 {
     const struct txn *txn = &c->live.txns[index / RECORDS_A_TXN];
     uint32_t number = (uint32_t)(index % RECORDS_A_TXN);
-    if (txn->state == TXN_NONE)
-        return false;
     if (number == AT_PROMISE)
         return snapshot_vote(txn, RECORD_PROMISE, out);
     if (number == AT_ACCEPT)
@@ -255,14 +255,25 @@ static uint64_t part_size(const struct coordinator *c, enum part part)
     return 0;
 }
 
-/* The record at this place of this part; false if there is nothing to say there. */
+/* Of the slots for live transactions most are free, and there are many: they are passed over. */
+static uint64_t next_place(const struct coordinator *c, enum part part, uint64_t index)
+{
+    uint64_t slot = index / RECORDS_A_TXN;
+    if (part != PART_LIVE || slot >= c->live.txns_max || c->live.txns[slot].state != TXN_NONE)
+        return index;
+    while (slot < c->live.txns_max && c->live.txns[slot].state == TXN_NONE)
+        slot++;
+    return slot * RECORDS_A_TXN;
+}
+
+/* The record at this place of this part; false if there is nothing to say there, and *out is as
+ * it was. */
 static bool snapshot_at(const struct coordinator *c, enum part part, uint64_t index,
                         struct record *out)
 {
     const struct outcomes *outcomes = &c->outcomes;
     const struct outcome_key *key;
 
-    memset(out, 0, sizeof *out);
     switch (part) {
     case PART_ANCESTORS:
         out->type = RECORD_ANCESTOR;
@@ -318,7 +329,9 @@ bool coordinator_snapshot(const struct coordinator *c, uint64_t *position, struc
 {
     enum part part = (enum part)(*position >> PART_SHIFT);
     uint64_t index = *position & ((UINT64_C(1) << PART_SHIFT) - 1);
+    memset(out, 0, sizeof *out);
     while (part < PARTS) {
+        index = next_place(c, part, index);
         if (index >= part_size(c, part)) {
             part++;
             index = 0;
