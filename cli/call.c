@@ -99,7 +99,7 @@ static int tell_failure(const struct cli *cli, const struct failure *failure, co
     const char *message = failure->message;
 
     if (cli->json) {
-        cJSON *own = refusal == NULL ? wire_write_failure(failure) : NULL;
+        cJSON *own = refusal == NULL ? wire_failure_tree(failure) : NULL;
         print_json(own != NULL ? own : refusal);
         cJSON_Delete(own);
     }

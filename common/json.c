@@ -1,111 +1,244 @@
 /*
- * common/wire_write.c - the fields of a message that is being written.
+ * common/json.c - JSON that is written straight as text.
  */
+#include "common/json.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/wire_fields.h"
+#include "common/wire.h"
 
-cJSON *whole(cJSON *item)
+enum { ROOM_FIRST = 1024, U64_BYTES = 21 };
+
+/* ---- bytes ---- */
+
+/* Room for so many bytes more. */
+static char *reserve(struct json *json, size_t bytes)
 {
-    if (item == NULL)
+    if (json->room - json->length < bytes) {
+        size_t room = json->room;
+        while (room - json->length < bytes)
+            room *= 2;
+        json->text = realloc(json->text, room);
+        if (json->text == NULL)
+            abort();
+        json->room = room;
+    }
+    return json->text + json->length;
+}
+
+static void append(struct json *json, const char *bytes, size_t count)
+{
+    memcpy(reserve(json, count), bytes, count);
+    json->length += count;
+}
+
+static void append_byte(struct json *json, char byte)
+{
+    *reserve(json, 1) = byte;
+    json->length++;
+}
+
+/* ---- the shape ---- */
+
+static void separate(struct json *json)
+{
+    char last = json->text[json->length - 1];
+    if (last != '{' && last != '[')
+        append_byte(json, ',');
+}
+
+static void append_name(struct json *json, const char *name)
+{
+    separate(json);
+    append_byte(json, '"');
+    append(json, name, strlen(name));
+    append(json, "\":", 2);
+}
+
+void json_begin(struct json *json)
+{
+    *json = (struct json){.text = malloc(ROOM_FIRST), .room = ROOM_FIRST};
+    if (json->text == NULL)
         abort();
-    return item;
+    append_byte(json, '{');
 }
 
-cJSON *add(cJSON *object, const char *name, cJSON *item)
+char *json_end(struct json *json, size_t *length)
 {
-    cJSON_AddItemToObjectCS(object, name, whole(item));
-    return item;
+    append(json, "}", 2);
+    *length = json->length - 1;
+    return json->text;
 }
 
-cJSON *add_list(cJSON *object, const char *name)
+cJSON *json_end_tree(struct json *json)
 {
-    return add(object, name, cJSON_CreateArray());
+    size_t length;
+    char *text = json_end(json, &length);
+    cJSON *tree = cJSON_ParseWithLength(text, length);
+    free(text);
+    if (tree == NULL)
+        abort();
+    return tree;
 }
 
-cJSON *add_element(cJSON *list)
+void json_open_object(struct json *json, const char *name)
 {
-    cJSON *item = whole(cJSON_CreateObject());
-    cJSON_AddItemToArray(list, item);
-    return item;
+    append_name(json, name);
+    append_byte(json, '{');
 }
 
-void add_text(cJSON *object, const char *name, const char *text)
+void json_open_list(struct json *json, const char *name)
 {
-    add(object, name, cJSON_CreateString(text));
+    append_name(json, name);
+    append_byte(json, '[');
 }
 
-void add_text_if_set(cJSON *object, const char *name, const char *text)
+void json_open_element(struct json *json)
+{
+    separate(json);
+    append_byte(json, '{');
+}
+
+void json_close_object(struct json *json)
+{
+    append_byte(json, '}');
+}
+
+void json_close_list(struct json *json)
+{
+    append_byte(json, ']');
+}
+
+/* ---- texts ---- */
+
+/* The letter behind the backslash, 'u' for a code, or 0: the byte stands for itself. */
+static char escape_of(unsigned char byte)
+{
+    static const char letters[0x20] = {
+        ['\b'] = 'b', ['\f'] = 'f', ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't'};
+    if (byte == '"' || byte == '\\')
+        return (char)byte;
+    if (byte >= 0x20)
+        return '\0';
+    return letters[byte] != '\0' ? letters[byte] : 'u';
+}
+
+static void append_escaped(struct json *json, unsigned char byte, char escape)
+{
+    static const char digits[] = "0123456789abcdef";
+    const char plain[] = {'\\', escape};
+    append(json, plain, sizeof plain);
+    if (escape == 'u') {
+        const char code[] = {'0', '0', digits[byte >> 4], digits[byte & 0xf]};
+        append(json, code, sizeof code);
+    }
+}
+
+/* Most texts have nothing to escape and are copied in one piece. */
+static void append_text(struct json *json, const char *text)
+{
+    append_byte(json, '"');
+    for (;;) {
+        size_t plain = 0;
+        while (text[plain] != '\0' && escape_of((unsigned char)text[plain]) == '\0')
+            plain++;
+        append(json, text, plain);
+        text += plain;
+        if (*text == '\0')
+            break;
+        append_escaped(json, (unsigned char)*text, escape_of((unsigned char)*text));
+        text++;
+    }
+    append_byte(json, '"');
+}
+
+void json_put_text(struct json *json, const char *name, const char *text)
+{
+    append_name(json, name);
+    append_text(json, text);
+}
+
+void json_put_text_if_set(struct json *json, const char *name, const char *text)
 {
     if (text != NULL && text[0] != '\0')
-        add_text(object, name, text);
+        json_put_text(json, name, text);
 }
 
-void add_message_if_set(cJSON *object, const char *name, const char *text)
+void json_put_message_if_set(struct json *json, const char *name, const char *text)
 {
     char clean[REASON_BYTES];
+    if (text[0] == '\0')
+        return;
     text_copy(clean, sizeof clean, text, strlen(text));
     text_mend(clean);
-    add_text_if_set(object, name, clean);
+    json_put_text_if_set(json, name, clean);
 }
 
-void add_bool(cJSON *object, const char *name, bool value)
+/* ---- other values ---- */
+
+void json_put_bool(struct json *json, const char *name, bool value)
 {
-    add(object, name, cJSON_CreateBool(value));
+    append_name(json, name);
+    append(json, value ? "true" : "false", value ? strlen("true") : strlen("false"));
 }
 
-void add_u32(cJSON *object, const char *name, uint32_t value)
+void json_put_u32(struct json *json, const char *name, uint32_t value)
 {
-    add(object, name, cJSON_CreateNumber(value));
+    char text[U64_BYTES];
+    append_name(json, name);
+    append(json, text, u64_format(value, text));
 }
 
-void add_u64(cJSON *object, const char *name, uint64_t value)
+void json_put_u64(struct json *json, const char *name, uint64_t value)
 {
-    char text[21];
+    char text[U64_BYTES];
     u64_format(value, text);
-    add_text(object, name, text);
+    json_put_text(json, name, text);
 }
 
-void add_gtrid(cJSON *object, const char *name, const struct gtrid *gtrid)
+void json_put_u64_if(struct json *json, const char *name, bool needed, uint64_t value)
+{
+    if (needed || value != 0)
+        json_put_u64(json, name, value);
+}
+
+void json_put_gtrid(struct json *json, const char *name, const struct gtrid *gtrid)
 {
     char text[GTRID_BYTES];
     gtrid_format(gtrid, text);
-    add_text(object, name, text);
+    json_put_text(json, name, text);
 }
 
-void add_gid(cJSON *object, const char *name, const struct branch_id *branch)
+void json_put_gid(struct json *json, const char *name, const struct branch_id *branch)
 {
     char text[GID_BYTES];
     gid_format(branch, text);
-    add_text(object, name, text);
+    json_put_text(json, name, text);
 }
 
-void add_hex(cJSON *object, const char *name, const uint8_t *bytes, size_t count)
+void json_put_hex(struct json *json, const char *name, const uint8_t *bytes, size_t count)
 {
     char text[2 * SECRET_BYTES + 1];
     assert(count <= SECRET_BYTES);
     hex_write(bytes, count, text);
-    add_text(object, name, text);
+    json_put_text(json, name, text);
 }
 
-void add_rms(cJSON *object, const char *name, const char rms[][RM_NAME_BYTES], uint32_t count)
+void json_put_rms(struct json *json, const char *name, const char rms[][RM_NAME_BYTES],
+                  uint32_t count)
 {
-    cJSON *list = add_list(object, name);
-    for (uint32_t i = 0; i < count; i++)
-        cJSON_AddItemToArray(list, whole(cJSON_CreateString(rms[i])));
+    json_open_list(json, name);
+    for (uint32_t i = 0; i < count; i++) {
+        separate(json);
+        append_text(json, rms[i]);
+    }
+    json_close_list(json);
 }
 
-cJSON *new_request(const char *op)
+void json_put_raw(struct json *json, const char *text, size_t length)
 {
-    cJSON *object = whole(cJSON_CreateObject());
-    add_text(object, "op", op);
-    return object;
-}
-
-void add_u64_if(cJSON *item, const char *name, bool needed, uint64_t value)
-{
-    if (needed || value != 0)
-        add_u64(item, name, value);
+    separate(json);
+    append(json, text, length);
 }

@@ -15,7 +15,10 @@ void reply_object(struct net_request *request, cJSON *object)
 
 void reply_failure(struct net_request *request, const struct failure *failure)
 {
-    reply_object(request, wire_write_failure(failure));
+    size_t length;
+    char *text = wire_write_failure(failure, &length);
+    net_reply(request, text, length);
+    free(text);
 }
 
 void reply_busy(void *arg, struct net_request *request, const struct net_peer *peer,

@@ -103,7 +103,7 @@ char *wire_print(cJSON *object, size_t *length)
 {
     char *text = cJSON_PrintBuffered(object, 1024, false);
     if (text == NULL)
-        abort(); /* as whole() */
+        abort(); /* as in json.h */
     cJSON_Delete(object);
     *length = strlen(text);
     return text;
@@ -133,25 +133,51 @@ void array_sort(cJSON *array, int (*compare)(const void *left, const void *right
 
 /* ---- acceptance and refusal ---- */
 
-cJSON *wire_ok(void)
+void begin_request(struct json *json, const char *op)
 {
-    cJSON *object = whole(cJSON_CreateObject());
-    add_bool(object, "ok", true);
-    return object;
+    json_begin(json);
+    json_put_text(json, "op", op);
 }
 
-cJSON *wire_write_failure(const struct failure *failure)
+void begin_ok(struct json *json)
 {
-    cJSON *object = whole(cJSON_CreateObject());
-    add_bool(object, "ok", false);
-    cJSON *error = add(object, "error", cJSON_CreateObject());
-    add_text(error, "code", error_word(failure->code));
-    add_message_if_set(error, "message", failure->message);
-    add_message_if_set(error, "detail", failure->detail);
-    add_message_if_set(error, "hint", failure->hint);
-    add_text_if_set(error, "sqlstate", failure->sqlstate);
-    add_bool(error, "retryable", error_retryable(failure->code));
-    return object;
+    json_begin(json);
+    json_put_bool(json, "ok", true);
+}
+
+void begin_failure(struct json *json, const struct failure *failure)
+{
+    json_begin(json);
+    json_put_bool(json, "ok", false);
+    json_open_object(json, "error");
+    json_put_text(json, "code", error_word(failure->code));
+    json_put_message_if_set(json, "message", failure->message);
+    json_put_message_if_set(json, "detail", failure->detail);
+    json_put_message_if_set(json, "hint", failure->hint);
+    json_put_text_if_set(json, "sqlstate", failure->sqlstate);
+    json_put_bool(json, "retryable", error_retryable(failure->code));
+    json_close_object(json);
+}
+
+cJSON *wire_ok(void)
+{
+    struct json json;
+    begin_ok(&json);
+    return json_end_tree(&json);
+}
+
+char *wire_write_failure(const struct failure *failure, size_t *length)
+{
+    struct json json;
+    begin_failure(&json, failure);
+    return json_end(&json, length);
+}
+
+cJSON *wire_failure_tree(const struct failure *failure)
+{
+    struct json json;
+    begin_failure(&json, failure);
+    return json_end_tree(&json);
 }
 
 /* A newer peer's code is told by its message. */

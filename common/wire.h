@@ -1,5 +1,5 @@
 /*
- * common/wire.h - messages to and from JSON, by cJSON, strictly.
+ * common/wire.h - messages to and from JSON, strictly.
  *
  * One JSON object each way; 64-bit numbers travel as decimal strings, gids and gtrids in
  * their text form. Unknown fields are ignored; one that is missing, mistyped or out of
@@ -75,18 +75,21 @@ const char *wire_op_name(enum op op);
 
 /* One client request of the TM's. Returns 0 or -1 with *failure. client and caller are not set. */
 int wire_read_request(const cJSON *object, struct request *out, struct failure *failure);
-/* The inverse, for clients of our own and the simulator. The caller deletes it. */
-cJSON *wire_write_request(const struct request *request);
+/* The inverse, for clients of our own and the simulator; malloc'ed, as all text written here. */
+char *wire_write_request(const struct request *request, size_t *length);
 
 /* What the TM adds to a reply about branches: by their position in reply->branches. */
 struct branch_access {
     const char *agent;  /* URL */
     const char *ticket; /* session ticket, or NULL when there is none */
 };
-cJSON *wire_write_reply(const struct reply *reply, const struct branch_access *access);
+char *wire_write_reply(const struct reply *reply, const struct branch_access *access,
+                       size_t *length);
 /* Reads a reply of that op; *failure is set when it says ok:false (return -1). */
 int wire_read_reply(const cJSON *object, enum op op, struct reply *out, struct failure *failure);
-cJSON *wire_write_failure(const struct failure *failure);
+char *wire_write_failure(const struct failure *failure, size_t *length);
+/* The same as a tree, for those who have a tree to give. */
+cJSON *wire_failure_tree(const struct failure *failure);
 /* {"ok":true}, to be added to. */
 cJSON *wire_ok(void);
 /* If the reply is ok:false fills *failure and returns -1. */

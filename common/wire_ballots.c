@@ -39,11 +39,12 @@ static const unsigned ballot_fields[BALLOTS] = {
     [BALLOT_ENDED] = 0,
 };
 
-void write_roster(cJSON *object, const struct roster *roster)
+void write_roster(struct json *json, const struct roster *roster)
 {
-    cJSON *item = add(object, "acceptors", cJSON_CreateObject());
-    add_rms(item, "agents", roster->agents, roster->count);
-    add_bool(item, "tm", roster->tm);
+    json_open_object(json, "acceptors");
+    json_put_rms(json, "agents", roster->agents, roster->count);
+    json_put_bool(json, "tm", roster->tm);
+    json_close_object(json);
 }
 
 int read_roster(const cJSON *object, bool needed, struct roster *out, struct failure *failure)
@@ -61,24 +62,31 @@ int read_roster(const cJSON *object, bool needed, struct roster *out, struct fai
     return out->count > 0 ? 0 : field_expected("agents", "at least one", failure);
 }
 
-void write_ballot(cJSON *object, const struct ballot *ballot)
+static void write_ballot(struct json *json, const struct ballot *ballot)
 {
     assert(ballot->type > BALLOT_NONE && ballot->type < BALLOTS);
     unsigned has = ballot_fields[ballot->type];
-    add_text(object, "is", ballot_words[ballot->type]);
-    add_gtrid(object, "gtrid", &ballot->gtrid);
+    json_put_text(json, "is", ballot_words[ballot->type]);
+    json_put_gtrid(json, "gtrid", &ballot->gtrid);
     if (has & HAS_NUMBER)
-        add_u64(object, "number", ballot->number);
+        json_put_u64(json, "number", ballot->number);
     if (has & HAS_PROMISED)
-        add_u64(object, "promised", ballot->promised);
+        json_put_u64(json, "promised", ballot->promised);
     if (has & HAS_VALUE)
-        add_text(object, "value", value_words[ballot->value]);
+        json_put_text(json, "value", value_words[ballot->value]);
     if ((has & HAS_ACCEPTED) && ballot->value != OUTCOME_NONE) {
-        add_text(object, "value", value_words[ballot->value]);
-        add_u64(object, "accepted", ballot->accepted);
+        json_put_text(json, "value", value_words[ballot->value]);
+        json_put_u64(json, "accepted", ballot->accepted);
     }
     if (has & HAS_ROSTER)
-        write_roster(object, &ballot->roster);
+        write_roster(json, &ballot->roster);
+}
+
+void write_named_ballot(struct json *json, const char *name, const struct ballot *ballot)
+{
+    json_open_object(json, name);
+    write_ballot(json, ballot);
+    json_close_object(json);
 }
 
 static int read_ballot(const cJSON *object, struct ballot *out, struct failure *failure)
@@ -114,12 +122,17 @@ char *wire_write_ballots(const char *rm, const struct ballot *ballots, uint32_t 
                          size_t *length)
 {
     assert(count <= BALLOTS_MAX);
-    cJSON *object = new_request("ballots");
-    add_text(object, "rm", rm);
-    cJSON *list = add_list(object, "ballots");
-    for (uint32_t i = 0; i < count; i++)
-        write_ballot(add_element(list), &ballots[i]);
-    return wire_print(object, length);
+    struct json json;
+    begin_request(&json, "ballots");
+    json_put_text(&json, "rm", rm);
+    json_open_list(&json, "ballots");
+    for (uint32_t i = 0; i < count; i++) {
+        json_open_element(&json);
+        write_ballot(&json, &ballots[i]);
+        json_close_object(&json);
+    }
+    json_close_list(&json);
+    return json_end(&json, length);
 }
 
 int wire_read_ballots(const cJSON *object, char rm[RM_NAME_BYTES], struct ballot *out,

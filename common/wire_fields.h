@@ -7,6 +7,7 @@
 #ifndef ASSENT_COMMON_WIRE_FIELDS_H
 #define ASSENT_COMMON_WIRE_FIELDS_H
 
+#include "common/json.h"
 #include "common/wire.h"
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
@@ -79,38 +80,18 @@ int field_rms(const cJSON *object, const char *name, size_t most, char out[][RM_
 
 /* ---- writing ---- */
 
-/* Out of memory within a message: half of it would be a lie to whoever reads it, so the process
- * ends and recovery takes over. */
-cJSON *whole(cJSON *item);
-/* Names are literals: cJSON need not copy them. Returns the item. */
-cJSON *add(cJSON *object, const char *name, cJSON *item);
-cJSON *add_list(cJSON *object, const char *name);
-/* A new object at the end of the list. */
-cJSON *add_element(cJSON *list);
-/* Text that is known to be UTF-8. */
-void add_text(cJSON *object, const char *name, const char *text);
-void add_text_if_set(cJSON *object, const char *name, const char *text);
-/* Words of a database's or a system's, in whatever encoding: what is no UTF-8 becomes '?', or
- * the receiver could not read the message that carries them. */
-void add_message_if_set(cJSON *object, const char *name, const char *text);
-void add_bool(cJSON *object, const char *name, bool value);
-void add_u32(cJSON *object, const char *name, uint32_t value);
-/* 64 bits travel as text: a JSON number is a double to most who read it. */
-void add_u64(cJSON *object, const char *name, uint64_t value);
-void add_u64_if(cJSON *object, const char *name, bool needed, uint64_t value);
-void add_gtrid(cJSON *object, const char *name, const struct gtrid *gtrid);
-void add_gid(cJSON *object, const char *name, const struct branch_id *branch);
-void add_hex(cJSON *object, const char *name, const uint8_t *bytes, size_t count);
-void add_rms(cJSON *object, const char *name, const char rms[][RM_NAME_BYTES], uint32_t count);
-cJSON *new_request(const char *op);
+/* Each begins a message to which more may be added. */
+void begin_request(struct json *json, const char *op);
+void begin_ok(struct json *json);
+void begin_failure(struct json *json, const struct failure *failure);
 
 /* ---- parts of several messages ---- */
 
-void write_sender(cJSON *object, const struct sender *sender);
+void write_sender(struct json *json, const struct sender *sender);
 /* Who decides by three-phase commit; absent: nobody, of a transaction by two-phase commit. */
-void write_roster(cJSON *object, const struct roster *roster);
+void write_roster(struct json *json, const struct roster *roster);
 int read_roster(const cJSON *object, bool needed, struct roster *out, struct failure *failure);
-void write_ballot(cJSON *object, const struct ballot *ballot);
+void write_named_ballot(struct json *json, const char *name, const struct ballot *ballot);
 int field_ballot(const cJSON *item, struct ballot *out, struct failure *failure);
 
 #endif

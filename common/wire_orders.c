@@ -71,12 +71,12 @@ static const unsigned result_needs[RESULTS] = {
 
 /* ---- who speaks, and of what ---- */
 
-void write_sender(cJSON *object, const struct sender *sender)
+void write_sender(struct json *json, const struct sender *sender)
 {
-    add_text(object, "tm", sender->tm);
-    add_u64(object, "incarnation", sender->incarnation);
-    add_hex(object, "instance", sender->instance.bytes, sizeof sender->instance.bytes);
-    add_u64(object, "agent", sender->agent_incarnation);
+    json_put_text(json, "tm", sender->tm);
+    json_put_u64(json, "incarnation", sender->incarnation);
+    json_put_hex(json, "instance", sender->instance.bytes, sizeof sender->instance.bytes);
+    json_put_u64(json, "agent", sender->agent_incarnation);
 }
 
 int wire_read_sender(const cJSON *object, struct sender *out, struct failure *failure)
@@ -91,12 +91,12 @@ int wire_read_sender(const cJSON *object, struct sender *out, struct failure *fa
 }
 
 /* A branch by its gid; what concerns a whole resource manager, by its name. */
-static void write_whom(cJSON *item, unsigned needs, const struct branch_id *branch)
+static void write_whom(struct json *json, unsigned needs, const struct branch_id *branch)
 {
     if (needs & NEEDS_GID)
-        add_gid(item, "gid", branch);
+        json_put_gid(json, "gid", branch);
     else
-        add_text_if_set(item, "rm", branch->rm);
+        json_put_text_if_set(json, "rm", branch->rm);
 }
 
 static int read_whom(const cJSON *item, unsigned needs, struct branch_id *out,
@@ -109,10 +109,10 @@ static int read_whom(const cJSON *item, unsigned needs, struct branch_id *out,
 
 /* ---- orders ---- */
 
-static void add_txn_number(cJSON *object, const struct txn_number *number)
+static void write_txn_number(struct json *json, const struct txn_number *number)
 {
-    add_u64(object, "incarnation", number->incarnation);
-    add_u64(object, "sequence", number->sequence);
+    json_put_u64(json, "incarnation", number->incarnation);
+    json_put_u64(json, "sequence", number->sequence);
 }
 
 static int read_txn_number(const cJSON *object, struct txn_number *out, struct failure *failure)
@@ -122,12 +122,16 @@ static int read_txn_number(const cJSON *object, struct txn_number *out, struct f
     return field_u64(object, "sequence", true, &out->sequence, failure);
 }
 
-static void write_forget(cJSON *item, const struct forget *forget)
+static void write_forget(struct json *json, const struct forget *forget)
 {
-    add_txn_number(item, &forget->upto);
-    cJSON *list = add_list(item, "live");
-    for (uint32_t i = 0; i < forget->live_count; i++)
-        add_txn_number(add_element(list), &forget->live[i]);
+    write_txn_number(json, &forget->upto);
+    json_open_list(json, "live");
+    for (uint32_t i = 0; i < forget->live_count; i++) {
+        json_open_element(json);
+        write_txn_number(json, &forget->live[i]);
+        json_close_object(json);
+    }
+    json_close_list(json);
 }
 
 static int read_forget(const cJSON *item, struct forget *out, struct failure *failure)
@@ -142,25 +146,25 @@ static int read_forget(const cJSON *item, struct forget *out, struct failure *fa
     return 0;
 }
 
-static void write_order(cJSON *item, const struct order *order)
+static void write_order(struct json *json, const struct order *order)
 {
     assert(order->type > ORDER_NONE && order->type < ORDERS);
     unsigned needs = order_needs[order->type];
-    add_text(item, "do", order_words[order->type]);
-    write_whom(item, needs, &order->branch);
-    add_u64_if(item, "number", needs & NEEDS_NUMBER, order->number);
-    add_u64_if(item, "agent", needs & NEEDS_AGENT, order->agent_incarnation);
-    add_u64_if(item, "xid", needs & NEEDS_XID, order->xid);
-    add_u64_if(item, "lsn", needs & NEEDS_LSN, order->lsn);
-    add_u64_if(item, "begun", false, order->begun);
+    json_put_text(json, "do", order_words[order->type]);
+    write_whom(json, needs, &order->branch);
+    json_put_u64_if(json, "number", needs & NEEDS_NUMBER, order->number);
+    json_put_u64_if(json, "agent", needs & NEEDS_AGENT, order->agent_incarnation);
+    json_put_u64_if(json, "xid", needs & NEEDS_XID, order->xid);
+    json_put_u64_if(json, "lsn", needs & NEEDS_LSN, order->lsn);
+    json_put_u64_if(json, "begun", false, order->begun);
     if ((needs & NEEDS_TIMEOUT) || order->timeout_ms != 0)
-        add_u32(item, "timeout_ms", order->timeout_ms);
+        json_put_u32(json, "timeout_ms", order->timeout_ms);
     if ((needs & TAKES_ACCEPTORS) && order->ballot.roster.count > 0)
-        write_roster(item, &order->ballot.roster);
+        write_roster(json, &order->ballot.roster);
     if (needs & NEEDS_BALLOT)
-        write_ballot(add(item, "ballot", cJSON_CreateObject()), &order->ballot);
+        write_named_ballot(json, "ballot", &order->ballot);
     if (needs & NEEDS_FORGET)
-        write_forget(item, &order->forget);
+        write_forget(json, &order->forget);
 }
 
 static int read_order(const cJSON *item, struct order *out, struct failure *failure)
@@ -191,13 +195,18 @@ char *wire_write_orders(const struct sender *sender, const struct order *orders,
                         size_t *length)
 {
     assert(count <= ORDERS_MAX);
-    cJSON *object = new_request("orders");
-    write_sender(object, sender);
-    cJSON *list = add_list(object, "orders");
-    for (uint32_t i = 0; i < count; i++)
-        write_order(add_element(list), &orders[i]);
-    add_u32(object, "wait_ms", ORDERS_WAIT_MS);
-    return wire_print(object, length);
+    struct json json;
+    begin_request(&json, "orders");
+    write_sender(&json, sender);
+    json_open_list(&json, "orders");
+    for (uint32_t i = 0; i < count; i++) {
+        json_open_element(&json);
+        write_order(&json, &orders[i]);
+        json_close_object(&json);
+    }
+    json_close_list(&json);
+    json_put_u32(&json, "wait_ms", ORDERS_WAIT_MS);
+    return json_end(&json, length);
 }
 
 static uint32_t count_list(const cJSON *object, const char *name, int most)
@@ -226,10 +235,11 @@ int wire_read_orders(const cJSON *object, struct order *out, uint32_t *count,
 
 char *wire_write_poll(const struct sender *sender, uint32_t wait_ms, size_t *length)
 {
-    cJSON *object = new_request("results");
-    write_sender(object, sender);
-    add_u32(object, "wait_ms", wait_ms);
-    return wire_print(object, length);
+    struct json json;
+    begin_request(&json, "results");
+    write_sender(&json, sender);
+    json_put_u32(&json, "wait_ms", wait_ms);
+    return json_end(&json, length);
 }
 
 /* ---- results ---- */
@@ -239,22 +249,22 @@ uint32_t wire_count_results(const cJSON *object)
     return count_list(object, "results", RESULTS_MAX);
 }
 
-static void write_result(cJSON *item, const struct result *result)
+static void write_result(struct json *json, const struct result *result)
 {
     assert(result->type > RESULT_NONE && result->type < RESULTS);
     unsigned needs = result_needs[result->type];
-    add_text(item, "is", result_words[result->type]);
-    write_whom(item, needs, &result->branch);
-    add_u64_if(item, "number", needs & NEEDS_NUMBER, result->number);
-    add_u64_if(item, "xid", needs & NEEDS_XID, result->xid);
-    add_u64_if(item, "beat", false, result->beat);
-    add_text_if_set(item, "actual", outcome_word(result->actual));
-    add_text_if_set(item, "sqlstate", result->sqlstate);
-    add_message_if_set(item, "message", result->message);
-    add_message_if_set(item, "detail", result->detail);
-    add_message_if_set(item, "hint", result->hint);
+    json_put_text(json, "is", result_words[result->type]);
+    write_whom(json, needs, &result->branch);
+    json_put_u64_if(json, "number", needs & NEEDS_NUMBER, result->number);
+    json_put_u64_if(json, "xid", needs & NEEDS_XID, result->xid);
+    json_put_u64_if(json, "beat", false, result->beat);
+    json_put_text_if_set(json, "actual", outcome_word(result->actual));
+    json_put_text_if_set(json, "sqlstate", result->sqlstate);
+    json_put_message_if_set(json, "message", result->message);
+    json_put_message_if_set(json, "detail", result->detail);
+    json_put_message_if_set(json, "hint", result->hint);
     if (needs & NEEDS_BALLOT)
-        write_ballot(add(item, "ballot", cJSON_CreateObject()), &result->ballot);
+        write_named_ballot(json, "ballot", &result->ballot);
 }
 
 static int read_result(const cJSON *item, struct result *out, struct failure *failure)
@@ -279,14 +289,15 @@ static int read_result(const cJSON *item, struct result *out, struct failure *fa
     return field_sqlstate(item, "sqlstate", out->sqlstate, failure);
 }
 
-static void write_health(cJSON *object, const struct agent_health *health)
+static void write_health(struct json *json, const struct agent_health *health)
 {
-    cJSON *item = add(object, "health", cJSON_CreateObject());
-    add_u32(item, "prepared", health->prepared);
-    add_u32(item, "oldest_s", health->oldest_s);
-    add_u32(item, "slots_max", health->slots_max);
-    add_u32(item, "sessions", health->sessions);
-    add_message_if_set(item, "last_error", health->last_error);
+    json_open_object(json, "health");
+    json_put_u32(json, "prepared", health->prepared);
+    json_put_u32(json, "oldest_s", health->oldest_s);
+    json_put_u32(json, "slots_max", health->slots_max);
+    json_put_u32(json, "sessions", health->sessions);
+    json_put_message_if_set(json, "last_error", health->last_error);
+    json_close_object(json);
 }
 
 static int read_health(const cJSON *object, struct agent_health *out, struct failure *failure)
@@ -307,14 +318,19 @@ char *wire_write_results(const struct result *results, uint32_t count, uint64_t 
                          const struct agent_health *health, size_t *length)
 {
     assert(count <= RESULTS_MAX);
-    cJSON *object = wire_ok();
-    add_u64(object, "agent", agent_incarnation);
-    cJSON *list = add_list(object, "results");
-    for (uint32_t i = 0; i < count; i++)
-        write_result(add_element(list), &results[i]);
+    struct json json;
+    begin_ok(&json);
+    json_put_u64(&json, "agent", agent_incarnation);
+    json_open_list(&json, "results");
+    for (uint32_t i = 0; i < count; i++) {
+        json_open_element(&json);
+        write_result(&json, &results[i]);
+        json_close_object(&json);
+    }
+    json_close_list(&json);
     if (health != NULL)
-        write_health(object, health);
-    return wire_print(object, length);
+        write_health(&json, health);
+    return json_end(&json, length);
 }
 
 static int read_results(const cJSON *object, struct result *out, uint32_t *count,

@@ -46,25 +46,28 @@ const char *refusal_meaning(enum refusal refusal)
 
 char *wire_write_offer(const struct offer *offer, size_t *length)
 {
-    cJSON *object = new_request("register");
-    add_text(object, "tm", offer->tm);
-    add_text_if_set(object, "rm", offer->rm);
-    add_hex(object, "log", offer->log.bytes, sizeof offer->log.bytes);
-    add_u64(object, "incarnation", offer->incarnation);
-    add_hex(object, "instance", offer->instance.bytes, sizeof offer->instance.bytes);
-    add_u64(object, "recovered_lsn", offer->recovered_lsn);
-    add_hex(object, "secret", offer->secret, sizeof offer->secret);
-    add_u32(object, "wire_least", offer->wire_least);
-    add_u32(object, "wire_most", offer->wire_most);
-    add_bool(object, "unfenced", offer->unfenced);
-    cJSON *ancestors = add(object, "ancestors", cJSON_CreateArray());
+    struct json json;
+    begin_request(&json, "register");
+    json_put_text(&json, "tm", offer->tm);
+    json_put_text_if_set(&json, "rm", offer->rm);
+    json_put_hex(&json, "log", offer->log.bytes, sizeof offer->log.bytes);
+    json_put_u64(&json, "incarnation", offer->incarnation);
+    json_put_hex(&json, "instance", offer->instance.bytes, sizeof offer->instance.bytes);
+    json_put_u64(&json, "recovered_lsn", offer->recovered_lsn);
+    json_put_hex(&json, "secret", offer->secret, sizeof offer->secret);
+    json_put_u32(&json, "wire_least", offer->wire_least);
+    json_put_u32(&json, "wire_most", offer->wire_most);
+    json_put_bool(&json, "unfenced", offer->unfenced);
+    json_open_list(&json, "ancestors");
     for (uint32_t i = 0; i < offer->ancestor_count; i++) {
-        cJSON *ancestor = add_element(ancestors);
-        add_u64(ancestor, "incarnation", offer->ancestors[i].incarnation);
-        add_hex(ancestor, "instance", offer->ancestors[i].instance.bytes,
-                sizeof offer->ancestors[i].instance.bytes);
+        json_open_element(&json);
+        json_put_u64(&json, "incarnation", offer->ancestors[i].incarnation);
+        json_put_hex(&json, "instance", offer->ancestors[i].instance.bytes,
+                     sizeof offer->ancestors[i].instance.bytes);
+        json_close_object(&json);
     }
-    return wire_print(object, length);
+    json_close_list(&json);
+    return json_end(&json, length);
 }
 
 static int read_ancestors(const cJSON *object, struct offer *out, struct failure *failure)
@@ -109,13 +112,14 @@ int wire_read_offer(const cJSON *object, struct offer *out, struct failure *fail
 
 cJSON *wire_write_adoption(const struct adoption *adoption)
 {
-    cJSON *object = new_request("adopt");
-    add_text(object, "tm", adoption->tm);
-    add_hex(object, "from", adoption->from.bytes, sizeof adoption->from.bytes);
-    add_hex(object, "log", adoption->log.bytes, sizeof adoption->log.bytes);
-    add_u64(object, "incarnation", adoption->incarnation);
-    add_hex(object, "instance", adoption->instance.bytes, sizeof adoption->instance.bytes);
-    return object;
+    struct json json;
+    begin_request(&json, "adopt");
+    json_put_text(&json, "tm", adoption->tm);
+    json_put_hex(&json, "from", adoption->from.bytes, sizeof adoption->from.bytes);
+    json_put_hex(&json, "log", adoption->log.bytes, sizeof adoption->log.bytes);
+    json_put_u64(&json, "incarnation", adoption->incarnation);
+    json_put_hex(&json, "instance", adoption->instance.bytes, sizeof adoption->instance.bytes);
+    return json_end_tree(&json);
 }
 
 int wire_read_adoption(const cJSON *object, struct adoption *out, struct failure *failure)
@@ -131,33 +135,36 @@ int wire_read_adoption(const cJSON *object, struct adoption *out, struct failure
 
 /* ---- answers ---- */
 
-static cJSON *write_refusal(enum refusal refusal)
+static void begin_refusal(struct json *json, enum refusal refusal)
 {
     struct failure failure;
     refuse(&failure, ERR_RM_REFUSED, "%s", refusal_meaning(refusal));
-    cJSON *object = wire_write_failure(&failure);
-    add_text(object, "refusal", refusal_word(refusal));
-    return object;
+    begin_failure(json, &failure);
+    json_put_text(json, "refusal", refusal_word(refusal));
 }
 
 char *wire_write_answer(const struct answer *answer, size_t *length)
 {
-    cJSON *object = answer->refusal == REFUSAL_NONE ? wire_ok() : write_refusal(answer->refusal);
-    add_text_if_set(object, "rm", answer->rm);
-    add_u64(object, "agent", answer->agent_incarnation);
-    add_u64(object, "beat", answer->beat);
-    add_u64(object, "system_identifier", answer->system_identifier);
-    add_u32(object, "timeline", answer->timeline);
-    add_message_if_set(object, "database", answer->database);
-    add_message_if_set(object, "server_version", answer->server_version);
-    add_u64(object, "stored_incarnation", answer->stored_incarnation);
-    add_u64(object, "stored_lsn", answer->stored_lsn);
+    struct json json;
+    if (answer->refusal == REFUSAL_NONE)
+        begin_ok(&json);
+    else
+        begin_refusal(&json, answer->refusal);
+    json_put_text_if_set(&json, "rm", answer->rm);
+    json_put_u64(&json, "agent", answer->agent_incarnation);
+    json_put_u64(&json, "beat", answer->beat);
+    json_put_u64(&json, "system_identifier", answer->system_identifier);
+    json_put_u32(&json, "timeline", answer->timeline);
+    json_put_message_if_set(&json, "database", answer->database);
+    json_put_message_if_set(&json, "server_version", answer->server_version);
+    json_put_u64(&json, "stored_incarnation", answer->stored_incarnation);
+    json_put_u64(&json, "stored_lsn", answer->stored_lsn);
     if (answer->newcomer)
-        add_bool(object, "newcomer", true);
+        json_put_bool(&json, "newcomer", true);
     if (answer->witness)
-        add_bool(object, "witness", true);
-    add_text_if_set(object, "peer_url", answer->peer_url);
-    return wire_print(object, length);
+        json_put_bool(&json, "witness", true);
+    json_put_text_if_set(&json, "peer_url", answer->peer_url);
+    return json_end(&json, length);
 }
 
 /* An agent that refuses may be of a later version: it need not say more than why. */
@@ -199,16 +206,19 @@ int wire_read_answer(const cJSON *object, struct answer *out, struct failure *fa
 
 char *wire_write_peers(const struct sender *sender, const struct peers *peers, size_t *length)
 {
-    cJSON *object = new_request("peers");
-    write_sender(object, sender);
-    add_hex(object, "key", peers->key, sizeof peers->key);
-    cJSON *list = add_list(object, "peers");
+    struct json json;
+    begin_request(&json, "peers");
+    write_sender(&json, sender);
+    json_put_hex(&json, "key", peers->key, sizeof peers->key);
+    json_open_list(&json, "peers");
     for (uint32_t i = 0; i < peers->count; i++) {
-        cJSON *item = add_element(list);
-        add_text(item, "rm", peers->list[i].rm);
-        add_text(item, "url", peers->list[i].url);
+        json_open_element(&json);
+        json_put_text(&json, "rm", peers->list[i].rm);
+        json_put_text(&json, "url", peers->list[i].url);
+        json_close_object(&json);
     }
-    return wire_print(object, length);
+    json_close_list(&json);
+    return json_end(&json, length);
 }
 
 int wire_read_peers(const cJSON *object, struct peers *out, struct failure *failure)

@@ -42,14 +42,15 @@ int field_outcome(const cJSON *object, const char *name, bool needed, enum outco
 
 /* ---- replies ---- */
 
-static void write_reason(cJSON *object, const struct reason *reason)
+static void write_reason(struct json *json, const struct reason *reason)
 {
-    cJSON *item = add(object, "reason", cJSON_CreateObject());
-    add_text_if_set(item, "rm", reason->rm);
-    add_text_if_set(item, "sqlstate", reason->sqlstate);
-    add_message_if_set(item, "message", reason->message);
-    add_message_if_set(item, "detail", reason->detail);
-    add_message_if_set(item, "hint", reason->hint);
+    json_open_object(json, "reason");
+    json_put_text_if_set(json, "rm", reason->rm);
+    json_put_text_if_set(json, "sqlstate", reason->sqlstate);
+    json_put_message_if_set(json, "message", reason->message);
+    json_put_message_if_set(json, "detail", reason->detail);
+    json_put_message_if_set(json, "hint", reason->hint);
+    json_close_object(json);
 }
 
 static int read_reason(const cJSON *object, struct reply *out, struct failure *failure)
@@ -66,7 +67,7 @@ static int read_reason(const cJSON *object, struct reply *out, struct failure *f
     return field_sqlstate(item, "sqlstate", out->reason.sqlstate, failure);
 }
 
-static cJSON *write_refused(const struct reply *reply)
+static void write_refused(struct json *json, const struct reply *reply)
 {
     const struct reason *reason = &reply->reason;
     struct failure failure;
@@ -77,21 +78,21 @@ static cJSON *write_refused(const struct reply *reply)
         if (reason->rm[0] != '\0')
             snprintf(failure.detail, sizeof failure.detail, "at resource manager %s", reason->rm);
     }
-    if (reply->error != ERR_KEY_IN_USE)
-        return wire_write_failure(&failure);
-
+    if (reply->error != ERR_KEY_IN_USE) {
+        begin_failure(json, &failure);
+        return;
+    }
     char gtrid[GTRID_BYTES];
     gtrid_format(&reply->gtrid, gtrid);
     snprintf(failure.detail, sizeof failure.detail, "transaction %s is %s", gtrid,
              outcome_word(reply->outcome));
-    cJSON *object = wire_write_failure(&failure);
-    add_text(object, "gtrid", gtrid);
-    add_text_if_set(object, "outcome", outcome_word(reply->outcome));
-    return object;
+    begin_failure(json, &failure);
+    json_put_text(json, "gtrid", gtrid);
+    json_put_text_if_set(json, "outcome", outcome_word(reply->outcome));
 }
 
-static void write_branch(cJSON *item, const struct gtrid *gtrid, const struct enlisted *enlisted,
-                         const struct branch_access *access)
+static void write_branch(struct json *json, const struct gtrid *gtrid,
+                         const struct enlisted *enlisted, const struct branch_access *access)
 {
     struct branch_id branch = {.gtrid = *gtrid};
     char bqual[BQUAL_BYTES];
@@ -99,26 +100,30 @@ static void write_branch(cJSON *item, const struct gtrid *gtrid, const struct en
     memcpy(branch.branch, enlisted->branch, sizeof branch.branch);
     bqual_format(&branch, bqual);
 
-    add_text(item, "rm", enlisted->rm);
-    add_text(item, "branch", enlisted->branch);
-    add_gid(item, "gid", &branch);
-    cJSON *xid = add(item, "xid", cJSON_CreateObject());
-    add_u64(xid, "format_id", XID_FORMAT_ID);
-    add_gtrid(xid, "gtrid", gtrid);
-    add_text(xid, "bqual", bqual);
+    json_put_text(json, "rm", enlisted->rm);
+    json_put_text(json, "branch", enlisted->branch);
+    json_put_gid(json, "gid", &branch);
+    json_open_object(json, "xid");
+    json_put_u64(json, "format_id", XID_FORMAT_ID);
+    json_put_gtrid(json, "gtrid", gtrid);
+    json_put_text(json, "bqual", bqual);
+    json_close_object(json);
     if (access != NULL) {
-        add_text_if_set(item, "agent", access->agent);
-        add_text_if_set(item, "session", access->ticket);
+        json_put_text_if_set(json, "agent", access->agent);
+        json_put_text_if_set(json, "session", access->ticket);
     }
 }
 
-static void write_branches(cJSON *object, const struct reply *reply,
+static void write_branches(struct json *json, const struct reply *reply,
                            const struct branch_access *access)
 {
-    cJSON *list = add_list(object, "branches");
-    for (uint32_t i = 0; i < reply->branch_count; i++)
-        write_branch(add_element(list), &reply->gtrid, &reply->branches[i],
-                     access != NULL ? &access[i] : NULL);
+    json_open_list(json, "branches");
+    for (uint32_t i = 0; i < reply->branch_count; i++) {
+        json_open_element(json);
+        write_branch(json, &reply->gtrid, &reply->branches[i], access != NULL ? &access[i] : NULL);
+        json_close_object(json);
+    }
+    json_close_list(json);
 }
 
 static int read_branch(const cJSON *item, struct reply *out, struct failure *failure)
@@ -144,18 +149,18 @@ static int read_branches(const cJSON *object, struct reply *out, struct failure 
     return 0;
 }
 
-static void write_ending(cJSON *object, const struct reply *reply)
+static void write_ending(struct json *json, const struct reply *reply)
 {
-    add_text(object, "outcome", outcome_word(reply->outcome));
+    json_put_text(json, "outcome", outcome_word(reply->outcome));
     bool of_dba = reply->op == OP_RESOLVE || reply->op == OP_FORGET;
     if ((reply->op == OP_OUTCOME || of_dba) && reply->gtrid.tm[0] != '\0')
-        add_gtrid(object, "gtrid", &reply->gtrid);
+        json_put_gtrid(json, "gtrid", &reply->gtrid);
     if (reply->op == OP_COMMIT || of_dba) {
-        add_bool(object, "applied", reply->applied);
-        add_rms(object, "pending", reply->pending, reply->pending_count);
+        json_put_bool(json, "applied", reply->applied);
+        json_put_rms(json, "pending", reply->pending, reply->pending_count);
     }
     if (reply->has_reason)
-        write_reason(object, &reply->reason);
+        write_reason(json, &reply->reason);
 }
 
 static int read_ending(const cJSON *object, struct reply *out, struct failure *failure)
@@ -168,37 +173,47 @@ static int read_ending(const cJSON *object, struct reply *out, struct failure *f
     return read_reason(object, out, failure);
 }
 
-cJSON *wire_write_reply(const struct reply *reply, const struct branch_access *access)
+static void write_accepted(struct json *json, const struct reply *reply,
+                           const struct branch_access *access)
 {
-    if (reply->error != ERR_NONE)
-        return write_refused(reply);
-    cJSON *object = wire_ok();
+    begin_ok(json);
     switch (reply->op) {
     case OP_BEGIN:
-        add_gtrid(object, "gtrid", &reply->gtrid);
-        add_u32(object, "deadline_ms", reply->left_ms);
-        write_branches(object, reply, access);
+        json_put_gtrid(json, "gtrid", &reply->gtrid);
+        json_put_u32(json, "deadline_ms", reply->left_ms);
+        write_branches(json, reply, access);
         break;
     case OP_ENLIST:
         assert(reply->branch_count == 1);
-        write_branch(add(object, "branch", cJSON_CreateObject()), &reply->gtrid,
-                     &reply->branches[0], access);
+        json_open_object(json, "branch");
+        write_branch(json, &reply->gtrid, &reply->branches[0], access);
+        json_close_object(json);
         break;
     case OP_COMMIT:
     case OP_ROLLBACK:
     case OP_OUTCOME:
     case OP_RESOLVE:
     case OP_FORGET:
-        write_ending(object, reply);
+        write_ending(json, reply);
         break;
     case OP_PAUSE:
     case OP_RETIRE:
-        add_u32(object, "running", reply->running);
+        json_put_u32(json, "running", reply->running);
         break;
     default:
         break;
     }
-    return object;
+}
+
+char *wire_write_reply(const struct reply *reply, const struct branch_access *access,
+                       size_t *length)
+{
+    struct json json;
+    if (reply->error == ERR_NONE)
+        write_accepted(&json, reply, access);
+    else
+        write_refused(&json, reply);
+    return json_end(&json, length);
 }
 
 /* A refusal to begin under a key tells which transaction has it. */

@@ -251,65 +251,66 @@ int wire_read_request(const cJSON *object, struct request *out, struct failure *
 
 /* ---- writing ---- */
 
-static void write_begin(cJSON *object, const struct request *request)
+static void write_begin(struct json *json, const struct request *request)
 {
     if (request->timeout_ms != 0)
-        add_u32(object, "timeout", request->timeout_ms);
+        json_put_u32(json, "timeout", request->timeout_ms);
     if (request->protocol != PROTOCOL_2PC)
-        add_text(object, "protocol", protocol_words[request->protocol]);
-    add_text_if_set(object, "label", request->origin.label);
-    add_text_if_set(object, "application", request->origin.application);
-    add_text_if_set(object, "traceparent", request->origin.traceparent);
-    add_text_if_set(object, "key", request->key);
-    add_text_if_set(object, "request_id", request->request_id);
+        json_put_text(json, "protocol", protocol_words[request->protocol]);
+    json_put_text_if_set(json, "label", request->origin.label);
+    json_put_text_if_set(json, "application", request->origin.application);
+    json_put_text_if_set(json, "traceparent", request->origin.traceparent);
+    json_put_text_if_set(json, "key", request->key);
+    json_put_text_if_set(json, "request_id", request->request_id);
     if (request->rm_count > 0)
-        add_rms(object, "rms", request->rms, request->rm_count);
+        json_put_rms(json, "rms", request->rms, request->rm_count);
 }
 
-static void write_enlist(cJSON *object, const struct request *request)
+static void write_enlist(struct json *json, const struct request *request)
 {
-    add_text(object, "rm", request->rm);
-    add_text_if_set(object, "branch", request->branch);
-    add_text_if_set(object, "role", request->role);
+    json_put_text(json, "rm", request->rm);
+    json_put_text_if_set(json, "branch", request->branch);
+    json_put_text_if_set(json, "role", request->role);
     if (request->read_only)
-        add_bool(object, "read_only", true);
-    add_text_if_set(object, "isolation", isolation_word(request->isolation));
+        json_put_bool(json, "read_only", true);
+    json_put_text_if_set(json, "isolation", isolation_word(request->isolation));
 }
 
-static void write_settling(cJSON *object, const struct request *request)
+static void write_settling(struct json *json, const struct request *request)
 {
     if (request->wanted != OUTCOME_NONE)
-        add_text(object, "outcome", resolution_words[request->wanted]);
-    add_text_if_set(object, "rm", request->rm);
-    add_text_if_set(object, "branch", request->branch);
-    add_message_if_set(object, "reason", request->why);
+        json_put_text(json, "outcome", resolution_words[request->wanted]);
+    json_put_text_if_set(json, "rm", request->rm);
+    json_put_text_if_set(json, "branch", request->branch);
+    json_put_message_if_set(json, "reason", request->why);
     if (request->force)
-        add_bool(object, "force", true);
+        json_put_bool(json, "force", true);
     if (request->dry_run)
-        add_bool(object, "dry_run", true);
+        json_put_bool(json, "dry_run", true);
 }
 
-cJSON *wire_write_request(const struct request *request)
+char *wire_write_request(const struct request *request, size_t *length)
 {
-    cJSON *object = new_request(wire_op_name(request->op));
+    struct json json;
+    begin_request(&json, wire_op_name(request->op));
     if (op_takes_gtrid(request->op) && request->has_gtrid)
-        add_gtrid(object, "gtrid", &request->gtrid);
+        json_put_gtrid(&json, "gtrid", &request->gtrid);
     switch (request->op) {
     case OP_BEGIN:
-        write_begin(object, request);
+        write_begin(&json, request);
         break;
     case OP_ENLIST:
-        write_enlist(object, request);
+        write_enlist(&json, request);
         break;
     case OP_COMMIT:
-        add_text(object, "wait", wait_words[request->wait]);
-        add_u32(object, "wait_ms", request->wait_ms);
+        json_put_text(&json, "wait", wait_words[request->wait]);
+        json_put_u32(&json, "wait_ms", request->wait_ms);
         break;
     case OP_OUTCOME:
-        add_text_if_set(object, "key", request->key);
+        json_put_text_if_set(&json, "key", request->key);
         break;
     case OP_LIST:
-        add_text(object, "state", state_word(request->state));
+        json_put_text(&json, "state", state_word(request->state));
         break;
     case OP_RESOLVE:
     case OP_FORGET:
@@ -318,10 +319,10 @@ cJSON *wire_write_request(const struct request *request)
     case OP_RETIRE:
     case OP_PAUSE:
     case OP_RESUME:
-        write_settling(object, request);
+        write_settling(&json, request);
         break;
     default:
         break;
     }
-    return object;
+    return json_end(&json, length);
 }

@@ -37,10 +37,14 @@ static void took_outcome(void *arg, const struct row_answer *answer)
         refuse(&failure, ERR_UNKNOWN_TRANSACTION,
                "this agent has not voted on it by three-phase commit; ask its coordinator");
     }
-    if (failure.code != ERR_NONE)
+    if (failure.code != ERR_NONE) {
         asker_failure(question.asker, &failure);
-    else
-        asker_object(question.asker, wire_write_reply(&reply, NULL));
+        return;
+    }
+    size_t length;
+    char *text = wire_write_reply(&reply, NULL, &length);
+    asker_reply(question.asker, text, length);
+    free(text);
 }
 
 void outcome_answer(struct agent *agent, struct asker *asker, const cJSON *object)

@@ -88,7 +88,7 @@ void asker_reply(struct asker *asker, const char *bytes, size_t length)
         struct failure failure = {0};
         refuse(&failure, ERR_RESULT_TOO_LARGE,
                "the request was served, but its reply does not fit into the batch's message");
-        char *text = wire_print(wire_write_failure(&failure), &length);
+        char *text = wire_write_failure(&failure, &length);
         add_reply(asker, text, length);
         free(text);
         batch_goes_on(asker);
@@ -108,7 +108,10 @@ void asker_object(struct asker *asker, cJSON *object)
 
 void asker_failure(struct asker *asker, const struct failure *failure)
 {
-    asker_object(asker, wire_write_failure(failure));
+    size_t length;
+    char *text = wire_write_failure(failure, &length);
+    asker_reply(asker, text, length);
+    free(text);
 }
 
 /* ---- coordinators ---- */

@@ -98,7 +98,7 @@ static char *too_large(size_t *length)
     refuse(&failure, ERR_RESULT_TOO_LARGE,
            "the statement has run, but its result does not fit into one message of %d bytes",
            MESSAGE_MAX);
-    return wire_print(wire_write_failure(&failure), length);
+    return wire_write_failure(&failure, length);
 }
 
 void sql_failure(const struct pg_reply *reply, struct failure *out)
@@ -115,7 +115,7 @@ char *rows_reply(struct rows *rows, const struct pg_reply *reply, uint64_t n, si
         rows_drop(rows);
         struct failure failure = {0};
         sql_failure(reply, &failure);
-        return wire_print(wire_write_failure(&failure), length);
+        return wire_write_failure(&failure, length);
     }
     if (rows->too_large)
         return too_large(length);

@@ -109,7 +109,7 @@ static cJSON *refusal_of(enum error_code code, const char *message)
 {
     struct failure failure = {.code = code};
     snprintf(failure.message, sizeof failure.message, "%s", message);
-    return wire_write_failure(&failure);
+    return wire_failure_tree(&failure);
 }
 
 static cJSON *show(const struct server *server, const struct request *request)

@@ -85,7 +85,7 @@ static cJSON *refused(enum error_code code, const char *message, const char *hin
     struct failure failure;
     refuse(&failure, code, "%s", message);
     snprintf(failure.hint, sizeof failure.hint, "%s", hint);
-    return wire_write_failure(&failure);
+    return wire_failure_tree(&failure);
 }
 
 bool dba_answers(const struct server *server, struct request *request, cJSON **reply)

@@ -72,7 +72,8 @@ struct client {
     size_t length, room;
     uint64_t swallowed;
     bool answered;
-    cJSON *answer;
+    char *answer;
+    size_t answer_length;
 };
 
 struct http {
@@ -456,17 +457,16 @@ static enum MHD_Result send_refusal(struct client *client)
 static enum MHD_Result send_answer(struct client *client)
 {
     struct page page = {.status = 0};
-    cJSON *answer = client->answer;
-    client->answer = NULL;
-    client->route->write(answer, &page);
+    client->route->write(cJSON_ParseWithLength(client->answer, client->answer_length), &page);
     return send_page(client, &page);
 }
 
 /* In whichever thread has the answer. */
-static void post_answer(void *origin, cJSON *answer)
+static void post_answer(void *origin, char *text, size_t length)
 {
     struct client *client = origin;
-    client->answer = answer;
+    client->answer = text;
+    client->answer_length = length;
     loop_post(client->http->loop, &client->post);
 }
 
@@ -528,8 +528,9 @@ static void forget_request(struct client *client)
 {
     drop_body(client);
     cJSON_Delete(client->request);
-    cJSON_Delete(client->answer);
-    client->request = client->answer = NULL;
+    free(client->answer);
+    client->request = NULL;
+    client->answer = NULL;
     client->taken = client->answered = client->last = false;
     client->status = 0;
     client->swallowed = 0;

@@ -27,7 +27,9 @@ static void write_json(int status, cJSON *object, struct page *out)
 
 void page_of_failure(int status, const struct failure *failure, struct page *out)
 {
-    write_json(status, wire_write_failure(failure), out);
+    out->status = status;
+    out->type = json_type;
+    out->text = wire_write_failure(failure, &out->length);
 }
 
 static void write_reply(cJSON *reply, struct page *out)

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <systemd/sd-daemon.h>
 
+#include "common/json.h"
 #include "common/logger.h"
 #include "common/point.h"
 #include "common/reply.h"
@@ -35,7 +36,8 @@ struct item {
     struct request request;
     struct failure failure; /* when it could not be read */
     cJSON *plan;            /* a DBA's decision: what it does at each branch */
-    cJSON *reply;
+    char *reply;            /* as text, and how long */
+    size_t length;
 };
 
 struct call {
@@ -108,7 +110,9 @@ void server_call(struct server *server, const cJSON *message, uint64_t caller, a
     struct failure failure = {.code = ERR_NONE};
     struct call *call = read_call(message, caller, &failure);
     if (call == NULL) {
-        answer(origin, wire_write_failure(&failure));
+        size_t length;
+        char *text = wire_write_failure(&failure, &length);
+        answer(origin, text, length);
         return;
     }
     call->answer = answer;
@@ -119,9 +123,10 @@ void server_call(struct server *server, const cJSON *message, uint64_t caller, a
 
 /* ---- requests, as they come ---- */
 
-static void answer_socket(void *origin, cJSON *answer)
+static void answer_socket(void *origin, char *text, size_t length)
 {
-    reply_object(origin, answer);
+    net_reply(origin, text, length);
+    free(text);
 }
 
 static void take_request(void *arg, struct net_request *origin, const struct net_peer *peer,
@@ -162,26 +167,38 @@ static void take_durable(void *arg, uint64_t records, uint64_t durable_lsn)
 
 /* ---- the end of a turn ---- */
 
-static void finish_item(struct item *item, cJSON *reply)
+static char *join_replies(struct call *call, size_t *length)
+{
+    struct json json;
+    json_begin(&json);
+    json_open_list(&json, "batch");
+    for (uint32_t i = 0; i < call->count; i++) {
+        json_put_raw(&json, call->items[i].reply, call->items[i].length);
+        free(call->items[i].reply);
+    }
+    json_close_list(&json);
+    return json_end(&json, length);
+}
+
+/* Takes the text. */
+static void finish_item(struct item *item, char *text, size_t length)
 {
     struct call *call = item->call;
-    item->reply = reply;
+    item->reply = text;
+    item->length = length;
     if (--call->unanswered > 0)
         return;
-    cJSON *whole = call->items[0].reply;
-    if (call->batch) {
-        whole = cJSON_CreateObject();
-        cJSON *replies = cJSON_AddArrayToObject(whole, "batch");
-        for (uint32_t i = 0; i < call->count; i++)
-            cJSON_AddItemToArray(replies, call->items[i].reply);
-    }
-    call->answer(call->origin, whole);
+    if (call->batch)
+        text = join_replies(call, &length);
+    call->answer(call->origin, text, length);
     free(call);
 }
 
 void server_answer(uint64_t client, cJSON *reply)
 {
-    finish_item((struct item *)(uintptr_t)client, reply);
+    size_t length;
+    char *text = wire_print(reply, &length);
+    finish_item((struct item *)(uintptr_t)client, text, length);
 }
 
 /* Who it was and why, for the log: what a database refused is news for its DBA too. */
@@ -202,6 +219,15 @@ static void say_ending(const struct server *server, const struct reply *reply)
                  outcome_word(reply->outcome), reason->rm, reason->rm[0] != '\0' ? ": " : "",
                  reason->sqlstate, reason->message, origin->label, origin->application,
                  origin->traceparent[0] != '\0' ? ", trace " : "", origin->traceparent);
+}
+
+/* What a DBA decided, with what it does at each branch. */
+static char *add_plan(char *reply, size_t *length, cJSON *plan)
+{
+    cJSON *object = cJSON_ParseWithLength(reply, *length);
+    cJSON_AddItemToObject(object, "branches", cJSON_DetachItemFromObject(plan, "branches"));
+    free(reply);
+    return wire_print(object, length);
 }
 
 /* What the core does not know of a branch: where its agent is, and the ticket to it. */
@@ -230,12 +256,12 @@ static void send_reply(struct server *server, const struct reply *reply)
         access[i].ticket = tickets[i];
     }
     struct item *item = (struct item *)(uintptr_t)reply->client;
-    cJSON *object = wire_write_reply(reply, access);
+    size_t length;
+    char *text = wire_write_reply(reply, access, &length);
     if (item->plan != NULL && reply->error == ERR_NONE)
-        cJSON_AddItemToObject(object, "branches",
-                              cJSON_DetachItemFromObject(item->plan, "branches"));
+        text = add_plan(text, &length, item->plan);
     cJSON_Delete(item->plan);
-    finish_item(item, object);
+    finish_item(item, text, length);
 }
 
 /* The records first: whatever a send rests on must at least be on its way to the disk, and what
@@ -299,7 +325,7 @@ static void settle_item(struct server *server, struct item *item)
     struct event event = {.type = EV_REQUEST, .request = &item->request};
     cJSON *reply;
     if (dba_answers(server, &item->request, &reply)) {
-        finish_item(item, reply);
+        server_answer(item->request.client, reply);
         return;
     }
     if (item->request.has_gtrid)
@@ -309,6 +335,8 @@ static void settle_item(struct server *server, struct item *item)
 
 static void handle_item(struct server *server, struct item *item)
 {
+    size_t length;
+    char *text;
     POINT_IF(item->request.op == OP_BEGIN, "tm.take-begin");
     POINT_IF(item->request.op == OP_ENLIST, "tm.take-enlist");
     POINT_IF(item->request.op == OP_COMMIT, "tm.take-commit");
@@ -316,13 +344,14 @@ static void handle_item(struct server *server, struct item *item)
     POINT_IF(item->request.op == OP_OUTCOME, "tm.take-outcome");
     switch (item->request.op) {
     case OP_NONE:
-        finish_item(item, wire_write_failure(&item->failure));
+        text = wire_write_failure(&item->failure, &length);
+        finish_item(item, text, length);
         break;
     case OP_SHOW:
     case OP_LIST:
     case OP_AGENTS:
     case OP_STATUS:
-        finish_item(item, admin_answer(server, &item->request));
+        server_answer(item->request.client, admin_answer(server, &item->request));
         break;
     case OP_IN_DOUBT:
     case OP_CHECK:

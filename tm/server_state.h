@@ -44,8 +44,9 @@ struct server {
 #define CALLER_UNKNOWN UINT64_MAX       /* its uid cannot be told */
 #define CALLER_HTTP    (UINT64_MAX - 1) /* nor can that of one who comes over HTTP */
 
-/* Gets the answer to a call and takes it over; in any thread, perhaps within server_call(). */
-typedef void answer_fn(void *origin, cJSON *answer);
+/* Gets the answer to a call, JSON that ends with a zero byte, and frees it; in any thread, perhaps
+ * within server_call(). */
+typedef void answer_fn(void *origin, char *text, size_t length);
 
 /* Any thread. Has one message served, a request or a batch of them. It is answered exactly once,
  * unless the daemon stops first. The message is only read. */

@@ -35,10 +35,10 @@ static void check_request(const cJSON *object)
         refused(&failure);
         return;
     }
-    char *text = wire_print(wire_write_request(&request), &length);
+    char *text = wire_write_request(&request, &length);
     cJSON *written = wire_parse(text, length, &failure);
     assert(written != NULL && wire_read_request(written, &again, &failure) == 0);
-    char *text_again = wire_print(wire_write_request(&again), &length_again);
+    char *text_again = wire_write_request(&again, &length_again);
     assert(length == length_again && memcmp(text, text_again, length) == 0);
     cJSON_Delete(written);
     free(text);

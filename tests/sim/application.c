@@ -94,7 +94,7 @@ static void send_request(struct sim *sim, struct application *app, struct reques
     uint32_t host = 0;
     if (sim->hosts[1].up && choice(sim, 5000))
         host = 1;
-    char *text = wire_print(wire_write_request(request), &length);
+    char *text = wire_write_request(request, &length);
     struct message message = {
         .type = MESSAGE_REQUEST,
         .from = app_node(app->index),

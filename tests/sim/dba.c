@@ -14,7 +14,7 @@
 static void ask(struct sim *sim, const struct request *request)
 {
     size_t length;
-    char *text = wire_print(wire_write_request(request), &length);
+    char *text = wire_write_request(request, &length);
     struct message message = {
         .type = MESSAGE_REQUEST, .from = app_node(0), .to = host_node(0), .serial = 0};
     note(sim, "dba", "asks %s", text);

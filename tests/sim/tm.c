@@ -458,7 +458,7 @@ static void send_reply(struct sim *sim, struct host *host, const struct reply *r
         access[i] = (struct branch_access){.agent = "", .ticket = tickets[i]};
     }
     size_t length;
-    char *text = wire_print(wire_write_reply(reply, access), &length);
+    char *text = wire_write_reply(reply, access, &length);
     struct message message = envelope(host, MESSAGE_REPLY, client->node);
     message.to_life = client->life;
     message.serial = client->serial;

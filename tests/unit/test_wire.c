@@ -431,7 +431,7 @@ START_TEST(a_request_reads_back_as_it_was_written)
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         size_t length;
         asks(texts[i]);
-        char *text = wire_print(wire_write_request(&request), &length);
+        char *text = wire_write_request(&request, &length);
         ck_assert_str_eq(text, texts[i]);
         free(text);
     }
@@ -462,7 +462,7 @@ static char written[4096];
 static const char *write_reply(const struct branch_access *access)
 {
     size_t length;
-    char *text = wire_print(wire_write_reply(&reply, access), &length);
+    char *text = wire_write_reply(&reply, access, &length);
     ck_assert_uint_lt(length, sizeof written);
     memcpy(written, text, length + 1);
     free(text);
