@@ -4,7 +4,7 @@
  *     {"op":"ballots","tm":"bank","to":"ledger","body":"{...}","mac":"<hex>"}
  *
  * The body is the text of a whole message; the MAC covers whose key it is, who is meant and the
- * body as it stands (HMAC-SHA-256 of mbedTLS, in hex). One that is heard twice does no harm: so are
+ * body as it stands (HMAC-SHA-256 of Nettle, in hex). One that is heard twice does no harm: so are
  * all messages between the parties made.
  */
 #ifndef ASSENT_COMMON_SEAL_H

@@ -2,7 +2,7 @@
  * common/ticket.h - session tickets: who may run SQL in a branch through the agent.
  *
  * `<agent incarnation>.<ms allowed>.<options>.<MAC>`: the TM makes one at enlist, under the
- * secret that it gave the agent at registration (HMAC-SHA-256 of mbedTLS, hex); the agent
+ * secret that it gave the agent at registration (HMAC-SHA-256 of Nettle, hex); the agent
  * checks it with no round trip, and nobody can guess into another's transaction. The MAC
  * covers the gid and everything before it.
  */

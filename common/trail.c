@@ -4,32 +4,21 @@
 #include "common/trail.h"
 
 #include <errno.h>
-#include <mbedtls/md.h>
+#include <nettle/sha2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/ids.h"
 
-enum { DIGEST_BYTES = 32 };
-
 void trail_hash(const char before[TRAIL_HASH_BYTES], const char *json, char out[TRAIL_HASH_BYTES])
 {
-    unsigned char digest[DIGEST_BYTES];
-    mbedtls_md_context_t context;
-    mbedtls_md_init(&context);
-    int rc = mbedtls_md_setup(&context, mbedtls_md_info_from_type(MBEDTLS_MD_SHA256), 0);
-    if (rc == 0)
-        rc = mbedtls_md_starts(&context);
-    if (rc == 0)
-        rc = mbedtls_md_update(&context, (const unsigned char *)before, TRAIL_HASH_BYTES - 1);
-    if (rc == 0)
-        rc = mbedtls_md_update(&context, (const unsigned char *)json, strlen(json));
-    if (rc == 0)
-        rc = mbedtls_md_finish(&context, digest);
-    mbedtls_md_free(&context);
-    if (rc != 0)
-        abort(); /* out of memory: a wrong hash would be a lie */
+    uint8_t digest[SHA256_DIGEST_SIZE];
+    struct sha256_ctx context;
+    sha256_init(&context);
+    sha256_update(&context, TRAIL_HASH_BYTES - 1, (const uint8_t *)before);
+    sha256_update(&context, strlen(json), (const uint8_t *)json);
+    sha256_digest(&context, sizeof digest, digest);
     hex_write(digest, sizeof digest, out);
 }
 
