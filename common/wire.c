@@ -56,7 +56,7 @@ static int check_keys(const cJSON *object, struct failure *failure)
             return refuse(failure, ERR_INVALID_REQUEST, "an object has more than %d fields",
                           FIELDS_MAX);
         for (const cJSON *other = object->child; other != field; other = other->next)
-            if (strcmp(other->string, field->string) == 0)
+            if (same_name(other->string, field->string))
                 return refuse(failure, ERR_INVALID_REQUEST, "field \"%s\" is given twice",
                               field->string);
     }

@@ -11,9 +11,14 @@
 
 enum { DAY_MS = 24 * 60 * 60 * 1000 };
 
+/* Names mostly differ in their first letter, and most fields that are looked for are not there. */
 const cJSON *field_find(const cJSON *object, const char *name)
 {
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
+    if (!cJSON_IsObject(object))
+        return NULL;
+    const cJSON *item = object->child;
+    while (item != NULL && !same_name(item->string, name))
+        item = item->next;
     return cJSON_IsNull(item) ? NULL : item;
 }
 

@@ -7,6 +7,8 @@
 #ifndef ASSENT_COMMON_WIRE_FIELDS_H
 #define ASSENT_COMMON_WIRE_FIELDS_H
 
+#include <string.h>
+
 #include "common/json.h"
 #include "common/wire.h"
 
@@ -27,6 +29,11 @@ static inline int hex_digit(unsigned char byte)
         return byte - '0';
     byte |= 0x20;
     return byte >= 'a' && byte <= 'f' ? byte - 'a' + 10 : -1;
+}
+
+static inline bool same_name(const char *a, const char *b)
+{
+    return a[0] == b[0] && strcmp(a, b) == 0;
 }
 
 /* Says in which element of a list the failure lies. */

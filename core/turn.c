@@ -4,6 +4,7 @@
 #include "core/turn.h"
 
 #include <assert.h>
+#include <stddef.h>
 #include <string.h>
 
 void turn_begin(struct turn *turn, struct coordinator *coordinator)
@@ -22,6 +23,13 @@ bool turn_full(const struct turn *turn)
            turn->reply_count + STEP_REPLIES_MAX > TURN_REPLIES;
 }
 
+/* Most of a reply is room for branches, which few replies have. */
+static void keep_reply(struct turn *turn, const struct reply *reply)
+{
+    memcpy(&turn->replies[turn->reply_count++], reply,
+           offsetof(struct reply, branches) + reply->branch_count * sizeof *reply->branches);
+}
+
 void turn_step(struct turn *turn, const struct event *event)
 {
     struct actions *actions = &turn->actions;
@@ -37,9 +45,8 @@ void turn_step(struct turn *turn, const struct event *event)
            actions->order_count * sizeof *actions->orders);
     turn->order_count += actions->order_count;
 
-    memcpy(turn->replies + turn->reply_count, actions->replies,
-           actions->reply_count * sizeof *actions->replies);
-    turn->reply_count += actions->reply_count;
+    for (uint32_t i = 0; i < actions->reply_count; i++)
+        keep_reply(turn, &actions->replies[i]);
 }
 
 bool turn_due(struct turn *turn, uint64_t now_ms)

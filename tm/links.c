@@ -92,11 +92,12 @@ void link_news_free(struct link_news *news)
 static struct heard *new_heard(const struct call *call, const cJSON *answer)
 {
     uint32_t count = call->kind == CALL_REGISTER ? 0 : wire_count_results(answer);
-    struct heard *heard = calloc(1, sizeof *heard + count * sizeof *heard->news.results);
+    struct heard *heard = malloc(sizeof *heard + count * sizeof *heard->news.results);
     if (heard == NULL) {
         log_error("out of memory for an answer of agent %u", call->link->rm);
         abort();
     }
+    memset(heard, 0, sizeof *heard);
     heard->kind = call->kind;
     heard->round = call->round;
     heard->news.post.kind = call->link->links->post_kind;

@@ -60,9 +60,10 @@ struct durable_post {
 
 static struct call *new_call(bool batch, uint32_t count)
 {
-    struct call *call = calloc(1, sizeof *call + count * sizeof *call->items);
+    struct call *call = malloc(sizeof *call + count * sizeof *call->items);
     if (call == NULL)
         return NULL;
+    memset(call, 0, sizeof *call); /* an item is large, and read_item() fills it */
     call->post.kind = POST_CALL;
     call->batch = batch;
     call->count = count;
@@ -74,6 +75,7 @@ static void read_item(struct call *call, uint32_t at, const cJSON *object, uint6
 {
     struct item *item = &call->items[at];
     item->call = call;
+    item->plan = NULL;
     if (wire_read_request(object, &item->request, &item->failure) != 0)
         item->request.op = OP_NONE;
     item->request.client = (uint64_t)(uintptr_t)item;
