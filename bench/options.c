@@ -215,6 +215,9 @@ static void check_options(struct bench *bench, uint32_t rms)
         misused("several numbers for --clients or for --databases, not for both");
     if (options->pinned_s > 0 && options->clients.count * options->databases.count > 1)
         misused("--pinned wants one number of clients, and of databases");
+    for (uint32_t i = 0; i < options->mode_count; i++)
+        if (options->pinned_s > 0 && options->modes[i]->site != SITE_DATABASES)
+            misused("--pinned wants modes that work in databases, not %s", options->modes[i]->name);
     if (options->slice_s > options->seconds)
         options->slice_s = options->seconds;
     if (options->self_contained == (rms > 0) || options->self_contained == (options->url != NULL) ||

@@ -105,6 +105,12 @@ def test_several_numbers_are_given_for_clients_or_for_databases():
     assert "not for both" in refused.stderr
 
 
+def test_only_what_works_in_databases_can_be_beside_a_pending_transaction():
+    refused = bench("--self-contained", "--mode", "raw,decide", "--pinned", 1)
+    assert refused.returncode == 2
+    assert "not decide" in refused.stderr
+
+
 def test_a_protocol_is_one_that_there_is():
     refused = bench("--self-contained", "--protocol", "4pc")
     assert refused.returncode == 2
