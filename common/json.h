@@ -31,6 +31,7 @@ cJSON *json_end_tree(struct json *json);
 void json_open_object(struct json *json, const char *name);
 void json_open_list(struct json *json, const char *name);
 void json_open_element(struct json *json); /* an object in a list */
+void json_open_row(struct json *json);     /* a list in a list */
 void json_close_object(struct json *json);
 void json_close_list(struct json *json);
 
@@ -50,7 +51,8 @@ void json_put_gid(struct json *json, const char *name, const struct branch_id *b
 void json_put_hex(struct json *json, const char *name, const uint8_t *bytes, size_t count);
 void json_put_rms(struct json *json, const char *name, const char rms[][RM_NAME_BYTES],
                   uint32_t count);
-/* An element of a list that is written already. */
+/* Elements of a list: a text, or null for NULL; one that is written already. */
+void json_put_cell(struct json *json, const char *text);
 void json_put_raw(struct json *json, const char *text, size_t length);
 
 #endif

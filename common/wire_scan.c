@@ -187,10 +187,15 @@ static int scan_token(struct scan *scan)
     return scan_refuse(scan, "an unexpected byte");
 }
 
+static bool is_blank(unsigned char byte)
+{
+    return byte == ' ' || byte == '\t' || byte == '\r' || byte == '\n';
+}
+
 static void scan_blanks(struct scan *scan)
 {
-    while (scan_one_of(scan, " \t\r\n"))
-        continue;
+    while (scan->at < scan->end && is_blank(*scan->at))
+        scan->at++;
 }
 
 /* One object with nothing but blanks around it, every bracket of it matched. */

@@ -13,8 +13,6 @@
 #include "common/net.h"
 #include "common/wire.h"
 
-enum { CELL_OVERHEAD = 3 /* quotes and comma */ };
-
 /* The types that applications meet; any other is named by its oid. */
 static const struct {
     Oid oid;
@@ -29,24 +27,22 @@ static const struct {
     {3802, "jsonb"},       {5069, "xid8"},
 };
 
-static void add_type(cJSON *column, Oid oid)
+static void put_type(struct json *json, Oid oid)
 {
     char number[16];
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (types[i].oid == oid) {
-            cJSON_AddStringToObject(column, "type", types[i].name);
+            json_put_text(json, "type", types[i].name);
             return;
         }
     snprintf(number, sizeof number, "%u", oid);
-    cJSON_AddStringToObject(column, "type", number);
+    json_put_text(json, "type", number);
 }
 
 void rows_drop(struct rows *rows)
 {
-    cJSON_Delete(rows->columns);
-    cJSON_Delete(rows->rows);
-    rows->columns = NULL;
-    rows->rows = NULL;
+    free(rows->reply.text);
+    rows->reply.text = NULL;
 }
 
 void rows_begin(struct rows *rows)
@@ -54,41 +50,52 @@ void rows_begin(struct rows *rows)
     memset(rows, 0, sizeof *rows);
 }
 
-static void add_columns(struct rows *rows, const PGresult *result)
+/* The reply up to its first row; of a statement that returns none, result is NULL. */
+static void begin_reply(struct json *json, const PGresult *result)
 {
-    rows->columns = cJSON_CreateArray();
-    rows->rows = cJSON_CreateArray();
+    json_begin(json);
+    json_put_bool(json, "ok", true);
+    json_open_list(json, "columns");
     for (int i = 0; i < PQnfields(result); i++) {
-        cJSON *column = cJSON_CreateObject();
-        cJSON_AddStringToObject(column, "name", PQfname(result, i));
-        add_type(column, PQftype(result, i));
-        cJSON_AddItemToArray(rows->columns, column);
+        json_open_element(json);
+        json_put_text(json, "name", PQfname(result, i));
+        put_type(json, PQftype(result, i));
+        json_close_object(json);
     }
+    json_close_list(json);
+    json_open_list(json, "rows");
 }
 
-static cJSON *row_of(struct rows *rows, const PGresult *result, int at)
+/* The least that it takes in the reply. */
+static size_t row_bytes(const PGresult *result, int at)
 {
-    cJSON *row = cJSON_CreateArray();
-    for (int i = 0; i < PQnfields(result); i++) {
-        rows->bytes += (size_t)PQgetlength(result, at, i) + CELL_OVERHEAD;
-        cJSON_AddItemToArray(row, PQgetisnull(result, at, i)
-                                      ? cJSON_CreateNull()
-                                      : cJSON_CreateString(PQgetvalue(result, at, i)));
-    }
-    return row;
+    size_t bytes = 0;
+    for (int i = 0; i < PQnfields(result); i++)
+        bytes += (size_t)PQgetlength(result, at, i);
+    return bytes;
+}
+
+static void put_row(struct json *json, const PGresult *result, int at)
+{
+    json_open_row(json);
+    for (int i = 0; i < PQnfields(result); i++)
+        json_put_cell(json, PQgetisnull(result, at, i) ? NULL : PQgetvalue(result, at, i));
+    json_close_list(json);
 }
 
 void rows_add(struct rows *rows, const PGresult *result)
 {
-    if (rows->too_large)
+    if (rows->too_large || PQnfields(result) == 0)
         return;
-    if (rows->columns == NULL && PQnfields(result) > 0)
-        add_columns(rows, result);
-    for (int at = 0; at < PQntuples(result); at++)
-        cJSON_AddItemToArray(rows->rows, row_of(rows, result, at));
-    if (rows->bytes > MESSAGE_MAX) {
-        rows->too_large = true;
-        rows_drop(rows);
+    if (rows->reply.text == NULL)
+        begin_reply(&rows->reply, result);
+    for (int at = 0; at < PQntuples(result); at++) {
+        rows->too_large = rows->reply.length + row_bytes(result, at) > MESSAGE_MAX;
+        if (rows->too_large) {
+            rows_drop(rows);
+            return;
+        }
+        put_row(&rows->reply, result, at);
     }
 }
 
@@ -119,17 +126,13 @@ char *rows_reply(struct rows *rows, const struct pg_reply *reply, uint64_t n, si
     }
     if (rows->too_large)
         return too_large(length);
-    char number[24];
-    u64_format(n, number);
-    cJSON *answer = wire_ok();
-    cJSON_AddItemToObject(answer, "columns",
-                          rows->columns != NULL ? rows->columns : cJSON_CreateArray());
-    cJSON_AddItemToObject(answer, "rows", rows->rows != NULL ? rows->rows : cJSON_CreateArray());
-    cJSON_AddStringToObject(answer, "command", reply->tag);
-    cJSON_AddStringToObject(answer, "n", number);
-    rows->columns = NULL;
-    rows->rows = NULL;
-    char *text = wire_print(answer, length);
+    if (rows->reply.text == NULL)
+        begin_reply(&rows->reply, NULL);
+    json_close_list(&rows->reply);
+    json_put_text(&rows->reply, "command", reply->tag);
+    json_put_u64(&rows->reply, "n", n);
+    char *text = json_end(&rows->reply, length);
+    rows->reply.text = NULL;
     if (*length <= MESSAGE_MAX)
         return text;
     free(text);

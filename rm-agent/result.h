@@ -1,11 +1,15 @@
 /*
  * rm-agent/result.h - the rows of one statement as the JSON of exec's reply.
+ *
+ *     {"ok":true,"columns":[{"name":"balance","type":"int8"}],"rows":[["100"],[null]],
+ *      "command":"SELECT 2","n":"1"}
+ *
+ * Values are as PostgreSQL prints them.
  */
 #ifndef ASSENT_RM_AGENT_RESULT_H
 #define ASSENT_RM_AGENT_RESULT_H
 
-#include <cjson/cJSON.h>
-
+#include "common/json.h"
 #include "common/wire.h"
 #include "rm-agent/pg.h"
 
@@ -13,10 +17,8 @@
 void sql_failure(const struct pg_reply *reply, struct failure *out);
 
 struct rows {
-    cJSON *columns; /* [{"name":"balance","type":"int8"}] */
-    cJSON *rows;    /* [["100",null]]: values as PostgreSQL prints them */
-    size_t bytes;
-    bool too_large; /* they are no longer kept */
+    struct json reply; /* as far as it is known; text NULL before the first row */
+    bool too_large;    /* it is no longer kept */
 };
 
 void rows_begin(struct rows *rows);

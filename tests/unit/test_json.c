@@ -126,13 +126,17 @@ START_TEST(commas_stand_between_and_nowhere_else)
         json_close_object(&json);
     }
     json_put_raw(&json, "{}", 2);
+    json_open_row(&json);
+    json_put_cell(&json, "a");
+    json_put_cell(&json, NULL);
+    json_close_list(&json);
     json_close_list(&json);
     json_open_object(&json, "object");
     json_close_object(&json);
     json_put_rms(&json, "rms", (const char[][RM_NAME_BYTES]){"accounts", "ledger"}, 2);
     json_put_text(&json, "brackets", "{[");
     json_put_text(&json, "last", "");
-    expect("{\"empty\":[],\"list\":[{\"odd\":false},{\"odd\":true},{}],\"object\":{},"
+    expect("{\"empty\":[],\"list\":[{\"odd\":false},{\"odd\":true},{},[\"a\",null]],\"object\":{},"
            "\"rms\":[\"accounts\",\"ledger\"],\"brackets\":\"{[\",\"last\":\"\"}");
 }
 END_TEST
