@@ -4,6 +4,7 @@
 #include "core/live.h"
 
 #include <assert.h>
+#include <stddef.h>
 #include <string.h>
 
 void live_init(struct live *live, struct memory *memory, const struct coordinator_limits *limits)
@@ -163,7 +164,7 @@ static void keep_ended(struct live *live, const struct txn *txn, enum outcome ou
     live->ended_next = (at + 1) % live->ended_max;
     forget_ended(live, at);
 
-    memset(ended, 0, sizeof *ended);
+    memset(ended, 0, offsetof(struct ended, branches));
     ended->incarnation = txn->incarnation;
     ended->sequence = txn->sequence;
     ended->protocol = txn->protocol;
@@ -172,7 +173,8 @@ static void keep_ended(struct live *live, const struct txn *txn, enum outcome ou
     live_times(live, txn, &ended->times);
     live->ended_total++;
     ended->has_reason = txn->has_reason;
-    ended->reason = txn->reason;
+    if (txn->has_reason)
+        ended->reason = txn->reason;
     memcpy(ended->key, txn->key, sizeof ended->key);
     ended->origin = txn->origin;
     memcpy(ended->request_id, txn->request_id, sizeof ended->request_id);

@@ -91,7 +91,6 @@ struct ended {
     enum protocol protocol;
     enum outcome outcome;
     bool has_reason;
-    struct reason reason;
     char key[KEY_BYTES];
     struct origin origin;
     char request_id[REQUEST_ID_BYTES];
@@ -100,11 +99,12 @@ struct ended {
     uint64_t scan; /* the last one that had been ordered when it ended */
     struct txn_times times;
     uint32_t branch_count;
-    struct {
+    struct {           /* so many of them are set; the rest is what an older one left there */
         uint64_t xid;  /* that was voted for, 0 none */
         uint32_t name; /* hash of the branch's name */
         uint8_t rm;
     } branches[BRANCHES_MAX];
+    struct reason reason; /* likewise, unless has_reason */
 };
 
 struct live {

@@ -65,7 +65,9 @@ void coordinator_counts(const struct coordinator *c, struct coordinator_counts *
 {
     memset(out, 0, sizeof *out);
     out->in_doubt_since_ms = UINT64_MAX;
-    for (uint32_t i = 0; i < c->live.txns_max; i++) {
+    /* The slots in use are mostly the first ones of many. */
+    uint32_t in_use = c->live.txns_max - c->live.free_txn_count;
+    for (uint32_t i = 0; i < c->live.txns_max && out->live < in_use; i++) {
         const struct txn *txn = &c->live.txns[i];
         enum txn_state state = txn->state;
         out->live += state != TXN_NONE;
@@ -188,7 +190,8 @@ static void view_ended(const struct coordinator *c, const struct ended *ended, s
     out->origin = ended->origin;
     out->times = ended->times;
     out->has_reason = ended->has_reason;
-    out->reason = ended->reason;
+    if (ended->has_reason)
+        out->reason = ended->reason;
     out->branch_count = ended->branch_count;
     for (uint32_t i = 0; i < ended->branch_count; i++) {
         memcpy(out->branches[i].rm, c->registry.rms[ended->branches[i].rm].name, RM_NAME_BYTES);
