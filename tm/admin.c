@@ -162,7 +162,9 @@ static cJSON *agent_object(const struct server *server, uint32_t at)
 
     cJSON *object = cJSON_CreateObject();
     cJSON_AddStringToObject(object, "rm", rm->name);
-    cJSON_AddStringToObject(object, "state", rm_state_word(rm->state));
+    /* Nobody may work there before its acceptance is on the disk. */
+    bool of_use = rm->state != RM_UP || rm->durable;
+    cJSON_AddStringToObject(object, "state", rm_state_word(of_use ? rm->state : RM_DOWN));
     cJSON_AddStringToObject(object, "url", link.url);
     add_u64(object, "incarnation", rm->agent_incarnation);
     cJSON_AddStringToObject(object, "database", rm->database);
