@@ -200,19 +200,19 @@ static void write_rows(struct acceptors *acceptors, cJSON *rows, bool durable)
     snprintf(sequence, sizeof sequence, "assent.\"position_%s\"", tm->name);
     u64_format(tm->position, position);
     POINT("agent.before-votes-written");
-    control_ask(acceptors->agent, written, acceptors,
-                "INSERT INTO assent.acceptor AS a (tm, incarnation, sequence, agents, with_tm,"
-                " branches, xids, promised, accepted, value, outcome)"
-                " SELECT $1, r.* FROM (SELECT set_config('synchronous_commit', $3, true) AS done,"
-                " setval($4::regclass, $5::bigint) AS position) s,"
-                " json_to_recordset($2::json) AS r (incarnation bigint, sequence bigint,"
-                " agents text[], with_tm boolean, branches text[], xids bigint[], promised bigint,"
-                " accepted bigint, value text, outcome text)"
-                " WHERE s.done = $3 AND s.position = $5::bigint"
-                " ON CONFLICT (tm, incarnation, sequence) DO UPDATE SET"
-                " branches = excluded.branches, xids = excluded.xids, promised = excluded.promised,"
-                " accepted = excluded.accepted, value = excluded.value, outcome = excluded.outcome",
-                5, tm->name, text, durable ? "on" : "off", sequence, position);
+    (durable ? control_ask : control_ask_lazily)(
+        acceptors->agent, written, acceptors,
+        "INSERT INTO assent.acceptor AS a (tm, incarnation, sequence, agents, with_tm,"
+        " branches, xids, promised, accepted, value, outcome)"
+        " SELECT $1, r.* FROM (SELECT setval($3::regclass, $4::bigint) AS position) s,"
+        " json_to_recordset($2::json) AS r (incarnation bigint, sequence bigint,"
+        " agents text[], with_tm boolean, branches text[], xids bigint[], promised bigint,"
+        " accepted bigint, value text, outcome text)"
+        " WHERE s.position = $4::bigint"
+        " ON CONFLICT (tm, incarnation, sequence) DO UPDATE SET"
+        " branches = excluded.branches, xids = excluded.xids, promised = excluded.promised,"
+        " accepted = excluded.accepted, value = excluded.value, outcome = excluded.outcome",
+        4, tm->name, text, sequence, position);
     free(text);
 }
 

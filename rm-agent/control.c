@@ -30,6 +30,7 @@ struct question {
     control_done_fn *done;
     void *arg;
     const char *sql;
+    bool lazy; /* what it writes need not be on disk yet */
     int count;
     const char *values[VALUES_MAX];
     char text[]; /* the values */
@@ -39,7 +40,9 @@ struct control {
     struct agent *agent;
     struct pg *pg;
     bool ready; /* the greeting is over */
-    bool asking;
+    int asked;  /* questions under way */
+    int alone;  /* of the first ones: shared a trip that has failed */
+    bool answering;
     struct backend previous; /* our last connection; pid 0: none */
     struct question *first, **last;
     struct ending *stuck; /* backends that we were not allowed to end, so far */
@@ -52,22 +55,32 @@ struct control {
 
 static void answered(void *arg, const struct pg_reply *replies, int count);
 
-/* All that wait travel together, in their order, each a transaction of its own. */
+/* All that wait travel together, in their order, under one Sync and so in one transaction, which
+ * waits for the disk if one of them has to. */
 static void ask_next(struct control *control)
 {
-    struct pg_statement statements[PG_STATEMENTS_MAX];
-    int count = 0;
-    if (control->asking || !control->ready || !pg_idle(control->pg))
+    static const struct pg_statement be_lazy = {
+        .sql = "SELECT set_config('synchronous_commit', 'off', true)", .keep = true, .more = true};
+    struct pg_statement statements[PG_STATEMENTS_MAX] = {be_lazy};
+    int most = control->alone > 0 ? 1 : PG_STATEMENTS_MAX - 1, count = 0;
+    bool lazy = true;
+    if (control->asked > 0 || control->answering || !control->ready || !pg_idle(control->pg))
         return;
-    for (const struct question *question = control->first;
-         question != NULL && count < PG_STATEMENTS_MAX; question = question->next)
-        statements[count++] =
-            (struct pg_statement){question->sql, question->count, question->values, .keep = true};
+    for (const struct question *question = control->first; question != NULL && count < most;
+         question = question->next) {
+        statements[++count] = (struct pg_statement){question->sql, question->count,
+                                                    question->values, .keep = true, .more = true};
+        lazy &= question->lazy;
+    }
     if (count == 0)
         return;
+    statements[count].more = false;
     POINT("agent.before-question");
-    control->asking = true;
-    pg_run(control->pg, statements, count, answered, control);
+    control->asked = count;
+    if (lazy)
+        pg_run(control->pg, statements, count + 1, answered, control);
+    else
+        pg_run(control->pg, statements + 1, count, answered, control);
 }
 
 static void take_answer(struct control *control, const struct pg_reply *reply)
@@ -85,48 +98,85 @@ static void take_answer(struct control *control, const struct pg_reply *reply)
     free(question);
 }
 
+static bool one_has_failed(const struct pg_reply *replies, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (replies[i].sqlstate[0] != '\0')
+            return true;
+    return false;
+}
+
+/* What was not answered is asked again, when we are connected again if need be. Of questions that
+ * were asked together all are undone if one fails: then each is asked alone. */
 static void answered(void *arg, const struct pg_reply *replies, int count)
 {
     struct control *control = arg;
+    int asked = control->asked;
     POINT("agent.question-answered");
-    /* What was not answered is asked again when we are connected again. */
-    for (int i = 0; i < count && replies[i].alive; i++)
-        take_answer(control, &replies[i]);
-    control->asking = false;
+    control->asked = 0;
+    replies += count - asked;
+    if (replies[asked - 1].alive) {
+        if (asked > 1 && one_has_failed(replies, asked)) {
+            control->alone = asked;
+        } else {
+            control->answering = true;
+            control->alone -= control->alone > 0;
+            for (int i = 0; i < asked; i++)
+                take_answer(control, &replies[i]);
+            control->answering = false;
+        }
+    }
     ask_next(control);
 }
 
-void control_ask(struct agent *agent, control_done_fn *done, void *arg, const char *sql, int count,
-                 ...)
+static void ask(struct agent *agent, control_done_fn *done, void *arg, bool lazy, const char *sql,
+                int count, va_list values)
 {
     struct control *control = agent->control;
     assert(count <= VALUES_MAX);
-    va_list values;
+    va_list again;
     size_t bytes = 0;
-    va_start(values, count);
+    va_copy(again, values);
     for (int i = 0; i < count; i++)
-        bytes += strlen(va_arg(values, const char *)) + 1;
-    va_end(values);
+        bytes += strlen(va_arg(again, const char *)) + 1;
+    va_end(again);
 
     struct question *question = calloc(1, sizeof *question + bytes);
     if (question == NULL)
         abort();
     question->done = done;
     question->arg = arg;
+    question->lazy = lazy;
     question->sql = sql;
     question->count = count;
     char *at = question->text;
-    va_start(values, count);
     for (int i = 0; i < count; i++) {
         const char *value = va_arg(values, const char *);
         size_t length = strlen(value) + 1;
         question->values[i] = memcpy(at, value, length);
         at += length;
     }
-    va_end(values);
     *control->last = question;
     control->last = &question->next;
     ask_next(control);
+}
+
+void control_ask(struct agent *agent, control_done_fn *done, void *arg, const char *sql, int count,
+                 ...)
+{
+    va_list values;
+    va_start(values, count);
+    ask(agent, done, arg, false, sql, count, values);
+    va_end(values);
+}
+
+void control_ask_lazily(struct agent *agent, control_done_fn *done, void *arg, const char *sql,
+                        int count, ...)
+{
+    va_list values;
+    va_start(values, count);
+    ask(agent, done, arg, true, sql, count, values);
+    va_end(values);
 }
 
 /* ---- backends ---- */

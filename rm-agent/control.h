@@ -1,8 +1,9 @@
 /*
  * rm-agent/control.h - the one connection that starts the agent, sees and ends backends.
  *
- * What it is asked is kept until it has been answered, over any number of reconnections, so
- * every statement here must be harmless when it runs twice.
+ * What it is asked is kept until it has been answered, over any number of reconnections, and what
+ * is asked together shares a transaction, and is asked once more if that fails: so every statement
+ * here must be harmless when it runs twice.
  */
 #ifndef ASSENT_RM_AGENT_CONTROL_H
 #define ASSENT_RM_AGENT_CONTROL_H
@@ -22,9 +23,14 @@ bool control_ready(const struct agent *agent);
 /* The oid of the database. */
 const char *control_database(const struct agent *agent);
 
-/* One statement with count texts; done may be NULL. The sql must be a literal. */
+/* One statement with count texts; done may be NULL. The sql must be a literal. What it has written
+ * is on disk when done is called. */
 void control_ask(struct agent *agent, control_done_fn *done, void *arg, const char *sql, int count,
                  ...);
+/* The same, and what it has written need not be on disk before a later commit of the database is.
+ */
+void control_ask_lazily(struct agent *agent, control_done_fn *done, void *arg, const char *sql,
+                        int count, ...);
 /* Terminate a backend and call back once it is gone; a pid of 0 is gone already. */
 void control_end_backend(struct agent *agent, struct backend backend, control_gone_fn *gone,
                          void *arg);

@@ -84,17 +84,11 @@ static void raise_next(struct agent *agent, struct tm_link *tm)
     snprintf(position, sizeof position, "%" PRIu64, tm->position);
     snprintf(beats, sizeof beats, "assent.\"beat_%s\"", tm->name);
     snprintf(positions, sizeof positions, "assent.\"position_%s\"", tm->name);
-    const char *commit = batch->durable ? "on" : "off";
-    if (moves)
-        control_ask(agent, raised, batch,
-                    "SELECT set_config('synchronous_commit', $1, true),"
-                    " setval($2::regclass, $3::bigint), setval($4::regclass, $5::bigint)",
-                    5, commit, beats, beat, positions, position);
-    else
-        control_ask(agent, raised, batch,
-                    "SELECT set_config('synchronous_commit', $1, true),"
-                    " setval($2::regclass, $3::bigint)",
-                    3, commit, beats, beat);
+    static const char both[] = "SELECT setval($1::regclass, $2::bigint),"
+                               " setval($3::regclass, $4::bigint)";
+    const char *sql = moves ? both : "SELECT setval($1::regclass, $2::bigint)";
+    (batch->durable ? control_ask : control_ask_lazily)(agent, raised, batch, sql, moves ? 4 : 2,
+                                                        beats, beat, positions, position);
 }
 
 void positions_raise(struct agent *agent, struct tm_link *tm, uint64_t lsn, bool durable,
