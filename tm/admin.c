@@ -154,6 +154,13 @@ static cJSON *list(const struct server *server, const struct request *request)
     return reply;
 }
 
+/* Nobody may work there before its acceptance is on the disk. */
+static const char *agent_state(const struct rm *rm)
+{
+    bool of_use = rm->state != RM_UP || rm->durable;
+    return rm_state_word(of_use ? rm->state : RM_DOWN);
+}
+
 static cJSON *agent_object(const struct server *server, uint32_t at)
 {
     const struct rm *rm = &coordinator_registry(server->coordinator)->rms[at];
@@ -162,9 +169,7 @@ static cJSON *agent_object(const struct server *server, uint32_t at)
 
     cJSON *object = cJSON_CreateObject();
     cJSON_AddStringToObject(object, "rm", rm->name);
-    /* Nobody may work there before its acceptance is on the disk. */
-    bool of_use = rm->state != RM_UP || rm->durable;
-    cJSON_AddStringToObject(object, "state", rm_state_word(of_use ? rm->state : RM_DOWN));
+    cJSON_AddStringToObject(object, "state", agent_state(rm));
     cJSON_AddStringToObject(object, "url", link.url);
     add_u64(object, "incarnation", rm->agent_incarnation);
     cJSON_AddStringToObject(object, "database", rm->database);
@@ -264,7 +269,7 @@ static cJSON *status(const struct server *server)
     for (uint32_t i = 0; i < registry->count; i++) {
         cJSON *rm = cJSON_CreateObject();
         cJSON_AddStringToObject(rm, "rm", registry->rms[i].name);
-        cJSON_AddStringToObject(rm, "state", rm_state_word(registry->rms[i].state));
+        cJSON_AddStringToObject(rm, "state", agent_state(&registry->rms[i]));
         cJSON_AddItemToArray(rms, rm);
     }
     cJSON *log_stats = cJSON_AddObjectToObject(reply, "log_stats");
