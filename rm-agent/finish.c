@@ -46,8 +46,7 @@ struct finish {
     struct branch_id branch;
     char gid[GID_BYTES];
     enum command command;
-    uint64_t xid;  /* the transaction that is meant */
-    uint64_t beat; /* on disk once the command is */
+    uint64_t xid; /* the transaction that is meant */
     char owner[ROLE_NAME_BYTES];
     bool found; /* the gid is that transaction */
     bool alone; /* its group was refused */
@@ -87,12 +86,10 @@ static void finish_end(struct finish *finish, enum participant_event_type type,
     struct participant_event event = {
         .type = type,
         .branch = finish->branch,
-        .beat = finish->beat,
+        .beat = tms_flushed_beat(agent, finish->branch.gtrid.tm),
         .sqlstate = sqlstate,
         .message = message,
     };
-    if (type == PE_FINISHED)
-        positions_flushed(agent, finish->branch.gtrid.tm, finish->beat);
     if (type == PE_RETRY) {
         log_warning("%s: %s %s: %s", finish->gid,
                     finish->command == COMMAND_COMMIT_PREPARED ? "COMMIT PREPARED"
@@ -460,15 +457,14 @@ void finish_feed(struct agent *agent)
 
 /* ---- from the order to the queue: position, worker ---- */
 
-static void raised(void *arg, uint64_t beat)
+static void covered(void *arg, bool covered)
 {
     struct finish *finish = arg;
-    if (beat == 0) {
+    if (!covered) {
         finish_end(finish, PE_RETRY, "", finish->agent->health.last_error);
         return;
     }
     POINT("agent.finish-position-raised");
-    finish->beat = beat;
     sessions_owner(finish->agent, finish->gid, finish->owner);
     queue(finish);
 }
@@ -485,9 +481,12 @@ void finish_branch(struct agent *agent, const struct participant_action *action)
     finish->command =
         action->type == PA_COMMIT ? COMMAND_COMMIT_PREPARED : COMMAND_ROLLBACK_PREPARED;
     agent->pool->busy++;
-    struct tm_link *tm = tms_known(agent, action->branch.gtrid.tm);
-    uint64_t lsn = action->type == PA_COMMIT ? action->lsn : 0;
-    positions_raise(agent, tm, lsn, false, raised, finish);
+    /* Nothing will rest on what this does to the database, so it has no beat of its own. */
+    if (action->type == PA_COMMIT)
+        positions_cover(agent, tms_known(agent, action->branch.gtrid.tm), action->lsn, covered,
+                        finish);
+    else
+        covered(finish, true);
 }
 
 /* ---- the pool ---- */

@@ -21,7 +21,8 @@ struct position_waiter {
     struct position_waiter *next;
     uint64_t lsn;
     bool durable;
-    positions_done_fn *done;
+    positions_done_fn *done;       /* NULL: it needs no beat */
+    positions_covered_fn *covered; /* then */
     void *arg;
 };
 
@@ -30,7 +31,7 @@ struct batch {
     struct agent *agent;
     struct tm_link *tm;
     struct position_waiter *waiters;
-    uint64_t beat;
+    uint64_t beat; /* 0: nobody needs one */
     bool durable;
 };
 
@@ -49,9 +50,33 @@ static void raised(void *arg, const struct pg_reply *reply)
         struct position_waiter waiter = *batch.waiters;
         free(batch.waiters);
         batch.waiters = waiter.next;
-        waiter.done(waiter.arg, refused ? 0 : batch.beat);
+        if (waiter.done != NULL)
+            waiter.done(waiter.arg, refused ? 0 : batch.beat);
+        else
+            waiter.covered(waiter.arg, !refused);
     }
     raise_next(batch.agent, batch.tm);
+}
+
+static void set(struct batch *batch, bool moves)
+{
+    static const char one[] = "SELECT setval($1::regclass, $2::bigint)";
+    static const char both[] = "SELECT setval($1::regclass, $2::bigint),"
+                               " setval($3::regclass, $4::bigint)";
+    const struct tm_link *tm = batch->tm;
+    char beat[NUMBER_BYTES], position[NUMBER_BYTES];
+    char beats[SEQUENCE_BYTES], positions[SEQUENCE_BYTES];
+    u64_format(batch->beat, beat);
+    u64_format(tm->position, position);
+    snprintf(beats, sizeof beats, "assent.\"beat_%s\"", tm->name);
+    snprintf(positions, sizeof positions, "assent.\"position_%s\"", tm->name);
+    POINT("agent.before-setval");
+    if (batch->beat == 0)
+        control_ask_lazily(batch->agent, raised, batch, one, 2, positions, position);
+    else
+        (batch->durable ? control_ask : control_ask_lazily)(batch->agent, raised, batch,
+                                                            moves ? both : one, moves ? 4 : 2,
+                                                            beats, beat, positions, position);
 }
 
 static void raise_next(struct agent *agent, struct tm_link *tm)
@@ -64,42 +89,45 @@ static void raise_next(struct agent *agent, struct tm_link *tm)
     batch->agent = agent;
     batch->tm = tm;
     batch->waiters = tm->waiting;
-    batch->beat = ++tm->beat;
-    bool moves = false; /* the position too */
+    bool moves = false, beats = false;
     for (const struct position_waiter *waiter = tm->waiting; waiter != NULL;
          waiter = waiter->next) {
         batch->durable |= waiter->durable;
         moves |= waiter->lsn > 0;
+        beats |= waiter->done != NULL;
         /* While it is not registered, what comes late is of a start, or a log, that is over. */
         if (tm->registered && tm->position < waiter->lsn)
             tm->position = waiter->lsn;
     }
+    if (beats)
+        batch->beat = ++tm->beat;
     tm->waiting = NULL;
     tm->raising = true;
+    set(batch, moves);
+}
 
-    POINT("agent.before-setval");
-    char beat[NUMBER_BYTES], position[NUMBER_BYTES];
-    char beats[SEQUENCE_BYTES], positions[SEQUENCE_BYTES];
-    snprintf(beat, sizeof beat, "%" PRIu64, batch->beat);
-    snprintf(position, sizeof position, "%" PRIu64, tm->position);
-    snprintf(beats, sizeof beats, "assent.\"beat_%s\"", tm->name);
-    snprintf(positions, sizeof positions, "assent.\"position_%s\"", tm->name);
-    static const char both[] = "SELECT setval($1::regclass, $2::bigint),"
-                               " setval($3::regclass, $4::bigint)";
-    const char *sql = moves ? both : "SELECT setval($1::regclass, $2::bigint)";
-    (batch->durable ? control_ask : control_ask_lazily)(agent, raised, batch, sql, moves ? 4 : 2,
-                                                        beats, beat, positions, position);
+static void wait_for(struct agent *agent, struct tm_link *tm, struct position_waiter wanted)
+{
+    struct position_waiter *waiter = malloc(sizeof *waiter);
+    if (waiter == NULL)
+        abort();
+    *waiter = wanted;
+    waiter->next = tm->waiting;
+    tm->waiting = waiter;
+    raise_next(agent, tm);
 }
 
 void positions_raise(struct agent *agent, struct tm_link *tm, uint64_t lsn, bool durable,
                      positions_done_fn *done, void *arg)
 {
-    struct position_waiter *waiter = malloc(sizeof *waiter);
-    if (waiter == NULL)
-        abort();
-    *waiter = (struct position_waiter){tm->waiting, lsn, durable, done, arg};
-    tm->waiting = waiter;
-    raise_next(agent, tm);
+    wait_for(agent, tm,
+             (struct position_waiter){.lsn = lsn, .durable = durable, .done = done, .arg = arg});
+}
+
+void positions_cover(struct agent *agent, struct tm_link *tm, uint64_t lsn,
+                     positions_covered_fn *done, void *arg)
+{
+    wait_for(agent, tm, (struct position_waiter){.lsn = lsn, .covered = done, .arg = arg});
 }
 
 void positions_flushed(struct agent *agent, const char *name, uint64_t beat)

@@ -16,6 +16,13 @@ typedef void positions_done_fn(void *arg, uint64_t beat);
  */
 void positions_raise(struct agent *agent, struct tm_link *tm, uint64_t lsn, bool durable,
                      positions_done_fn *done, void *arg);
+
+/* covered: the position is at least lsn; else the database refused, and nothing may rest on it. */
+typedef void positions_covered_fn(void *arg, bool covered);
+
+/* The position alone, in time for any later commit: for what has no need of a beat of its own. */
+void positions_cover(struct agent *agent, struct tm_link *tm, uint64_t lsn,
+                     positions_covered_fn *done, void *arg);
 /* A commit that came after this beat is known to be on disk. */
 void positions_flushed(struct agent *agent, const char *tm, uint64_t beat);
 

@@ -168,7 +168,8 @@ static void prepare_session(struct sim *sim, struct agent *agent,
     in_session(sim, agent, read_only ? COMMAND_COMMIT_READ_ONLY : COMMAND_PREPARE, action);
 }
 
-/* On a connection of its own. */
+/* On a connection of its own. Nothing rests on what is done but its position: it has an old beat.
+ */
 static void finish(struct sim *sim, struct agent *agent, uint32_t type,
                    const struct participant_action *action)
 {
@@ -178,7 +179,7 @@ static void finish(struct sim *sim, struct agent *agent, uint32_t type,
         command->backend = backend_open(sim, agent->rm, false, 0, agent->life);
         database_of(sim, agent->rm)->backends[command->backend].entered = true;
         database_setval_position(sim, agent->rm, action->lsn);
-        command->beat = database_setval_beat(sim, agent->rm);
+        command->beat = agent->flushed_beat;
     }
     command_send(sim, at);
 }

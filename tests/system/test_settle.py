@@ -133,7 +133,7 @@ def test_one_transaction_of_an_earlier_start_can_be_settled_without_waiving(bank
     bank.ctl("resolve", gtrid, "rollback", "--force", *WHY, code=0)
     wait_until(lambda: not bank.accounts.prepared(), 20, "what is found follows")
     assert bank.outcome(gtrid) == "mixed" and state(bank, gtrid) == "mixed"
-    bank.ctl("forget", gtrid, *WHY, code=0)
+    wait_until(lambda: bank.ctl("forget", gtrid, *WHY).code == 0, 20, "its agent has said that it is done")
 
 
 def test_a_paused_database_drains_and_takes_no_new_branches(bank):
