@@ -16,9 +16,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "common/host_port.h"
+
 enum {
     PATH_MOST = sizeof((struct sockaddr_un *)0)->sun_path - 1,
-    HOST_BYTES = 256,
     MODE_DEFAULT = 0660,
     MODE_PRIVATE = 0600,
     KIND = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
@@ -40,25 +41,6 @@ bool address_is_local(const char *url)
     return path_of(url) != NULL;
 }
 
-/* "127.0.0.1:7411" or "[::1]:7411" into its two parts. */
-static bool split(const char *text, char host[HOST_BYTES], const char **port)
-{
-    const char *colon = strrchr(text, ':');
-    if (colon == NULL || colon[1] == '\0' || strspn(colon + 1, "0123456789") != strlen(colon + 1))
-        return false;
-    size_t length = (size_t)(colon - text);
-    if (length > 2 && text[0] == '[' && text[length - 1] == ']') {
-        text++;
-        length -= 2;
-    }
-    if (length == 0 || length >= HOST_BYTES)
-        return false;
-    memcpy(host, text, length);
-    host[length] = '\0';
-    *port = colon + 1;
-    return true;
-}
-
 static int check_path(const char *path, struct error *error)
 {
     if (path[0] != '/')
@@ -75,7 +57,7 @@ int address_check(const char *url, struct error *error)
     const char *port, *path = path_of(url), *address = behind(url, "tcp://");
     if (path != NULL)
         return check_path(path, error);
-    if (address != NULL && split(address, host, &port))
+    if (address != NULL && host_port_split(address, host, &port))
         return 0;
     return fail(error, "address %s: expected ipc:///path or tcp://host:port", url);
 }
@@ -194,7 +176,7 @@ static bool loopback_of(const char *text, struct sockaddr_storage *out, socklen_
 {
     char host[HOST_BYTES];
     const char *port;
-    unsigned long number = split(text, host, &port) ? strtoul(port, NULL, 10) : 0;
+    unsigned long number = host_port_split(text, host, &port) ? strtoul(port, NULL, 10) : 0;
     return number > 0 && number <= UINT16_MAX && loopback(host, (uint16_t)number, out, length);
 }
 
@@ -265,7 +247,7 @@ static int dial_tcp(const char *text)
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
     struct addrinfo *found;
     errno = EADDRNOTAVAIL;
-    if (!split(text, host, &port) || getaddrinfo(host, port, &hints, &found) != 0)
+    if (!host_port_split(text, host, &port) || getaddrinfo(host, port, &hints, &found) != 0)
         return -1;
     int fd = dial(found->ai_addr, found->ai_addrlen);
     freeaddrinfo(found);

@@ -20,12 +20,13 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "common/host_port.h"
+
 enum {
     GREETING_BYTES = 8,
     IPC_HEAD_BYTES = 1 + 8,
     TCP_HEAD_BYTES = 8,
     NUMBER_BYTES = 4,
-    HOST_BYTES = 256,
 };
 
 #define NUMBER_MARK UINT32_C(0x80000000)
@@ -73,32 +74,13 @@ static const char *behind(const char *text, const char *prefix)
     return strncmp(text, prefix, length) == 0 ? text + length : NULL;
 }
 
-/* "127.0.0.1:7411" or "[::1]:7411" into its two parts. */
-static bool split_host(const char *text, char host[HOST_BYTES], const char **port)
-{
-    const char *colon = strrchr(text, ':');
-    if (colon == NULL || colon[1] == '\0' || strspn(colon + 1, "0123456789") != strlen(colon + 1))
-        return false;
-    size_t length = (size_t)(colon - text);
-    if (length > 2 && text[0] == '[' && text[length - 1] == ']') {
-        text++;
-        length -= 2;
-    }
-    if (length == 0 || length >= HOST_BYTES)
-        return false;
-    memcpy(host, text, length);
-    host[length] = '\0';
-    *port = colon + 1;
-    return true;
-}
-
 bool assent_sp_url_is_good(const char *url)
 {
     char host[HOST_BYTES];
     const char *port, *path = behind(url, "ipc://"), *address = behind(url, "tcp://");
     if (path != NULL)
         return path[0] == '/' && strlen(path) < sizeof((struct sockaddr_un *)0)->sun_path;
-    return address != NULL && split_host(address, host, &port);
+    return address != NULL && host_port_split(address, host, &port);
 }
 
 /* ---- connecting ---- */
@@ -131,7 +113,7 @@ static int connect_tcp(struct assent_sp *sp, const char *address, const char *ur
     const char *port;
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
     struct addrinfo *found;
-    if (!split_host(address, host, &port))
+    if (!host_port_split(address, host, &port))
         return fail(why, "connect to", url, "expected tcp://HOST:PORT");
     int result = getaddrinfo(host, port, &hints, &found);
     if (result != 0)
