@@ -275,12 +275,12 @@ int net_listen(struct net_server **out, struct loop *loop, const struct net_serv
         server->options.max_waiting = WAITING_DEFAULT;
     server->look = (struct loop_timer){.at_ms = UINT64_MAX, .due = look, .arg = server};
     loop_timer_add(loop, &server->look);
-    *out = server;
     if (loop_watch(loop, fd, EPOLLIN, accept_all, server, error) != 0) {
         net_server_close(server);
         return -1;
     }
     server->accepting = true;
+    *out = server;
     return 0;
 }
 

@@ -435,18 +435,26 @@ static void take_skipped(struct pg_reply *reply)
     strcpy(reply->message, "not run: a statement before it has failed");
 }
 
+/* Whose the next result is. Behind all of the last one's only its Sync can come, or the word that
+ * it could not be committed, or that the connection has failed: that is the last one's too. */
+static int present(const struct job *job)
+{
+    return job->at < job->count ? job->at : job->count - 1;
+}
+
 /* Takes the result over. False: the connection is of no more use. */
 static bool take_result(struct pg *pg, PGresult *result)
 {
     struct job *job = &pg->job;
+    int at = present(job);
     if (PQresultStatus(result) == PGRES_PIPELINE_SYNC) {
         job->answered = job->at;
         PQclear(result);
         return true;
     }
-    struct pg_reply *reply = &job->replies[job->at];
-    if (job->parsed[job->at] != NOT_PARSED) {
-        take_parsed(job, &pg->kept[job->parsed[job->at]], result);
+    struct pg_reply *reply = &job->replies[at];
+    if (job->parsed[at] != NOT_PARSED) {
+        take_parsed(job, &pg->kept[job->parsed[at]], result);
         return reply->alive;
     }
     switch (PQresultStatus(result)) {
