@@ -120,8 +120,9 @@ EVERYWHERE = [None, *(pytest.param(kind, marks=pytest.mark.long)
 def test_a_good_network_through_the_proxies(wires, seed):
     with day(wires, seed) as tellers:
         time.sleep(3)
-    # Tellers may wait for each other in two databases at once, until a timeout ends it.
-    assert tellers.transfers > 20 and tellers.failures < tellers.transfers / 10
+    # Tellers may wait for each other in two databases at once, until a timeout ends it: two seconds
+    # of the three, for all of them.
+    assert tellers.transfers > 20 and tellers.failures < tellers.transfers / 2
 
 
 @pytest.mark.parametrize("kind", EVERYWHERE)
