@@ -119,10 +119,10 @@ EVERYWHERE = [None, *(pytest.param(kind, marks=pytest.mark.long)
 
 def test_a_good_network_through_the_proxies(wires, seed):
     with day(wires, seed) as tellers:
-        time.sleep(3)
-    # Tellers may wait for each other in two databases at once, until a timeout ends it: two seconds
-    # of the three, for all of them.
-    assert tellers.transfers > 20 and tellers.failures < tellers.transfers / 2
+        time.sleep(12)
+    # Tellers may wait for each other in two databases at once, until a timeout ends it: then all
+    # stand still for two seconds, which is why this takes a while.
+    assert tellers.transfers > 20 and tellers.failures < tellers.transfers / 10
 
 
 @pytest.mark.parametrize("kind", EVERYWHERE)
