@@ -56,7 +56,20 @@ struct terminator {
     struct timers timers;
 };
 
-enum move { HOLE = 0, IGNORE, IMPOSSIBLE, WATCH, DROP, LEAVE, STEP, HEARD, FINISH, CLEARED, WAKE };
+enum move {
+    HOLE = 0,
+    IGNORE,
+    IMPOSSIBLE,
+    WATCH,
+    DROP,
+    LEAVE,
+    STEP,
+    HEARD,
+    FINISH,
+    FINISH_LATE,
+    CLEARED,
+    WAKE
+};
 
 /* clang-format off */
 static const enum move moves[ENDING_STATES][XE_EVENTS] = {
@@ -65,7 +78,7 @@ static const enum move moves[ENDING_STATES][XE_EVENTS] = {
     [ENDING_NONE]    = ROW(WATCH,  IGNORE, IGNORE, FINISH, IGNORE,  IMPOSSIBLE),
     [ENDING_WATCHED] = ROW(WATCH,  DROP,   IGNORE, FINISH, LEAVE,   WAKE),
     [ENDING_LED]     = ROW(WATCH,  DROP,   STEP,   FINISH, IGNORE,  WAKE),
-    [ENDING_DECIDED] = ROW(IGNORE, IGNORE, HEARD,  IGNORE, CLEARED, WAKE),
+    [ENDING_DECIDED] = ROW(FINISH_LATE, IGNORE, HEARD, IGNORE, CLEARED, WAKE),
 #undef ROW
 };
 /* clang-format on */
@@ -262,6 +275,7 @@ static void finish(struct terminator *t, uint32_t at, enum outcome outcome, uint
     struct ending *ending = &t->endings[at];
     ending->state = ENDING_DECIDED;
     ending->outcome = outcome;
+    ending->clear = false;
     ending->deaf = deaf;
     ending->resend_ms = t->settings.resend_least_ms;
     act(out, ending, TA_FINISH)->ballot.value = outcome;
@@ -438,6 +452,10 @@ bool terminator_step(struct terminator *t, const struct terminator_event *event,
         break;
     case FINISH: /* whoever led tells the others */
         finish(t, at, event->ballot->value, 0, event->now_ms, out);
+        break;
+    case FINISH_LATE: /* prepared after we had found nothing left */
+        if (t->endings[at].clear)
+            finish(t, at, t->endings[at].outcome, t->endings[at].deaf, event->now_ms, out);
         break;
     case CLEARED:
         t->endings[at].clear = true;

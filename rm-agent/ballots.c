@@ -75,6 +75,19 @@ static void send_to_all(struct agent *agent, const struct terminator_action *act
 
 /* ---- what is decided ---- */
 
+/* From place *at on, a branch of the transaction that the agent has something to do with. */
+static bool next_under_way(const struct agent *agent, const struct gtrid *gtrid, uint32_t *at,
+                           struct branch_id *branch)
+{
+    enum branch_state state;
+    while ((*at = participant_next(agent->participant, *at, branch, &state)) != UINT32_MAX) {
+        if (gtrid_equal(&branch->gtrid, gtrid) && state != BRANCH_REFUSED && state != BRANCH_LEFT)
+            return true;
+        ++*at;
+    }
+    return false;
+}
+
 struct finishing {
     struct agent *agent;
     struct ballot decided;
@@ -91,12 +104,25 @@ static void finish_branch_as_decided(struct finishing *finishing, const struct b
                     .type = commit ? PE_COMMIT : PE_ROLLBACK, .branch = *branch, .order = &order});
 }
 
+/* Those that may still become prepared; true if there are any. */
+static bool finish_what_is_under_way(struct finishing *finishing)
+{
+    struct agent *agent = finishing->agent;
+    struct branch_id branch;
+    bool any = false;
+    for (uint32_t at = 0; next_under_way(agent, &finishing->decided.gtrid, &at, &branch); at++) {
+        any = true;
+        finish_branch_as_decided(finishing, &branch);
+    }
+    return any;
+}
+
 static void took_branches(void *arg, const struct pg_reply *reply)
 {
     struct finishing *finishing = arg;
     struct agent *agent = finishing->agent;
     struct branch_id branch;
-    bool any = false;
+    bool any = finish_what_is_under_way(finishing);
     for (int i = 0; i < pg_rows(reply); i++) {
         const char *gid = pg_value(reply, i, 0);
         if (!gid_parse(gid, strlen(gid), &branch) || strcmp(branch.rm, agent->options->rm) != 0)
@@ -136,7 +162,8 @@ static void took_votes(void *arg, const struct row_answer *answer)
                 1, prefix);
 }
 
-/* Order every branch that is prepared here to its end; until there is none, this comes again. */
+/* Order every branch that is prepared here, or may still be, to its end; until there is none, this
+ * comes again. */
 static void finish(struct agent *agent, const struct ballot *decided)
 {
     struct finishing *finishing = calloc(1, sizeof *finishing);
@@ -363,7 +390,8 @@ static void looked_at(void *arg, const struct row_answer *answer)
 
 static void look_at(struct agent *agent, const struct branch_id *branch)
 {
-    if (terminator_state(agent->ballots->terminator, &branch->gtrid) != ENDING_NONE ||
+    enum ending_state state = terminator_state(agent->ballots->terminator, &branch->gtrid);
+    if (state == ENDING_WATCHED || state == ENDING_LED ||
         tms_known(agent, branch->gtrid.tm) == NULL)
         return;
     struct found *found = malloc(sizeof *found);
@@ -386,12 +414,8 @@ static int compare(const void *left, const void *right)
 static bool is_under_way(const struct agent *agent, const struct gtrid *gtrid)
 {
     struct branch_id branch;
-    enum branch_state state;
-    for (uint32_t i = participant_next(agent->participant, 0, &branch, &state); i != UINT32_MAX;
-         i = participant_next(agent->participant, i + 1, &branch, &state))
-        if (gtrid_equal(&branch.gtrid, gtrid) && state != BRANCH_REFUSED && state != BRANCH_LEFT)
-            return true;
-    return false;
+    uint32_t at = 0;
+    return next_under_way(agent, gtrid, &at, &branch);
 }
 
 /* What is watched, and not here any more: its answer was lost, and nobody will speak of it. */

@@ -90,28 +90,53 @@ static uint64_t voted_xid(const struct row *row, const char *branch)
 
 static void step(struct sim *sim, struct agent *agent, const struct terminator_event *event);
 
-/* Order every branch that is prepared here to its end, as the TM would. */
+/* From place *at on, a branch of the transaction that the agent has something to do with. */
+static bool next_under_way(const struct agent *agent, const struct gtrid *gtrid, uint32_t *at,
+                           struct branch_id *branch)
+{
+    enum branch_state state;
+    while ((*at = participant_next(agent->participant, *at, branch, &state)) != UINT32_MAX) {
+        if (gtrid_equal(&branch->gtrid, gtrid) && state != BRANCH_REFUSED && state != BRANCH_LEFT)
+            return true;
+        ++*at;
+    }
+    return false;
+}
+
+static void finish_branch(struct sim *sim, struct agent *agent, const struct ballot *decided,
+                          const struct branch_id *branch)
+{
+    const struct row *row = database_row(&sim->databases[agent->rm], &decided->gtrid);
+    struct order order;
+    struct participant_event event;
+    memset(&order, 0, sizeof order);
+    memset(&event, 0, sizeof event);
+    order.branch = *branch;
+    order.xid = voted_xid(row, branch->branch);
+    bool commit = decided->value == OUTCOME_COMMITTED && order.xid != 0;
+    event.type = commit ? PE_COMMIT : PE_ROLLBACK;
+    event.branch = *branch;
+    event.order = &order;
+    agent_step(sim, agent, &event);
+}
+
+/* Order every branch that is prepared here, or may still be, to its end, as the TM would. */
 static void finish(struct sim *sim, struct agent *agent, const struct ballot *decided)
 {
     struct database *database = &sim->databases[agent->rm];
-    const struct row *row = database_row(database, &decided->gtrid);
+    struct branch_id branch;
     bool any = false;
+    for (uint32_t at = 0; next_under_way(agent, &decided->gtrid, &at, &branch); at++) {
+        any = true;
+        finish_branch(sim, agent, decided, &branch);
+    }
     for (uint32_t i = 0; i < PREPARED_MAX; i++) {
         if (!database->prepared[i].used ||
             !gtrid_equal(&database->prepared[i].branch.gtrid, &decided->gtrid))
             continue;
-        struct order order;
-        struct participant_event event;
         any = true;
-        memset(&order, 0, sizeof order);
-        memset(&event, 0, sizeof event);
-        order.branch = database->prepared[i].branch;
-        order.xid = voted_xid(row, order.branch.branch);
-        bool commit = decided->value == OUTCOME_COMMITTED && order.xid != 0;
-        event.type = commit ? PE_COMMIT : PE_ROLLBACK;
-        event.branch = order.branch;
-        event.order = &order;
-        agent_step(sim, agent, &event);
+        branch = database->prepared[i].branch;
+        finish_branch(sim, agent, decided, &branch);
     }
     if (!any) {
         struct terminator_event clear = event_of(sim, agent, XE_CLEAR, &decided->gtrid);
@@ -319,15 +344,11 @@ static bool is_here(const struct sim *sim, const struct agent *agent, const stru
 {
     const struct database *database = &sim->databases[agent->rm];
     struct branch_id branch;
-    enum branch_state state;
+    uint32_t at = 0;
     for (uint32_t i = 0; i < PREPARED_MAX; i++)
         if (database->prepared[i].used && gtrid_equal(&database->prepared[i].branch.gtrid, gtrid))
             return true;
-    for (uint32_t i = participant_next(agent->participant, 0, &branch, &state); i != UINT32_MAX;
-         i = participant_next(agent->participant, i + 1, &branch, &state))
-        if (gtrid_equal(&branch.gtrid, gtrid) && state != BRANCH_REFUSED && state != BRANCH_LEFT)
-            return true;
-    return false;
+    return next_under_way(agent, gtrid, &at, &branch);
 }
 
 /* What is watched and not here any more. */

@@ -7,6 +7,7 @@ the acceptors lives.
 import contextlib
 import itertools
 import sys
+import time
 
 import pytest
 
@@ -101,6 +102,12 @@ def commit_to_the_gate(trio, gtrid, *others):
     commit = trio.ctl.popen("commit", gtrid, "--wait", "decided")
     all_prepared(trio, gtrid, *others)
     return commit
+
+
+def prepares(database):
+    """Whether a PREPARE is under way there."""
+    return database.sql("select 1 from pg_stat_activity where state = 'active'"
+                        " and datname = current_database() and query like 'PREPARE%%'")
 
 
 def kill_for_ever(trio, commit=None):
@@ -308,6 +315,24 @@ def test_a_leader_that_is_killed_while_it_leads_is_replaced(trio):
     assert not all_finish(trio.accounts, trio.stock)
     trio.ledger.agent.start()
     assert not all_finish(*trio.databases)
+
+
+def test_what_is_prepared_behind_the_decision_is_rolled_back(trio):
+    """The acceptors decide while a PREPARE hangs, and one of them never answers that it knows."""
+    gtrid = trio.begin_work()
+    commit = commit_to_the_gate(trio, gtrid, trio.ledger, trio.stock)
+    trio.ledger.agent.kill()
+    trio.stock.agent.pause()
+    kill_for_ever(trio, commit)
+    wait_until(lambda: "nothing is heard" in trio.accounts.agent.log_text(), FINISHED_S,
+               "accounts leads")
+    trio.stock.agent.resume()
+    wait_until(lambda: value(trio.accounts, gtrid) == "rolled-back", FINISHED_S, "it is decided")
+    time.sleep(1)  # accounts has looked, and found nothing prepared
+    assert prepares(trio.accounts)
+    trio.accounts.open_gate()
+    wait_until(lambda: not prepares(trio.accounts), 10, "its PREPARE has come through")
+    assert not all_finish(trio.accounts, trio.stock)
 
 
 def test_who_is_cut_off_waits_and_then_agrees(stopped_trio):

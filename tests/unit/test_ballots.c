@@ -373,6 +373,21 @@ START_TEST(what_others_decided_is_carried_out_without_a_word)
 }
 END_TEST
 
+START_TEST(what_is_prepared_after_all_is_finished_while_others_have_not_answered)
+{
+    given_agent();
+    watches(60000);
+    after(8000);
+    answered(BALLOT_DECIDED, 1, 0, OUTCOME_ROLLED_BACK);
+    steps((struct terminator_event){.type = XE_CLEAR});
+    ck_assert_str_eq(after(200), "tell to 7\n");
+    watches(0);
+    ck_assert_str_eq(did(), "finish rollback\ntell to 7\n");
+    watches(0);
+    ck_assert_str_eq(did(), "");
+}
+END_TEST
+
 START_TEST(ended_means_abort)
 {
     given_agent();
@@ -442,8 +457,10 @@ int main(void)
                           a_branch_that_ended_is_no_longer_watched,
                           a_branch_that_went_without_a_word_is_no_longer_watched,
                           it_finishes_until_nothing_is_left_and_tells_until_all_know,
-                          what_others_decided_is_carried_out_without_a_word, ended_means_abort,
-                          a_database_in_doubt_about_itself_leads_nothing, a_full_house_says_so));
+                          what_others_decided_is_carried_out_without_a_word,
+                          what_is_prepared_after_all_is_finished_while_others_have_not_answered,
+                          ended_means_abort, a_database_in_doubt_about_itself_leads_nothing,
+                          a_full_house_says_so));
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
     int failed = srunner_ntests_failed(runner);
