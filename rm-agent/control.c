@@ -388,16 +388,15 @@ static void took_tms(void *arg, const struct pg_reply *replies, int count)
     (void)count;
     if (refused(control, replies, "read assent.tm", ""))
         return;
-    for (int i = 0; i < pg_rows(replies); i++)
-        if (strtoull(pg_value(replies, i, 1), NULL, 10) <
-            tms_flushed_beat(control->agent, pg_value(replies, i, 0))) {
-            start_over(control,
-                       "database %s has lost durable data: beat %s of %s is older than what it had "
-                       "confirmed",
-                       control->agent->identity.database, pg_value(replies, i, 1),
-                       pg_value(replies, i, 0));
-            return;
-        }
+    uint64_t beat;
+    const struct tm_link *tm = tms_forgotten(control->agent, replies, &beat);
+    if (tm != NULL) {
+        start_over(control,
+                   "database %s has lost durable data: beat %" PRIu64
+                   " of %s is older than what it had confirmed, %" PRIu64,
+                   control->agent->identity.database, beat, tm->name, tm->flushed_beat);
+        return;
+    }
     if (control->timeline != 0 && control->agent->identity.timeline != control->timeline) {
         start_over(control, "database %s is on timeline %" PRIu32 " now, was on %" PRIu32,
                    control->agent->identity.database, control->agent->identity.timeline,

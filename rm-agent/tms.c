@@ -147,6 +147,25 @@ void tms_load(struct agent *agent, const struct pg_reply *reply)
         load(agent, reply, row);
 }
 
+static uint64_t stored_beat(const struct pg_reply *reply, const char *name)
+{
+    for (int row = 0; row < pg_rows(reply); row++)
+        if (strcmp(pg_value(reply, row, 0), name) == 0)
+            return number_at(reply, row, 1);
+    return 0;
+}
+
+const struct tm_link *tms_forgotten(const struct agent *agent, const struct pg_reply *reply,
+                                    uint64_t *beat)
+{
+    for (const struct tm_link *tm = agent->tms->by_name; tm != NULL; tm = tm->hh.next) {
+        *beat = stored_beat(reply, tm->name);
+        if (*beat < tm->flushed_beat)
+            return tm;
+    }
+    return NULL;
+}
+
 static void accepted(void *arg, const struct pg_reply *reply)
 {
     struct tm_link *tm = arg;

@@ -64,6 +64,10 @@ struct tm_link *tms_known(struct agent *agent, const char *name);
 /* At each connection: what the database stores of each, as tms_stored_sql asks for it. */
 extern const char tms_stored_sql[];
 void tms_load(struct agent *agent, const struct pg_reply *reply);
+/* A coordinator of which the database has a beat older than it had confirmed, or none at all, or
+ * NULL; *beat: the one that it has. */
+const struct tm_link *tms_forgotten(const struct agent *agent, const struct pg_reply *reply,
+                                    uint64_t *beat);
 /* It has accepted this database by speaking to it: votes count for what it begins after `begun`. */
 void tms_accepted(struct agent *agent, struct tm_link *tm, uint64_t begun);
 

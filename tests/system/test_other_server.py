@@ -26,19 +26,22 @@ def follow_both(site, primary, standby):
                                       f"host={primary.folder},{standby.folder}"))
 
 
-def promote(site, primary, standby, in_order=True):
+def catch_up(primary, standby):
+    """Until the standby has all that the primary has written so far."""
     with contextlib.closing(primary.connect("postgres")) as connection:
         cursor = connection.cursor()
         cursor.execute("select pg_current_wal_lsn()")
         [lsn] = cursor.fetchone()
-    if in_order:
-        with contextlib.closing(standby.connect("postgres")) as connection:
-            cursor = connection.cursor()
+    with contextlib.closing(standby.connect("postgres")) as connection:
+        cursor = connection.cursor()
 
-            def caught_up():
-                cursor.execute("select pg_last_wal_replay_lsn() >= %s::pg_lsn", (lsn,))
-                return cursor.fetchone()[0]
-            wait_until(caught_up)
+        def caught_up():
+            cursor.execute("select pg_last_wal_replay_lsn() >= %s::pg_lsn", (lsn,))
+            return cursor.fetchone()[0]
+        wait_until(caught_up)
+
+
+def promote(site, primary, standby):
     fail_over(primary, standby)
     site.server = standby
 
@@ -54,6 +57,7 @@ def test_a_standby_is_waited_for_until_it_is_promoted(primary, run_folder):
             with pytest.raises(psycopg2.Error) as refused:
                 connection.cursor().execute("commit prepared 'x'")
             assert refused.value.pgcode == "25006"
+        catch_up(primary, standby)
         promote(site, primary, standby)
         wait_until(site.up)
         player = site.play()
@@ -72,6 +76,7 @@ def test_a_switchover_with_nothing_lost_is_followed(primary, run_folder):
         for account, branch in ((100, voted), (101, open_one)):
             branch.run("insert into account values ($1, 1)", account)
         xid = voted.ready()
+        catch_up(primary, standby)
         promote(site, primary, standby)
         wait_until(site.up, 20)
         assert player.register()["ok"]
@@ -96,7 +101,7 @@ def test_after_a_failover_that_lost_data_the_agent_starts_over_and_the_beat_show
         branch.ready()
         before = int(site.sql("select assent.last('beat', 'bank')")[0][0])
         descriptors = open_files(site.agent)
-        promote(site, primary, standby, in_order=False)
+        promote(site, primary, standby)
         wait_until(lambda: "the agent starts over" in site.agent.log_text(), 20)
         assert "lost durable data" in site.agent.log_text()
         wait_until(lambda: site.up() and int(site.status()["incarnation"]) > int(player.agent), 20)
@@ -106,6 +111,21 @@ def test_after_a_failover_that_lost_data_the_agent_starts_over_and_the_beat_show
         assert branch.exec("select 1")["error"]["code"] == "branch_lost"
         # By this a coordinator knows, and asks it for no evidence: a lost xid is given out again.
         assert int(player.register()["beat"]) < before
+
+
+def test_a_failover_that_lost_a_coordinators_registration_shows_it(primary, run_folder):
+    """There is no beat in the new primary to compare with: none is less than any."""
+    with new_site(run_folder, primary) as site, standby_of(primary, run_folder) as standby:
+        follow_both(site, primary, standby)
+        site.start()
+        catch_up(primary, standby)
+        stop_following(standby)
+        player = site.play()
+        assert player.register()["ok"]
+        promote(site, primary, standby)
+        wait_until(lambda: "the agent starts over" in site.agent.log_text(), 20)
+        assert "lost durable data: beat 0 of bank" in site.agent.log_text()
+        assert player.register()["ok"]
 
 
 def test_a_database_restored_from_a_copy_is_quarantined(run_folder, servers):
