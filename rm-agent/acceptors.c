@@ -16,13 +16,13 @@
 #include "common/point.h"
 #include "rm-agent/control.h"
 #include "rm-agent/forget.h"
+#include "rm-agent/positions.h"
 #include "rm-agent/tms.h"
 
 enum {
     BATCH_MOST = 64,
     ROWS_KEPT = 1024,
     JUDGED_MOST = 4096, /* waiting; what is said beyond will be said again */
-    SEQUENCE_BYTES = TM_NAME_BYTES + 32,
 };
 
 enum ask_kind { ASK_LOOK, ASK_JOIN, ASK_JUDGE, ASK_NOTE, ASK_FORGET };
@@ -197,21 +197,25 @@ static void write_rows(struct acceptors *acceptors, cJSON *rows, bool durable)
     struct tm_link *tm = acceptors->tm;
     size_t length;
     char *text = wire_print(rows, &length);
-    snprintf(sequence, sizeof sequence, "assent.\"position_%s\"", tm->name);
+    positions_sequence(tm->name, sequence);
     u64_format(tm->position, position);
     POINT("agent.before-votes-written");
     (durable ? control_ask : control_ask_lazily)(
         acceptors->agent, written, acceptors,
         "INSERT INTO assent.acceptor AS a (tm, incarnation, sequence, agents, with_tm,"
         " branches, xids, promised, accepted, value, outcome)"
-        " SELECT $1, r.* FROM (SELECT setval($3::regclass, $4::bigint) AS position) s,"
-        " json_to_recordset($2::json) AS r (incarnation bigint, sequence bigint,"
-        " agents text[], with_tm boolean, branches text[], xids bigint[], promised bigint,"
-        " accepted bigint, value text, outcome text)"
-        " WHERE s.position = $4::bigint"
-        " ON CONFLICT (tm, incarnation, sequence) DO UPDATE SET"
-        " branches = excluded.branches, xids = excluded.xids, promised = excluded.promised,"
-        " accepted = excluded.accepted, value = excluded.value, outcome = excluded.outcome",
+        " SELECT $1, r.* FROM (SELECT " RAISE_POSITION(
+            "$3", "$4") " AS position) s,"
+                        " json_to_recordset($2::json) AS r (incarnation bigint, sequence bigint,"
+                        " agents text[], with_tm boolean, branches text[], xids bigint[], promised "
+                        "bigint,"
+                        " accepted bigint, value text, outcome text)"
+                        " WHERE s.position >= $4::bigint"
+                        " ON CONFLICT (tm, incarnation, sequence) DO UPDATE SET"
+                        " branches = excluded.branches, xids = excluded.xids, promised = "
+                        "excluded.promised,"
+                        " accepted = excluded.accepted, value = excluded.value, outcome = "
+                        "excluded.outcome",
         4, tm->name, text, sequence, position);
     free(text);
 }
@@ -223,8 +227,7 @@ static void judge(struct acceptors *acceptors)
     for (struct ask *ask = acceptors->batch; ask != NULL; ask = ask->next) {
         judge_one(acceptors, ask);
         durable |= ask->durable;
-        if (ask->lsn > acceptors->tm->position)
-            acceptors->tm->position = ask->lsn;
+        positions_move(acceptors->tm, ask->lsn);
     }
     for (struct ask *ask = acceptors->batch; ask != NULL; ask = ask->next) {
         struct row *row = known_find(&acceptors->known, &ask->ballot.gtrid);

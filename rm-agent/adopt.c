@@ -16,6 +16,8 @@
 
 #include "common/logger.h"
 #include "rm-agent/control.h"
+#include "rm-agent/finish.h"
+#include "rm-agent/positions.h"
 #include "rm-agent/requests.h"
 #include "rm-agent/tms.h"
 
@@ -64,11 +66,11 @@ static void store(struct adopting *adopting)
 {
     const struct adoption *adoption = &adopting->adoption;
     char log[UUID_TEXT_BYTES], instance[UUID_TEXT_BYTES], incarnation[NUMBER_BYTES];
-    char positions[TM_NAME_BYTES + 32];
+    char positions[SEQUENCE_BYTES];
     uuid_write(&adoption->log, log);
     uuid_write(&adoption->instance, instance);
     snprintf(incarnation, sizeof incarnation, "%" PRIu64, adoption->incarnation);
-    snprintf(positions, sizeof positions, "assent.\"position_%s\"", adoption->tm);
+    positions_sequence(adoption->tm, positions);
     tms_turn_away(adopting->agent, adoption->tm);
     control_ask(adopting->agent, stored, adopting,
                 "SELECT assent.register($1, $2::uuid, $3::bigint, $4::uuid),"
@@ -86,7 +88,11 @@ static void judge(void *arg, const struct pg_reply *reply)
     const struct tm_row row = tms_row(reply);
     switch (registry_adopt(&row, &adopting->adoption)) {
     case ADOPT_NOW:
-        store(adopting);
+        if (finish_under_way(adopting->agent))
+            refuse_adoption(adopting, ERR_BUSY,
+                            "what the lost log has decided is being carried out; try again");
+        else
+            store(adopting);
         break;
     case ADOPT_NEEDLESS:
         answer(adopting, false);

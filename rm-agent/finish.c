@@ -14,9 +14,12 @@
  * The connections are apart from those that may wait for a row lock, and opened as they are
  * needed: several commits at once share one flush of the server's.
  *
- * Commands that wait for a connection share a trip when one owner prepared what they finish: we
- * become the owner once, and only if every gid of the group is the transaction that is meant. If
- * one is not, all are refused, and each is tried alone.
+ * Commands that wait for a connection share a trip when one owner prepared what they finish, for
+ * one coordinator: we become the owner once, and only if every gid of the group is the transaction
+ * that is meant. If one is not, all are refused, and each is tried alone.
+ *
+ * The transaction in which we become the owner also raises the coordinator's log position. It
+ * waits for no disk: a COMMIT PREPARED behind it takes it there.
  */
 #include "rm-agent/finish.h"
 
@@ -47,6 +50,7 @@ struct finish {
     char gid[GID_BYTES];
     enum command command;
     uint64_t xid; /* the transaction that is meant */
+    uint64_t lsn; /* of the order */
     char owner[ROLE_NAME_BYTES];
     bool found; /* the gid is that transaction */
     bool alone; /* its group was refused */
@@ -110,13 +114,19 @@ static void answer_was_lost(void *arg)
     finish_end(arg, PE_UNKNOWN, "", "");
 }
 
-/* Makes their owner the role of the next commands, if each gid is the transaction that is meant. */
+/* Makes their owner the role of the next commands, if each gid is the transaction that is meant.
+ * The position is the login role's to raise; PostgreSQL takes a list's expressions in order. */
 static const char become_owner[] =
-    "SELECT count(*), min(owner), set_config('role', CASE WHEN count(*) = cardinality($1::text[])"
-    " AND min(owner) = max(owner) THEN min(owner) ELSE 'none' END, false)"
-    " FROM (SELECT " PREPARED_OWNER " AS owner FROM unnest($1::text[], $2::xid[]) meant (gid, xid)"
-    " JOIN pg_catalog.pg_prepared_xact() p ON p.gid = meant.gid AND p.transaction = meant.xid"
-    " WHERE p.dbid = $3::oid) found";
+    "SELECT count(*), min(owner), set_config('synchronous_commit', 'off', true),"
+    " set_config('role', 'none', false), " RAISE_POSITION(
+        "$4", "$5") ","
+                    " set_config('role', CASE WHEN count(*) = cardinality($1::text[])"
+                    " AND min(owner) = max(owner) THEN min(owner) ELSE 'none' END, false)"
+                    " FROM (SELECT " PREPARED_OWNER
+                    " AS owner FROM unnest($1::text[], $2::xid[]) meant (gid, xid)"
+                    " JOIN pg_catalog.pg_prepared_xact() p ON p.gid = meant.gid AND p.transaction "
+                    "= meant.xid"
+                    " WHERE p.dbid = $3::oid) found";
 
 /* As arrays' texts: gids have no character that would need quoting. */
 struct meant {
@@ -290,14 +300,34 @@ static bool would_not_be_refused(const struct finish *finish)
            strcmp(finish->owner, identity->login) == 0;
 }
 
+/* As text; NULL: it need not be raised. */
+static const char *position_of(const struct finish *group, char out[NUMBER_BYTES])
+{
+    struct tm_link *tm = tms_known(group->agent, group->branch.gtrid.tm);
+    bool commits = false;
+    for (const struct finish *finish = group; finish != NULL; finish = finish->next) {
+        if (finish->command != COMMAND_COMMIT_PREPARED)
+            continue;
+        commits = true;
+        positions_move(tm, finish->lsn);
+    }
+    if (!commits)
+        return NULL;
+    u64_format(tm->position, out);
+    return out;
+}
+
 static void run(struct worker *worker, struct finish *group)
 {
     char commands[GROUP_MAX][COMMAND_BYTES];
+    char sequence[SEQUENCE_BYTES], position[NUMBER_BYTES];
     struct meant texts;
     write_meant(group, &texts);
-    const char *const meant[] = {texts.gids, texts.xids, pg_database(worker->pg)};
+    positions_sequence(group->branch.gtrid.tm, sequence);
+    const char *const meant[] = {texts.gids, texts.xids, pg_database(worker->pg), sequence,
+                                 position_of(group, position)};
     const struct pg_statement look = {
-        .sql = become_owner, .count = 3, .values = meant, .keep = true};
+        .sql = become_owner, .count = 5, .values = meant, .keep = true};
     struct pg_statement statements[PG_STATEMENTS_MAX] = {
         {.sql = "BEGIN", .keep = true, .more = true},
         look,
@@ -365,9 +395,9 @@ static void add_worker(struct agent *agent)
         abort();
     struct pg_options options = {
         .conninfo = agent->options->conninfo,
-        .settings =
-            "-c synchronous_commit=on -c lock_timeout=10s -c statement_timeout=0"
-            " -c idle_session_timeout=0 -c client_connection_check_interval=2s" PG_PLAN_ONCE,
+        .settings = "-c synchronous_commit=on -c lock_timeout=10s -c statement_timeout=0"
+                    " -c idle_session_timeout=0 -c idle_in_transaction_session_timeout=10s"
+                    " -c client_connection_check_interval=2s" PG_PLAN_ONCE,
         .retry = true,
         .up = worker_up,
         .down = worker_down,
@@ -404,7 +434,8 @@ static void close_surplus(struct agent *agent)
 static bool may_share(const struct finish *first, const struct finish *other)
 {
     return !first->alone && !other->alone && !would_not_be_refused(first) &&
-           strcmp(first->owner, other->owner) == 0;
+           strcmp(first->owner, other->owner) == 0 &&
+           strcmp(first->branch.gtrid.tm, other->branch.gtrid.tm) == 0;
 }
 
 /* The first that waits, and as many behind it as are its share of all that wait. */
@@ -455,19 +486,7 @@ void finish_feed(struct agent *agent)
     close_surplus(agent);
 }
 
-/* ---- from the order to the queue: position, worker ---- */
-
-static void covered(void *arg, bool covered)
-{
-    struct finish *finish = arg;
-    if (!covered) {
-        finish_end(finish, PE_RETRY, "", finish->agent->health.last_error);
-        return;
-    }
-    POINT("agent.finish-position-raised");
-    sessions_owner(finish->agent, finish->gid, finish->owner);
-    queue(finish);
-}
+/* ---- the queue ---- */
 
 void finish_branch(struct agent *agent, const struct participant_action *action)
 {
@@ -480,13 +499,10 @@ void finish_branch(struct agent *agent, const struct participant_action *action)
     gid_format(&action->branch, finish->gid);
     finish->command =
         action->type == PA_COMMIT ? COMMAND_COMMIT_PREPARED : COMMAND_ROLLBACK_PREPARED;
+    finish->lsn = action->lsn;
+    sessions_owner(agent, finish->gid, finish->owner);
     agent->pool->busy++;
-    /* Nothing will rest on what this does to the database, so it has no beat of its own. */
-    if (action->type == PA_COMMIT)
-        positions_cover(agent, tms_known(agent, action->branch.gtrid.tm), action->lsn, covered,
-                        finish);
-    else
-        covered(finish, true);
+    queue(finish);
 }
 
 /* ---- the pool ---- */
@@ -510,4 +526,9 @@ void finish_reconfigure(struct agent *agent)
 uint32_t finish_busy(const struct agent *agent)
 {
     return agent->pool->busy;
+}
+
+bool finish_under_way(const struct agent *agent)
+{
+    return agent->pool->busy > agent->pool->waiting;
 }

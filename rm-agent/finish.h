@@ -15,5 +15,7 @@ void finish_feed(struct agent *agent);
 void finish_reconfigure(struct agent *agent);
 /* Commands that are waiting or under way. */
 uint32_t finish_busy(const struct agent *agent);
+/* Something was sent and has no answer yet: it may still raise a position. */
+bool finish_under_way(const struct agent *agent);
 
 #endif

@@ -2,8 +2,11 @@
  * rm-agent/positions.c - the beat and the log position that the database remembers.
  *
  * Both are sequences: an UPDATEd row slows a hundredfold while prepared transactions keep its
- * dead versions. One connection alone sets them, only upwards. Whoever asks while a setval is
- * under way shares the next one, so that a batch costs one, however large it is.
+ * dead versions. The control connection alone sets beats, only upwards. Whoever asks while a setval
+ * is under way shares the next one, so that a batch costs one, however large it is.
+ *
+ * Positions are raised where they are needed, by the connection whose commit makes them durable:
+ * here with a beat, in the transaction before COMMIT PREPARED (finish.c), with a row (acceptors.c).
  */
 #include "rm-agent/positions.h"
 
@@ -15,14 +18,11 @@
 #include "common/point.h"
 #include "rm-agent/control.h"
 
-enum { SEQUENCE_BYTES = TM_NAME_BYTES + 32 };
-
 struct position_waiter {
     struct position_waiter *next;
     uint64_t lsn;
     bool durable;
-    positions_done_fn *done;       /* NULL: it needs no beat */
-    positions_covered_fn *covered; /* then */
+    positions_done_fn *done;
     void *arg;
 };
 
@@ -31,9 +31,22 @@ struct batch {
     struct agent *agent;
     struct tm_link *tm;
     struct position_waiter *waiters;
-    uint64_t beat; /* 0: nobody needs one */
+    uint64_t beat;
     bool durable;
 };
+
+void positions_sequence(const char *tm, char out[SEQUENCE_BYTES])
+{
+    snprintf(out, SEQUENCE_BYTES, "assent.\"position_%s\"", tm);
+}
+
+uint64_t positions_move(struct tm_link *tm, uint64_t lsn)
+{
+    /* While it is not registered, what comes late is of a start, or a log, that is over. */
+    if (tm->registered && tm->position < lsn)
+        tm->position = lsn;
+    return tm->position;
+}
 
 static void raise_next(struct agent *agent, struct tm_link *tm);
 
@@ -50,10 +63,7 @@ static void raised(void *arg, const struct pg_reply *reply)
         struct position_waiter waiter = *batch.waiters;
         free(batch.waiters);
         batch.waiters = waiter.next;
-        if (waiter.done != NULL)
-            waiter.done(waiter.arg, refused ? 0 : batch.beat);
-        else
-            waiter.covered(waiter.arg, !refused);
+        waiter.done(waiter.arg, refused ? 0 : batch.beat);
     }
     raise_next(batch.agent, batch.tm);
 }
@@ -61,22 +71,19 @@ static void raised(void *arg, const struct pg_reply *reply)
 static void set(struct batch *batch, bool moves)
 {
     static const char one[] = "SELECT setval($1::regclass, $2::bigint)";
-    static const char both[] = "SELECT setval($1::regclass, $2::bigint),"
-                               " setval($3::regclass, $4::bigint)";
+    static const char both[] =
+        "SELECT setval($1::regclass, $2::bigint), " RAISE_POSITION("$3", "$4");
     const struct tm_link *tm = batch->tm;
     char beat[NUMBER_BYTES], position[NUMBER_BYTES];
     char beats[SEQUENCE_BYTES], positions[SEQUENCE_BYTES];
     u64_format(batch->beat, beat);
     u64_format(tm->position, position);
     snprintf(beats, sizeof beats, "assent.\"beat_%s\"", tm->name);
-    snprintf(positions, sizeof positions, "assent.\"position_%s\"", tm->name);
+    positions_sequence(tm->name, positions);
     POINT("agent.before-setval");
-    if (batch->beat == 0)
-        control_ask_lazily(batch->agent, raised, batch, one, 2, positions, position);
-    else
-        (batch->durable ? control_ask : control_ask_lazily)(batch->agent, raised, batch,
-                                                            moves ? both : one, moves ? 4 : 2,
-                                                            beats, beat, positions, position);
+    (batch->durable ? control_ask : control_ask_lazily)(batch->agent, raised, batch,
+                                                        moves ? both : one, moves ? 4 : 2, beats,
+                                                        beat, positions, position);
 }
 
 static void raise_next(struct agent *agent, struct tm_link *tm)
@@ -89,45 +96,28 @@ static void raise_next(struct agent *agent, struct tm_link *tm)
     batch->agent = agent;
     batch->tm = tm;
     batch->waiters = tm->waiting;
-    bool moves = false, beats = false;
+    bool moves = false;
     for (const struct position_waiter *waiter = tm->waiting; waiter != NULL;
          waiter = waiter->next) {
         batch->durable |= waiter->durable;
         moves |= waiter->lsn > 0;
-        beats |= waiter->done != NULL;
-        /* While it is not registered, what comes late is of a start, or a log, that is over. */
-        if (tm->registered && tm->position < waiter->lsn)
-            tm->position = waiter->lsn;
+        positions_move(tm, waiter->lsn);
     }
-    if (beats)
-        batch->beat = ++tm->beat;
+    batch->beat = ++tm->beat;
     tm->waiting = NULL;
     tm->raising = true;
     set(batch, moves);
 }
 
-static void wait_for(struct agent *agent, struct tm_link *tm, struct position_waiter wanted)
+void positions_raise(struct agent *agent, struct tm_link *tm, uint64_t lsn, bool durable,
+                     positions_done_fn *done, void *arg)
 {
     struct position_waiter *waiter = malloc(sizeof *waiter);
     if (waiter == NULL)
         abort();
-    *waiter = wanted;
-    waiter->next = tm->waiting;
+    *waiter = (struct position_waiter){tm->waiting, lsn, durable, done, arg};
     tm->waiting = waiter;
     raise_next(agent, tm);
-}
-
-void positions_raise(struct agent *agent, struct tm_link *tm, uint64_t lsn, bool durable,
-                     positions_done_fn *done, void *arg)
-{
-    wait_for(agent, tm,
-             (struct position_waiter){.lsn = lsn, .durable = durable, .done = done, .arg = arg});
-}
-
-void positions_cover(struct agent *agent, struct tm_link *tm, uint64_t lsn,
-                     positions_covered_fn *done, void *arg)
-{
-    wait_for(agent, tm, (struct position_waiter){.lsn = lsn, .covered = done, .arg = arg});
 }
 
 void positions_flushed(struct agent *agent, const char *name, uint64_t beat)

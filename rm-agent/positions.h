@@ -6,23 +6,34 @@
 
 #include "rm-agent/tms.h"
 
+enum { SEQUENCE_BYTES = TM_NAME_BYTES + 32 };
+
+/*
+ * SQL: raises a coordinator's position to a number, and gives what it is then. Whoever raises one
+ * holds this lock until his transaction is over, so it never falls. sequence, number: parameters;
+ * NULL: nothing is done.
+ */
+#define RAISE_POSITION(sequence, number)                                                           \
+    "CASE WHEN " number "::bigint IS NOT NULL"                                                     \
+    " AND pg_catalog.pg_advisory_xact_lock(1095978580, 1)::text IS NOT NULL"                       \
+    " THEN pg_catalog.setval(" sequence "::text::regclass, greatest(" number "::bigint,"           \
+    " pg_catalog.pg_sequence_last_value(" sequence "::text::regclass))) END"
+
+/* The name of that sequence, as SQL reads it. */
+void positions_sequence(const char *tm, char out[SEQUENCE_BYTES]);
+/* The position that an order of this lsn has to leave behind; it is ours from now on. */
+uint64_t positions_move(struct tm_link *tm, uint64_t lsn);
+
 /* beat is the one that has been set; 0: the database refused, and nothing may rest on it. */
 typedef void positions_done_fn(void *arg, uint64_t beat);
 
 /*
  * Set the coordinator's next beat, and its position to lsn if that is higher. With `durable`
  * both, and all that the database did before, are on disk when done is called; else they are
- * once any later commit of the database is: a PREPARE TRANSACTION, a COMMIT PREPARED.
+ * once any later commit of the database is: a PREPARE TRANSACTION, a COMMIT.
  */
 void positions_raise(struct agent *agent, struct tm_link *tm, uint64_t lsn, bool durable,
                      positions_done_fn *done, void *arg);
-
-/* covered: the position is at least lsn; else the database refused, and nothing may rest on it. */
-typedef void positions_covered_fn(void *arg, bool covered);
-
-/* The position alone, in time for any later commit: for what has no need of a beat of its own. */
-void positions_cover(struct agent *agent, struct tm_link *tm, uint64_t lsn,
-                     positions_covered_fn *done, void *arg);
 /* A commit that came after this beat is known to be on disk. */
 void positions_flushed(struct agent *agent, const char *tm, uint64_t beat);
 

@@ -1,0 +1,104 @@
+"""The log position that a database remembers: by it an old log of a coordinator is known.
+
+It must be on the disk before what it stands for, and never fall, however many connections raise it.
+"""
+
+import contextlib
+
+import pytest
+
+from harness import wait_until
+from played import new_server, new_site
+
+
+@pytest.fixture
+def server(run_folder):
+    with new_server(run_folder) as server:
+        yield server
+
+
+@pytest.fixture
+def site(run_folder, servers):
+    with new_site(run_folder, servers[0]) as site:
+        site.start()
+        yield site
+
+
+def position(site):
+    return int(site.sql("select assent.last('position', 'bank')")[0][0])
+
+
+def prepared(player, account, user="shop"):
+    """A branch that is ready, and its xid."""
+    branch = player.branch()
+    branch.prepare_own(f"update account set balance = 2 where id = {account}", user)
+    return branch, branch.ready()
+
+
+def test_a_commit_leaves_its_position_and_a_rollback_none(site):
+    player = site.play()
+    player.register()
+    first, xid = prepared(player, 1)
+    first.order("commit", xid=xid, lsn="4711")
+    assert first.end()["is"] == "done"
+    assert position(site) == 4711
+    second, xid = prepared(player, 2)
+    assert second.rollback(xid)["is"] == "done"
+    assert position(site) == 4711
+
+
+def test_it_is_on_the_disk_with_the_commit(run_folder, server):
+    with new_site(run_folder, server) as site:
+        site.start()
+        player = site.play()
+        player.register()
+        branch, xid = prepared(player, 1)
+        branch.order("commit", xid=xid, lsn="4711")
+        assert branch.end()["is"] == "done"
+        server.crash()
+        server.start()
+        assert position(site) == 4711
+        assert not site.prepared()
+
+
+def test_it_is_never_lowered(site):
+    """Another connection of the agent may have been faster with a later one."""
+    player = site.play()
+    player.register()
+    site.sql("select setval('assent.position_bank', 9000)")
+    branch, xid = prepared(player, 1)
+    branch.order("commit", xid=xid, lsn="4711")
+    assert branch.end()["is"] == "done"
+    assert position(site) == 9000
+
+
+def test_many_commits_at_once_leave_the_highest(site):
+    """For two owners, so by several connections, in whatever order these come."""
+    player = site.play()
+    player.register()
+    branches = [prepared(player, n, ("shop", "assent")[n % 2]) for n in range(1, 41)]
+    highest = 0
+    for round_of in range(0, 40, 10):
+        orders = [{"do": "commit", "gid": branch.gid, "xid": xid, "lsn": str(100 * (n % 7) + n)}
+                  for n, (branch, xid) in enumerate(branches[round_of:round_of + 10], round_of)]
+        player.order(*orders)
+        highest = max([highest] + [int(order["lsn"]) for order in orders])
+        for branch, _ in branches[round_of:round_of + 10]:
+            assert branch.end()["is"] == "done"
+        assert position(site) == highest
+
+
+def test_who_raises_it_waits_for_who_does(site):
+    """Somebody else's transaction holds the lock: nothing is committed, and nothing is lost."""
+    player = site.play()
+    player.register()
+    branch, xid = prepared(player, 1)
+    with contextlib.closing(site.connect()) as connection:
+        cursor = connection.cursor()
+        cursor.execute("select pg_advisory_lock(1095978580, 1)")
+        branch.order("commit", xid=xid, lsn="4711")
+        wait_until(lambda: site.sql("select 1 from pg_locks where locktype = 'advisory'"
+                                    " and not granted"), 10, "the agent waits")
+        assert site.prepared()
+    assert branch.end()["is"] == "done"
+    assert position(site) == 4711
