@@ -18,6 +18,10 @@
  * one coordinator: we become the owner once, and only if every gid of the group is the transaction
  * that is meant. If one is not, all are refused, and each is tried alone.
  *
+ * How many share one is a matter of the disk, for their commands are flushed one after the other:
+ * where that is fast, many, since a trip has its own price; where it is slow, few, so that the
+ * flushes of several connections are one.
+ *
  * The transaction in which we become the owner also raises the coordinator's log position. It
  * waits for no disk: a COMMIT PREPARED behind it takes it there.
  */
@@ -39,8 +43,9 @@ enum {
     BECOMING = 3, /* statements before the commands */
     GROUP_MAX = PG_STATEMENTS_MAX - BECOMING,
     COMMAND_BYTES = QUOTED_BYTES + 32,
-    GROUP_LEAST = 4, /* that are worth one more connection at work */
     WORKING_LEAST = 2,
+    TRIP_US = 4000, /* that are worth one more connection at work */
+    TRIPS_MEASURED = 64,
 };
 
 struct finish {
@@ -64,6 +69,15 @@ struct worker {
     struct backend backend; /* entered in assent.session; pid 0: not yet */
     uint32_t entering;      /* entries asked for: only the last is for this connection */
     struct finish *group;   /* under way, in the order of their commands */
+    uint64_t sent_us;
+};
+
+/* A command's share of its trip, where that is least. On average it tells how busy the processors
+ * are, and more trips would be the wrong answer to that; at best it tells how fast the disk is. */
+struct pace {
+    uint64_t least_us; /* of the last TRIPS_MEASURED */
+    uint64_t so_far_us;
+    uint32_t trips;
 };
 
 struct pool {
@@ -72,6 +86,7 @@ struct pool {
     struct finish *first, **last; /* waiting for a worker */
     uint32_t waiting;
     uint32_t busy; /* waiting or under way */
+    struct pace pace;
 };
 
 static void queue(struct finish *finish)
@@ -146,13 +161,19 @@ static void write_meant(const struct finish *group, struct meant *out)
     strcpy(xids, "}");
 }
 
+static uint32_t group_size(const struct finish *group)
+{
+    uint32_t count = 0;
+    for (; group != NULL; group = group->next)
+        count++;
+    return count;
+}
+
 static void became(struct finish *group, const struct pg_reply *reply)
 {
     unsigned long found = strtoul(pg_value(reply, 0, 0), NULL, 10);
     const char *owner = pg_value(reply, 0, 1);
-    unsigned long count = 0;
-    for (const struct finish *finish = group; finish != NULL; finish = finish->next)
-        count++;
+    unsigned long count = group_size(group);
     for (struct finish *finish = group; finish != NULL; finish = finish->next) {
         finish->found = found == count;
         if (finish->found)
@@ -240,6 +261,18 @@ static void stepped_back(void *arg, const struct pg_reply *replies, int count)
         pg_drop(worker->pg, "it is still in a transaction");
 }
 
+static void measure(struct worker *worker)
+{
+    struct pace *pace = &worker->agent->pool->pace;
+    uint64_t share_us = (loop_now_us() - worker->sent_us) / group_size(worker->group);
+    if (pace->trips == 0 || share_us < pace->so_far_us)
+        pace->so_far_us = share_us;
+    if (++pace->trips < TRIPS_MEASURED)
+        return;
+    pace->least_us = pace->so_far_us;
+    pace->trips = 0;
+}
+
 static void done_together(void *arg, const struct pg_reply *replies, int count)
 {
     static const struct pg_statement rollback = {.sql = "ROLLBACK"};
@@ -253,6 +286,7 @@ static void done_together(void *arg, const struct pg_reply *replies, int count)
         none_finished(worker, reply);
         return;
     }
+    measure(worker);
     became(worker->group, &replies[1]);
     all_finished(worker, &replies[BECOMING]);
 }
@@ -344,6 +378,7 @@ static void run(struct worker *worker, struct finish *group)
         POINT_IF(finish->command == COMMAND_ROLLBACK_PREPARED, "agent.before-rollback-prepared");
     }
     worker->group = group;
+    worker->sent_us = loop_now_us();
     if (would_not_be_refused(group))
         pg_run(worker->pg, &look, 1, looked_first, worker);
     else
@@ -438,12 +473,20 @@ static bool may_share(const struct finish *first, const struct finish *other)
            strcmp(first->branch.gtrid.tm, other->branch.gtrid.tm) == 0;
 }
 
+/* How many commands are worth one more connection. */
+static uint32_t full_group(const struct pool *pool)
+{
+    uint64_t count = TRIP_US / (pool->pace.least_us + 1);
+    return count < 1 ? 1 : count > GROUP_MAX ? GROUP_MAX : (uint32_t)count;
+}
+
 /* The first that waits, and as many behind it as are its share of all that wait. */
 static struct finish *take_group(struct agent *agent)
 {
     struct pool *pool = agent->pool;
+    uint32_t full = full_group(pool);
     uint32_t share = (pool->waiting + agent->options->pool_size - 1) / agent->options->pool_size;
-    uint32_t most = share < GROUP_LEAST ? GROUP_LEAST : share > GROUP_MAX ? GROUP_MAX : share;
+    uint32_t most = share < full ? full : share > GROUP_MAX ? GROUP_MAX : share;
     struct finish *group = pool->first, *last = group;
     uint32_t count = 1;
     while (count < most && last->next != NULL && may_share(group, last->next)) {
@@ -462,7 +505,7 @@ static struct finish *take_group(struct agent *agent)
  * groups: what comes while these are under way shares the next trip. */
 static bool worth_a_worker(const struct pool *pool, uint32_t working)
 {
-    return pool->waiting >= (working < WORKING_LEAST ? 1 : GROUP_LEAST);
+    return pool->waiting >= (working < WORKING_LEAST ? 1 : full_group(pool));
 }
 
 void finish_feed(struct agent *agent)
@@ -513,6 +556,7 @@ int finish_create(struct agent *agent, struct error *error)
     if (pool == NULL)
         return fail_errno(error, "make room for the pool");
     pool->last = &pool->first;
+    pool->pace.least_us = TRIP_US; /* not known yet */
     agent->pool = pool;
     return 0;
 }

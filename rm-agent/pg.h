@@ -15,7 +15,7 @@
 #include "common/loop.h"
 #include "core/message.h"
 
-enum { PG_STATEMENTS_MAX = 16 };
+enum { PG_STATEMENTS_MAX = 32 };
 
 /* For connections that run the agent's own few statements again and again: PostgreSQL would else
  * plan those with arrays anew each time, for as many elements as there are. */
