@@ -16,7 +16,7 @@
 
 #include "common/logger.h"
 #include "rm-agent/control.h"
-#include "rm-agent/finish.h"
+#include "rm-agent/pool.h"
 #include "rm-agent/positions.h"
 #include "rm-agent/requests.h"
 #include "rm-agent/tms.h"
@@ -88,7 +88,7 @@ static void judge(void *arg, const struct pg_reply *reply)
     const struct tm_row row = tms_row(reply);
     switch (registry_adopt(&row, &adopting->adoption)) {
     case ADOPT_NOW:
-        if (finish_under_way(adopting->agent))
+        if (pool_under_way(adopting->agent))
             refuse_adoption(adopting, ERR_BUSY,
                             "what the lost log has decided is being carried out; try again");
         else

@@ -23,9 +23,9 @@
 #include "rm-agent/acceptors.h"
 #include "rm-agent/ballots.h"
 #include "rm-agent/control.h"
-#include "rm-agent/finish.h"
 #include "rm-agent/indoubt.h"
 #include "rm-agent/peers.h"
+#include "rm-agent/pool.h"
 #include "rm-agent/preflight.h"
 #include "rm-agent/recall.h"
 #include "rm-agent/reload.h"
@@ -99,7 +99,7 @@ static void carry_out(struct agent *agent, const struct participant_action *acti
         break;
     case PA_COMMIT:
     case PA_ROLLBACK:
-        finish_branch(agent, action);
+        pool_finish(agent, action);
         break;
     case PA_TELL:
         tell(agent, &action->result);
@@ -205,7 +205,7 @@ static uint64_t wake_ms(const struct agent *agent)
 static bool drained(const struct agent *agent)
 {
     return agent->participant == NULL || !control_ready(agent) ||
-           (sessions_busy(agent) == 0 && finish_busy(agent) == 0);
+           (sessions_busy(agent) == 0 && pool_busy(agent) == 0);
 }
 
 static void turn_until_over(struct agent *agent)
@@ -226,7 +226,7 @@ static void turn_until_over(struct agent *agent)
         }
         requests_serve(agent);
         tick(agent, now_ms);
-        finish_feed(agent);
+        pool_feed(agent);
         tms_deliver(agent, now_ms);
         peers_deliver(agent);
         if (agent->draining && (drained(agent) || now_ms >= drain_until_ms))
@@ -250,7 +250,7 @@ static int start(struct agent *agent, struct error *error)
     signal(SIGPIPE, SIG_IGN);
     if (loop_create(&agent->loop, error) != 0 || loop_signals(agent->loop, signals, error) != 0 ||
         pg_set_create(&agent->set, agent->loop, error) != 0 || tms_create(agent, error) != 0 ||
-        sessions_create(agent, error) != 0 || finish_create(agent, error) != 0 ||
+        sessions_create(agent, error) != 0 || pool_create(agent, error) != 0 ||
         indoubt_create(agent, error) != 0 || acceptors_create(agent, error) != 0 ||
         peers_create(agent, error) != 0)
         return -1;

@@ -13,7 +13,8 @@
  *     acceptors.c  the same: this agent's own votes
  *     peers.c      the other agents: where they are, and their messages
  *     outcome.c    how a 3pc transaction has ended
- *     finish.c     the pool: COMMIT PREPARED, ROLLBACK PREPARED
+ *     pool.c       the connections that finish branches, and what waits for them
+ *     trip.c       the same: COMMIT PREPARED, ROLLBACK PREPARED
  *     indoubt.c    what is prepared here, and the evidence
  *     listing.c    the same for people
  *     recall.c     the same from memory, for when a coordinator's log is lost

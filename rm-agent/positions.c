@@ -6,7 +6,7 @@
  * is under way shares the next one, so that a batch costs one, however large it is.
  *
  * Positions are raised where they are needed, by the connection whose commit makes them durable:
- * here with a beat, in the transaction before COMMIT PREPARED (finish.c), with a row (acceptors.c).
+ * here with a beat, in the transaction before COMMIT PREPARED (trip.c), with a row (acceptors.c).
  */
 #include "rm-agent/positions.h"
 

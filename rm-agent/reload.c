@@ -15,8 +15,8 @@
 #include "common/logger.h"
 #include "rm-agent/config.h"
 #include "rm-agent/control.h"
-#include "rm-agent/finish.h"
 #include "rm-agent/lines.h"
+#include "rm-agent/pool.h"
 #include "rm-agent/preflight.h"
 
 /* The key that a running agent cannot change, or NULL. */
@@ -48,7 +48,7 @@ static void take(struct agent *agent, const struct agent_options *next)
     *before = *agent->options;
     *agent->options = *next;
     control_reconfigure(agent);
-    finish_reconfigure(agent);
+    pool_reconfigure(agent);
     lines_reconfigure(agent, before);
     free(before);
     log_notice("%s: the configuration was read again", agent->path);

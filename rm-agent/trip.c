@@ -1,0 +1,287 @@
+/*
+ * rm-agent/trip.c - COMMIT PREPARED and ROLLBACK PREPARED, several in one trip to the server.
+ *
+ * Only the owner of a prepared transaction may finish it, so a member of the owner becomes it
+ * for one command: becoming it and the command travel together, and every answer is read. We become
+ * the owner only if the gid is still the very transaction that is meant: it can have been finished
+ * by hand, and its name used again. Else the command runs as the login role and is refused: no harm
+ * done. A login role that would not be refused looks before it acts.
+ *
+ * They share one Sync. Becoming the owner is a transaction of its own, since a command must not be
+ * inside of one; if it fails nothing behind it is run, so no command runs as whoever we were
+ * before. For the same reason we may remain who we are until the next trip.
+ *
+ * Commands that wait for a connection share a trip when one owner prepared what they finish, for
+ * one coordinator: we become the owner once, and only if every gid of the group is the transaction
+ * that is meant. If one is not, all are refused, and each is tried alone.
+ *
+ * The transaction in which we become the owner also raises the coordinator's log position. It
+ * waits for no disk: a COMMIT PREPARED behind it takes it there.
+ */
+#include "rm-agent/trip.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/point.h"
+#include "rm-agent/pool.h"
+#include "rm-agent/positions.h"
+
+enum { COMMAND_BYTES = QUOTED_BYTES + 32 };
+
+static void answer_was_lost(void *arg)
+{
+    pool_over(arg, PE_UNKNOWN, "", "");
+}
+
+/* The position is the login role's to raise; PostgreSQL takes a list's expressions in order. */
+#define RAISE "set_config('role', 'none', false), " RAISE_POSITION("$4", "$5")
+
+/* Makes their owner the role of the next commands, if each gid is the transaction that is meant. */
+static const char become_owner[] =
+    "SELECT count(*), min(owner), set_config('synchronous_commit', 'off', true), " RAISE
+    ", set_config('role', CASE WHEN count(*) = cardinality($1::text[])"
+    " AND min(owner) = max(owner) THEN min(owner) ELSE 'none' END, false)"
+    " FROM (SELECT " PREPARED_OWNER " AS owner FROM unnest($1::text[], $2::xid[]) meant (gid, xid)"
+    " JOIN pg_catalog.pg_prepared_xact() p ON p.gid = meant.gid AND p.transaction = meant.xid"
+    " WHERE p.dbid = $3::oid) found";
+
+/* As arrays' texts: gids have no character that would need quoting. */
+struct meant {
+    char gids[TRIP_MAX * (GID_BYTES + 1) + 2];
+    char xids[TRIP_MAX * NUMBER_BYTES + 2];
+};
+
+static void write_meant(const struct finish *group, struct meant *out)
+{
+    char *gids = out->gids, *xids = out->xids;
+    for (const struct finish *finish = group; finish != NULL; finish = finish->next) {
+        char before = finish == group ? '{' : ',';
+        gids += sprintf(gids, "%c%s", before, finish->gid);
+        xids += sprintf(xids, "%c%" PRIu32, before, (uint32_t)finish->xid);
+    }
+    strcpy(gids, "}");
+    strcpy(xids, "}");
+}
+
+uint32_t trip_size(const struct finish *group)
+{
+    uint32_t count = 0;
+    for (; group != NULL; group = group->next)
+        count++;
+    return count;
+}
+
+static void became(struct finish *group, const struct pg_reply *reply)
+{
+    unsigned long found = strtoul(pg_value(reply, 0, 0), NULL, 10);
+    const char *owner = pg_value(reply, 0, 1);
+    unsigned long count = trip_size(group);
+    for (struct finish *finish = group; finish != NULL; finish = finish->next) {
+        finish->found = found == count;
+        if (finish->found)
+            text_copy(finish->owner, sizeof finish->owner, owner, strlen(owner));
+    }
+}
+
+/* What it was refused for; where it was not allowed, in the words of whoever can put it right. */
+static const char *why(struct finish *finish, const struct pg_reply *reply)
+{
+    if (strcmp(reply->sqlstate, "42501") != 0)
+        return reply->message;
+    if (finish->found && finish->owner[0] == '\0')
+        return "the owner of the prepared transaction was dropped; only a superuser can finish it";
+    if (finish->owner[0] == '\0')
+        return reply->message;
+    snprintf(finish->message, sizeof finish->message,
+             "the agent may not finish it: GRANT \"%s\" TO \"%s\"", finish->owner,
+             finish->agent->identity.login);
+    return finish->message;
+}
+
+/* grouped: others were looked for with it. */
+static void finished(struct worker *worker, struct finish *finish, const struct pg_reply *reply,
+                     bool grouped)
+{
+    struct agent *agent = worker->agent;
+    POINT_IF(finish->command == COMMAND_COMMIT_PREPARED, "agent.commit-prepared-done");
+    POINT_IF(finish->command == COMMAND_ROLLBACK_PREPARED, "agent.rollback-prepared-done");
+    enum participant_event_type type =
+        verdict(finish->command, reply->tag, reply->sqlstate, reply->alive);
+    if (type == PE_UNKNOWN) {
+        struct backend backend = pg_backend(worker->pg);
+        pg_drop(worker->pg, reply->message);
+        control_end_backend(agent, backend, answer_was_lost, finish);
+        return;
+    }
+    /* Refused for a neighbour's sake. */
+    if (type != PE_FINISHED && grouped && (reply->skipped || !finish->found)) {
+        finish->alone = !finish->found;
+        pool_again(finish);
+        return;
+    }
+    if (type == PE_RETRY && !finish->found)
+        type = PE_GONE; /* what is there is not what was meant */
+    pool_over(finish, type, reply->sqlstate, why(finish, reply));
+}
+
+/* The answers to the group's commands. */
+static void all_finished(struct worker *worker, const struct pg_reply *reply)
+{
+    struct finish *group = worker->group;
+    bool grouped = group->next != NULL;
+    worker->group = NULL;
+    while (group != NULL) {
+        struct finish *finish = group;
+        group = finish->next;
+        finished(worker, finish, reply++, grouped);
+    }
+}
+
+/* We could not become the owner, and no command was run. */
+static void none_finished(struct worker *worker, const struct pg_reply *reply)
+{
+    struct finish *group = worker->group;
+    bool grouped = group->next != NULL;
+    worker->group = NULL;
+    while (group != NULL) {
+        struct finish *finish = group;
+        group = finish->next;
+        finish->found = false;
+        finish->alone = true;
+        if (grouped)
+            pool_again(finish);
+        else
+            pool_over(finish, PE_RETRY, reply->sqlstate, why(finish, reply));
+    }
+}
+
+static void stepped_back(void *arg, const struct pg_reply *replies, int count)
+{
+    struct worker *worker = arg;
+    (void)count;
+    if (replies->alive && pg_transaction(worker->pg) != PQTRANS_IDLE)
+        pg_drop(worker->pg, "it is still in a transaction");
+}
+
+static void done_together(void *arg, const struct pg_reply *replies, int count)
+{
+    static const struct pg_statement rollback = {.sql = "ROLLBACK"};
+    struct worker *worker = arg;
+    const struct pg_reply *reply = replies;
+    while (reply < &replies[BECOMING] && reply->sqlstate[0] == '\0')
+        reply++;
+    if (reply < &replies[BECOMING] && reply->alive) {
+        pg_run(worker->pg, &rollback, 1, stepped_back, worker);
+        none_finished(worker, reply);
+        return;
+    }
+    if (replies[count - 1].alive)
+        pool_measure(worker);
+    became(worker->group, &replies[1]);
+    all_finished(worker, &replies[BECOMING]);
+}
+
+static void done_alone(void *arg, const struct pg_reply *replies, int count)
+{
+    (void)count;
+    all_finished(arg, replies);
+}
+
+static void write_command(const struct worker *worker, const struct finish *finish,
+                          char out[COMMAND_BYTES])
+{
+    char gid[QUOTED_BYTES];
+    pg_literal(worker->pg, finish->gid, gid, sizeof gid);
+    snprintf(out, COMMAND_BYTES, "%s %s",
+             finish->command == COMMAND_COMMIT_PREPARED ? "COMMIT PREPARED" : "ROLLBACK PREPARED",
+             gid);
+}
+
+static void looked_first(void *arg, const struct pg_reply *replies, int count)
+{
+    struct worker *worker = arg;
+    struct finish *finish = worker->group;
+    char command[COMMAND_BYTES];
+    (void)count;
+    became(finish, replies);
+    if (finish->found) {
+        write_command(worker, finish, command);
+        const struct pg_statement statement = {.sql = command};
+        pg_run(worker->pg, &statement, 1, done_alone, worker);
+        return;
+    }
+    worker->group = NULL;
+    bool refused = !replies->alive || replies->sqlstate[0] != '\0';
+    pool_over(finish, refused ? PE_RETRY : PE_GONE, replies->sqlstate,
+              refused ? replies->message : "");
+}
+
+/* Would PostgreSQL let the login role finish what is not meant? */
+static bool would_not_be_refused(const struct finish *finish)
+{
+    const struct identity *identity = &finish->agent->identity;
+    return identity->superuser || finish->owner[0] == '\0' ||
+           strcmp(finish->owner, identity->login) == 0;
+}
+
+/* As text; NULL: it need not be raised. */
+static const char *position_of(const struct finish *group, char out[NUMBER_BYTES])
+{
+    struct tm_link *tm = tms_known(group->agent, group->branch.gtrid.tm);
+    bool commits = false;
+    for (const struct finish *finish = group; finish != NULL; finish = finish->next) {
+        if (finish->command != COMMAND_COMMIT_PREPARED)
+            continue;
+        commits = true;
+        positions_move(tm, finish->lsn);
+    }
+    if (!commits)
+        return NULL;
+    u64_format(tm->position, out);
+    return out;
+}
+
+void trip_run(struct worker *worker, struct finish *group)
+{
+    char commands[TRIP_MAX][COMMAND_BYTES];
+    char sequence[SEQUENCE_BYTES], position[NUMBER_BYTES];
+    struct meant texts;
+    write_meant(group, &texts);
+    positions_sequence(group->branch.gtrid.tm, sequence);
+    const char *const meant[] = {texts.gids, texts.xids, pg_database(worker->pg), sequence,
+                                 position_of(group, position)};
+    const struct pg_statement look = {
+        .sql = become_owner, .count = 5, .values = meant, .keep = true};
+    struct pg_statement statements[PG_STATEMENTS_MAX] = {
+        {.sql = "BEGIN", .keep = true, .more = true},
+        look,
+        {.sql = "COMMIT", .keep = true},
+    };
+    int count = BECOMING;
+    statements[1].more = true;
+    for (const struct finish *finish = group; finish != NULL; finish = finish->next) {
+        char *command = commands[count - BECOMING];
+        write_command(worker, finish, command);
+        statements[count - 1].more = true;
+        statements[count++] = (struct pg_statement){.sql = command};
+        POINT_IF(finish->command == COMMAND_COMMIT_PREPARED, "agent.before-commit-prepared");
+        POINT_IF(finish->command == COMMAND_ROLLBACK_PREPARED, "agent.before-rollback-prepared");
+    }
+    worker->group = group;
+    worker->sent_us = loop_now_us();
+    if (would_not_be_refused(group))
+        pg_run(worker->pg, &look, 1, looked_first, worker);
+    else
+        pg_run(worker->pg, statements, count, done_together, worker);
+    POINT_IF(group->command == COMMAND_COMMIT_PREPARED, "agent.commit-prepared-sent");
+    POINT_IF(group->command == COMMAND_ROLLBACK_PREPARED, "agent.rollback-prepared-sent");
+}
+
+bool trip_may_share(const struct finish *first, const struct finish *other)
+{
+    return !first->alone && !other->alone && !would_not_be_refused(first) &&
+           strcmp(first->owner, other->owner) == 0 &&
+           strcmp(first->branch.gtrid.tm, other->branch.gtrid.tm) == 0;
+}
