@@ -125,6 +125,7 @@ def test_a_failover_that_lost_a_coordinators_registration_shows_it(primary, run_
         promote(site, primary, standby)
         wait_until(lambda: "the agent starts over" in site.agent.log_text(), 20)
         assert "lost durable data: beat 0 of bank" in site.agent.log_text()
+        wait_until(site.up, 20)
         assert player.register()["ok"]
 
 
