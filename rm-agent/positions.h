@@ -10,12 +10,12 @@ enum { SEQUENCE_BYTES = TM_NAME_BYTES + 32 };
 
 /*
  * SQL: raises a coordinator's position to a number, and gives what it is then. Whoever raises one
- * holds this lock until his transaction is over, so it never falls. sequence, number: parameters;
- * NULL: nothing is done.
+ * holds the agent's row until his transaction is over, so it never falls; and no role but the
+ * agent's can. sequence, number: parameters; NULL: nothing is done.
  */
 #define RAISE_POSITION(sequence, number)                                                           \
     "CASE WHEN " number "::bigint IS NOT NULL"                                                     \
-    " AND pg_catalog.pg_advisory_xact_lock(1095978580, 1)::text IS NOT NULL"                       \
+    " AND (SELECT only_row FROM assent.agent FOR NO KEY UPDATE)"                                   \
     " THEN pg_catalog.setval(" sequence "::text::regclass, greatest(" number "::bigint,"           \
     " pg_catalog.pg_sequence_last_value(" sequence "::text::regclass))) END"
 

@@ -35,8 +35,7 @@ static void answer_was_lost(void *arg)
     pool_over(arg, PE_UNKNOWN, "", "");
 }
 
-/* The position is the login role's to raise; PostgreSQL takes a list's expressions in order. */
-#define RAISE "set_config('role', 'none', false), " RAISE_POSITION("$4", "$5")
+#define RAISE RAISE_POSITION("$4", "$5")
 
 /* Makes their owner the role of the next commands, if each gid is the transaction that is meant. */
 static const char become_owner[] =
@@ -179,7 +178,7 @@ static void done_together(void *arg, const struct pg_reply *replies, int count)
     }
     if (replies[count - 1].alive)
         pool_measure(worker);
-    became(worker->group, &replies[1]);
+    became(worker->group, &replies[BECOMING - 2]);
     all_finished(worker, &replies[BECOMING]);
 }
 
@@ -205,7 +204,7 @@ static void looked_first(void *arg, const struct pg_reply *replies, int count)
     struct finish *finish = worker->group;
     char command[COMMAND_BYTES];
     (void)count;
-    became(finish, replies);
+    became(finish, &replies[1]);
     if (finish->found) {
         write_command(worker, finish, command);
         const struct pg_statement statement = {.sql = command};
@@ -213,9 +212,16 @@ static void looked_first(void *arg, const struct pg_reply *replies, int count)
         return;
     }
     worker->group = NULL;
-    bool refused = !replies->alive || replies->sqlstate[0] != '\0';
-    pool_over(finish, refused ? PE_RETRY : PE_GONE, replies->sqlstate,
-              refused ? replies->message : "");
+    const struct pg_reply *reply = &replies[replies[0].sqlstate[0] != '\0' ? 0 : 1];
+    bool refused = !reply->alive || reply->sqlstate[0] != '\0';
+    pool_over(finish, refused ? PE_RETRY : PE_GONE, reply->sqlstate, refused ? reply->message : "");
+}
+
+/* Without BEGIN and COMMIT: one Sync, one transaction. */
+static void look_first(struct worker *worker, struct pg_statement *statements)
+{
+    statements[1].more = false;
+    pg_run(worker->pg, statements, 2, looked_first, worker);
 }
 
 /* Would PostgreSQL let the login role finish what is not meant? */
@@ -252,15 +258,13 @@ void trip_run(struct worker *worker, struct finish *group)
     positions_sequence(group->branch.gtrid.tm, sequence);
     const char *const meant[] = {texts.gids, texts.xids, pg_database(worker->pg), sequence,
                                  position_of(group, position)};
-    const struct pg_statement look = {
-        .sql = become_owner, .count = 5, .values = meant, .keep = true};
     struct pg_statement statements[PG_STATEMENTS_MAX] = {
         {.sql = "BEGIN", .keep = true, .more = true},
-        look,
+        {.sql = "SET ROLE none", .keep = true, .more = true}, /* the position is the agent's */
+        {.sql = become_owner, .count = 5, .values = meant, .keep = true, .more = true},
         {.sql = "COMMIT", .keep = true},
     };
     int count = BECOMING;
-    statements[1].more = true;
     for (const struct finish *finish = group; finish != NULL; finish = finish->next) {
         char *command = commands[count - BECOMING];
         write_command(worker, finish, command);
@@ -272,7 +276,7 @@ void trip_run(struct worker *worker, struct finish *group)
     worker->group = group;
     worker->sent_us = loop_now_us();
     if (would_not_be_refused(group))
-        pg_run(worker->pg, &look, 1, looked_first, worker);
+        look_first(worker, &statements[1]);
     else
         pg_run(worker->pg, statements, count, done_together, worker);
     POINT_IF(group->command == COMMAND_COMMIT_PREPARED, "agent.commit-prepared-sent");

@@ -9,7 +9,7 @@
 #include "rm-agent/verdict.h"
 
 enum {
-    BECOMING = 3,                            /* statements before the commands */
+    BECOMING = 4,                            /* statements before the commands */
     TRIP_MAX = PG_STATEMENTS_MAX - BECOMING, /* commands */
 };
 

@@ -5,6 +5,7 @@ It must be on the disk before what it stands for, and never fall, however many c
 
 import contextlib
 
+import psycopg2
 import pytest
 
 from harness import wait_until
@@ -92,16 +93,21 @@ def test_many_commits_at_once_leave_the_highest(site):
 
 
 def test_who_raises_it_waits_for_who_does(site):
-    """Somebody else's transaction holds the lock: nothing is committed, and nothing is lost."""
+    """Somebody else's transaction has the agent's row: nothing is committed, and nothing is lost."""
     player = site.play()
     player.register()
     branch, xid = prepared(player, 1)
-    with contextlib.closing(site.connect()) as connection:
-        cursor = connection.cursor()
-        cursor.execute("select pg_advisory_lock(1095978580, 1)")
+    with contextlib.closing(site.connect(autocommit=False, user="postgres")) as connection:
+        connection.cursor().execute("select from assent.agent for update")
         branch.order("commit", xid=xid, lsn="4711")
-        wait_until(lambda: site.sql("select 1 from pg_locks where locktype = 'advisory'"
-                                    " and not granted"), 10, "the agent waits")
+        wait_until(lambda: site.sql("select 1 from pg_stat_activity where wait_event_type = 'Lock'"
+                                    " and usename = 'assent'"), 10, "the agent waits")
         assert site.prepared()
     assert branch.end()["is"] == "done"
     assert position(site) == 4711
+
+
+def test_an_application_cannot_hold_it(site):
+    with contextlib.closing(site.connect()) as connection:
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            connection.cursor().execute("select from assent.agent for key share")
