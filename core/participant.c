@@ -667,3 +667,15 @@ uint32_t participant_next(const struct participant *participant, uint32_t from,
     }
     return NO_ITEM;
 }
+
+bool participant_under_way(const struct participant *participant, const struct gtrid *gtrid,
+                           uint32_t *at, struct branch_id *branch)
+{
+    enum branch_state state;
+    while ((*at = participant_next(participant, *at, branch, &state)) != NO_ITEM) {
+        if (gtrid_equal(&branch->gtrid, gtrid) && state != BRANCH_REFUSED && state != BRANCH_LEFT)
+            return true;
+        ++*at;
+    }
+    return false;
+}

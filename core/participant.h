@@ -149,6 +149,10 @@ uint32_t participant_count(const struct participant *participant);
  * branch is live at or after `from`, or UINT32_MAX. */
 uint32_t participant_next(const struct participant *participant, uint32_t from,
                           struct branch_id *branch, enum branch_state *state);
+/* From index *at on, a branch of the transaction that is prepared here or may still be, as far as
+ * is remembered; false: no more. */
+bool participant_under_way(const struct participant *participant, const struct gtrid *gtrid,
+                           uint32_t *at, struct branch_id *branch);
 
 const char *branch_state_word(enum branch_state state);
 const char *participant_event_word(enum participant_event_type type);

@@ -66,7 +66,7 @@ enum move {
     STEP,
     HEARD,
     FINISH,
-    FINISH_LATE,
+    LATE,
     CLEARED,
     WAKE
 };
@@ -78,7 +78,7 @@ static const enum move moves[ENDING_STATES][XE_EVENTS] = {
     [ENDING_NONE]    = ROW(WATCH,  IGNORE, IGNORE, FINISH, IGNORE,  IMPOSSIBLE),
     [ENDING_WATCHED] = ROW(WATCH,  DROP,   IGNORE, FINISH, LEAVE,   WAKE),
     [ENDING_LED]     = ROW(WATCH,  DROP,   STEP,   FINISH, IGNORE,  WAKE),
-    [ENDING_DECIDED] = ROW(FINISH_LATE, IGNORE, HEARD, IGNORE, CLEARED, WAKE),
+    [ENDING_DECIDED] = ROW(LATE,   IGNORE, HEARD,  IGNORE, CLEARED, WAKE),
 #undef ROW
 };
 /* clang-format on */
@@ -453,7 +453,7 @@ bool terminator_step(struct terminator *t, const struct terminator_event *event,
     case FINISH: /* whoever led tells the others */
         finish(t, at, event->ballot->value, 0, event->now_ms, out);
         break;
-    case FINISH_LATE: /* prepared after we had found nothing left */
+    case LATE: /* prepared after we had found nothing left */
         if (t->endings[at].clear)
             finish(t, at, t->endings[at].outcome, t->endings[at].deaf, event->now_ms, out);
         break;

@@ -13,7 +13,7 @@
  *  - now and then, the same for what has been prepared since, and XE_CLEAR for what is gone without
  *    a word, its answer lost: the TM may never speak of it again;
  *  - with TA_FINISH: order every branch of the transaction that is prepared here, or about to be,
- * to its end, as the TM would have; XE_CLEAR when there is none.
+ *    to its end, as the TM would have; XE_CLEAR when there is none.
  */
 #ifndef ASSENT_CORE_TERMINATOR_H
 #define ASSENT_CORE_TERMINATOR_H

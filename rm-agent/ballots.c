@@ -75,19 +75,6 @@ static void send_to_all(struct agent *agent, const struct terminator_action *act
 
 /* ---- what is decided ---- */
 
-/* From place *at on, a branch of the transaction that the agent has something to do with. */
-static bool next_under_way(const struct agent *agent, const struct gtrid *gtrid, uint32_t *at,
-                           struct branch_id *branch)
-{
-    enum branch_state state;
-    while ((*at = participant_next(agent->participant, *at, branch, &state)) != UINT32_MAX) {
-        if (gtrid_equal(&branch->gtrid, gtrid) && state != BRANCH_REFUSED && state != BRANCH_LEFT)
-            return true;
-        ++*at;
-    }
-    return false;
-}
-
 struct finishing {
     struct agent *agent;
     struct ballot decided;
@@ -110,7 +97,8 @@ static bool finish_what_is_under_way(struct finishing *finishing)
     struct agent *agent = finishing->agent;
     struct branch_id branch;
     bool any = false;
-    for (uint32_t at = 0; next_under_way(agent, &finishing->decided.gtrid, &at, &branch); at++) {
+    for (uint32_t at = 0;
+         participant_under_way(agent->participant, &finishing->decided.gtrid, &at, &branch); at++) {
         any = true;
         finish_branch_as_decided(finishing, &branch);
     }
@@ -415,7 +403,7 @@ static bool is_under_way(const struct agent *agent, const struct gtrid *gtrid)
 {
     struct branch_id branch;
     uint32_t at = 0;
-    return next_under_way(agent, gtrid, &at, &branch);
+    return participant_under_way(agent->participant, gtrid, &at, &branch);
 }
 
 /* What is watched, and not here any more: its answer was lost, and nobody will speak of it. */

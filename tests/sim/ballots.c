@@ -90,19 +90,6 @@ static uint64_t voted_xid(const struct row *row, const char *branch)
 
 static void step(struct sim *sim, struct agent *agent, const struct terminator_event *event);
 
-/* From place *at on, a branch of the transaction that the agent has something to do with. */
-static bool next_under_way(const struct agent *agent, const struct gtrid *gtrid, uint32_t *at,
-                           struct branch_id *branch)
-{
-    enum branch_state state;
-    while ((*at = participant_next(agent->participant, *at, branch, &state)) != UINT32_MAX) {
-        if (gtrid_equal(&branch->gtrid, gtrid) && state != BRANCH_REFUSED && state != BRANCH_LEFT)
-            return true;
-        ++*at;
-    }
-    return false;
-}
-
 static void finish_branch(struct sim *sim, struct agent *agent, const struct ballot *decided,
                           const struct branch_id *branch)
 {
@@ -126,7 +113,8 @@ static void finish(struct sim *sim, struct agent *agent, const struct ballot *de
     struct database *database = &sim->databases[agent->rm];
     struct branch_id branch;
     bool any = false;
-    for (uint32_t at = 0; next_under_way(agent, &decided->gtrid, &at, &branch); at++) {
+    for (uint32_t at = 0; participant_under_way(agent->participant, &decided->gtrid, &at, &branch);
+         at++) {
         any = true;
         finish_branch(sim, agent, decided, &branch);
     }
@@ -348,7 +336,7 @@ static bool is_here(const struct sim *sim, const struct agent *agent, const stru
     for (uint32_t i = 0; i < PREPARED_MAX; i++)
         if (database->prepared[i].used && gtrid_equal(&database->prepared[i].branch.gtrid, gtrid))
             return true;
-    return next_under_way(agent, gtrid, &at, &branch);
+    return participant_under_way(agent->participant, gtrid, &at, &branch);
 }
 
 /* What is watched and not here any more. */
