@@ -189,6 +189,20 @@ static void written(void *arg, const struct pg_reply *reply)
     batch_over(acceptors, failed);
 }
 
+#define RAISE RAISE_POSITION("$3", "$4")
+
+static const char write_sql[] =
+    "INSERT INTO assent.acceptor AS a (tm, incarnation, sequence, agents, with_tm,"
+    " branches, xids, promised, accepted, value, outcome)"
+    " SELECT $1, r.* FROM (SELECT " RAISE " AS position) s,"
+    " json_to_recordset($2::json) AS r (incarnation bigint, sequence bigint,"
+    " agents text[], with_tm boolean, branches text[], xids bigint[], promised bigint,"
+    " accepted bigint, value text, outcome text)"
+    " WHERE s.position >= $4::bigint"
+    " ON CONFLICT (tm, incarnation, sequence) DO UPDATE SET"
+    " branches = excluded.branches, xids = excluded.xids, promised = excluded.promised,"
+    " accepted = excluded.accepted, value = excluded.value, outcome = excluded.outcome";
+
 /* A promise to the coordinator is stored with the position of its own: a log that was turned back
  * behind that is refused. */
 static void write_rows(struct acceptors *acceptors, cJSON *rows, bool durable)
@@ -200,23 +214,8 @@ static void write_rows(struct acceptors *acceptors, cJSON *rows, bool durable)
     positions_sequence(tm->name, sequence);
     u64_format(tm->position, position);
     POINT("agent.before-votes-written");
-    (durable ? control_ask : control_ask_lazily)(
-        acceptors->agent, written, acceptors,
-        "INSERT INTO assent.acceptor AS a (tm, incarnation, sequence, agents, with_tm,"
-        " branches, xids, promised, accepted, value, outcome)"
-        " SELECT $1, r.* FROM (SELECT " RAISE_POSITION(
-            "$3", "$4") " AS position) s,"
-                        " json_to_recordset($2::json) AS r (incarnation bigint, sequence bigint,"
-                        " agents text[], with_tm boolean, branches text[], xids bigint[], promised "
-                        "bigint,"
-                        " accepted bigint, value text, outcome text)"
-                        " WHERE s.position >= $4::bigint"
-                        " ON CONFLICT (tm, incarnation, sequence) DO UPDATE SET"
-                        " branches = excluded.branches, xids = excluded.xids, promised = "
-                        "excluded.promised,"
-                        " accepted = excluded.accepted, value = excluded.value, outcome = "
-                        "excluded.outcome",
-        4, tm->name, text, sequence, position);
+    (durable ? control_ask : control_ask_lazily)(acceptors->agent, written, acceptors, write_sql, 4,
+                                                 tm->name, text, sequence, position);
     free(text);
 }
 

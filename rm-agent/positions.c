@@ -40,12 +40,11 @@ void positions_sequence(const char *tm, char out[SEQUENCE_BYTES])
     snprintf(out, SEQUENCE_BYTES, "assent.\"position_%s\"", tm);
 }
 
-uint64_t positions_move(struct tm_link *tm, uint64_t lsn)
+void positions_move(struct tm_link *tm, uint64_t lsn)
 {
     /* While it is not registered, what comes late is of a start, or a log, that is over. */
     if (tm->registered && tm->position < lsn)
         tm->position = lsn;
-    return tm->position;
 }
 
 static void raise_next(struct agent *agent, struct tm_link *tm);

@@ -21,8 +21,8 @@ enum { SEQUENCE_BYTES = TM_NAME_BYTES + 32 };
 
 /* The name of that sequence, as SQL reads it. */
 void positions_sequence(const char *tm, char out[SEQUENCE_BYTES]);
-/* The position that an order of this lsn has to leave behind; it is ours from now on. */
-uint64_t positions_move(struct tm_link *tm, uint64_t lsn);
+/* An order has come with this lsn: the position to be raised to is no lower from now on. */
+void positions_move(struct tm_link *tm, uint64_t lsn);
 
 /* beat is the one that has been set; 0: the database refused, and nothing may rest on it. */
 typedef void positions_done_fn(void *arg, uint64_t beat);

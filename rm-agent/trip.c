@@ -28,7 +28,10 @@
 #include "rm-agent/pool.h"
 #include "rm-agent/positions.h"
 
-enum { COMMAND_BYTES = QUOTED_BYTES + 32 };
+enum {
+    COMMAND_BYTES = QUOTED_BYTES + 32,
+    LOOK = 2, /* which of those before the commands becomes the owner */
+};
 
 static void answer_was_lost(void *arg)
 {
@@ -178,7 +181,7 @@ static void done_together(void *arg, const struct pg_reply *replies, int count)
     }
     if (replies[count - 1].alive)
         pool_measure(worker);
-    became(worker->group, &replies[BECOMING - 2]);
+    became(worker->group, &replies[LOOK]);
     all_finished(worker, &replies[BECOMING]);
 }
 

@@ -11,6 +11,7 @@ import tempfile
 import pytest
 
 import harness
+from played import new_site
 
 numbers = itertools.count(1)
 
@@ -87,3 +88,11 @@ def pytest_runtest_makereport(item, call):
         if pathlib.Path(process.log).exists():
             report.sections.append((f"{process.log} (exit status {process.status()})",
                                     process.log_text()[-4000:]))
+
+
+@pytest.fixture
+def site(run_folder, servers):
+    """A database and its agent, for a coordinator that the test plays."""
+    with new_site(run_folder, servers[0]) as site:
+        site.start()
+        yield site

@@ -5,18 +5,9 @@ import re
 import socket
 import threading
 
-import pytest
-
 from harness import Client, wait_until
 from played import new_server, new_site
 from test_other_server import standby_of
-
-
-@pytest.fixture
-def site(run_folder, servers):
-    with new_site(run_folder, servers[0]) as site:
-        site.start()
-        yield site
 
 
 def findings(site):

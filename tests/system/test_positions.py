@@ -4,6 +4,7 @@ It must be on the disk before what it stands for, and never fall, however many c
 """
 
 import contextlib
+import os
 
 import psycopg2
 import pytest
@@ -16,13 +17,6 @@ from played import new_server, new_site
 def server(run_folder):
     with new_server(run_folder) as server:
         yield server
-
-
-@pytest.fixture
-def site(run_folder, servers):
-    with new_site(run_folder, servers[0]) as site:
-        site.start()
-        yield site
 
 
 def position(site):
@@ -92,19 +86,39 @@ def test_many_commits_at_once_leave_the_highest(site):
         assert position(site) == highest
 
 
-def test_who_raises_it_waits_for_who_does(site):
-    """Somebody else's transaction has the agent's row: nothing is committed, and nothing is lost."""
-    player = site.play()
-    player.register()
+@contextlib.contextmanager
+def a_commit_held_back(site, player):
+    """Somebody else's transaction has the agent's row, and COMMIT PREPARED is behind it."""
     branch, xid = prepared(player, 1)
     with contextlib.closing(site.connect(autocommit=False, user="postgres")) as connection:
         connection.cursor().execute("select from assent.agent for update")
         branch.order("commit", xid=xid, lsn="4711")
         wait_until(lambda: site.sql("select 1 from pg_stat_activity where wait_event_type = 'Lock'"
                                     " and usename = 'assent'"), 10, "the agent waits")
+        yield branch
+
+
+def test_who_raises_it_waits_for_who_does(site):
+    player = site.play()
+    player.register()
+    with a_commit_held_back(site, player) as branch:
         assert site.prepared()
     assert branch.end()["is"] == "done"
     assert position(site) == 4711
+
+
+def test_a_log_is_not_given_up_while_its_position_may_still_be_raised(site):
+    """The new log begins at 0: what came behind that would shut it out."""
+    player = site.play()
+    player.register()
+    adoption = {"tm": "bank", "from": player.log, "log": os.urandom(16).hex(),
+                "incarnation": "2", "instance": os.urandom(16).hex()}
+    with a_commit_held_back(site, player) as branch:
+        refused = player.call("adopt", **adoption)["error"]
+        assert refused["code"] == "busy" and "try again" in refused["message"]
+    assert branch.end()["is"] == "done"
+    assert player.call("adopt", **adoption)["adopted"]
+    assert position(site) == 0
 
 
 def test_an_application_cannot_hold_it(site):
