@@ -85,7 +85,8 @@ const char check_sizes[] =
 const char check_schema[] =
     "SELECT 'error', format('schema assent is of version %s, the agent needs %s', version,"
     " $1::int), '" INSTALL_SCHEMA "'"
-    " FROM (SELECT max(version) AS version FROM assent.version) v WHERE version <> $1::int "
+    " FROM (SELECT max(version) AS version FROM assent.version) v WHERE version"
+    " NOT BETWEEN $1::int AND $1::int + 1 "
 
     "UNION ALL SELECT 'error', format('role \"%s\" may not %s %s', session_user, priv, what),"
     " '" INSTALL_SCHEMA "'"

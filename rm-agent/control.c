@@ -522,7 +522,7 @@ static void took_version(void *arg, const struct pg_reply *replies, int count)
                 "a DBA runs once: assent-agent -c FILE --install-schema --conninfo ADMIN"))
         return;
     int version = atoi(pg_value(replies, 0, 0));
-    if (version != SCHEMA_VERSION) {
+    if (version < SCHEMA_VERSION || version > SCHEMA_VERSION + 1) {
         agent_stop(control->agent, "schema assent is of version %d, I need %d%s", version,
                    SCHEMA_VERSION,
                    version < SCHEMA_VERSION ? "; hint: a DBA upgrades it by: assent-agent -c FILE "

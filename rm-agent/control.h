@@ -10,7 +10,9 @@
 
 #include "rm-agent/agent.h"
 
-enum { SCHEMA_VERSION = 3 };
+/* The schema that this agent was written for. It runs with the next one as well, so that a DBA
+ * installs that first and then starts newer agents, one after the other. */
+enum { SCHEMA_VERSION = 4 };
 
 /* reply->sqlstate is "" unless PostgreSQL refused the statement. */
 typedef void control_done_fn(void *arg, const struct pg_reply *reply);

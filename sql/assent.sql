@@ -8,6 +8,7 @@
 --     \i assent.sql
 --     \i assent--1--2.sql
 --     \i assent--2--3.sql
+--     \i assent--3--4.sql
 --
 -- The agent's role needs LOGIN and INHERIT and nothing else of its own: no superuser, no
 -- CREATEROLE. It must be a member of every role whose branches it finishes: COMMIT PREPARED is for
@@ -30,8 +31,8 @@ DECLARE
 BEGIN
     IF to_regclass('assent.version') IS NOT NULL THEN
         EXECUTE 'SELECT max(version) FROM assent.version' INTO installed;
-        IF installed > 3 THEN
-            RAISE EXCEPTION 'schema assent is of version %, which is newer than version 3', installed;
+        IF installed > 4 THEN
+            RAISE EXCEPTION 'schema assent is of version %, which is newer than version 4', installed;
         END IF;
     END IF;
 END

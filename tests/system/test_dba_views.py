@@ -192,27 +192,39 @@ def install(site):
                           capture_output=True, text=True)
 
 
-def test_an_older_schema_stops_the_agent_and_is_upgraded_in_place(run_folder, servers):
+# The files that bring the schema to a version, in their order.
+SCHEMA = ["assent.sql", "assent--1--2.sql", "assent--2--3.sql", "assent--3--4.sql"]
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_an_older_schema_stops_the_agent_and_is_upgraded_in_place(run_folder, servers, version):
     with new_site(run_folder, servers[0]) as site:
         site.sql("drop schema assent cascade")
-        first = (SOURCE / "sql" / "assent.sql").read_text()
-        site.sql("set assent.agent_role = 'assent'; set assent.exec_roles = 'shop';"
-                 + first.replace("%", "%%"))
+        for name in SCHEMA[:version]:
+            text = (SOURCE / "sql" / name).read_text().replace("%", "%%")
+            site.sql("set assent.agent_role = 'assent'; set assent.exec_roles = 'shop';" + text)
         site.sql("insert into assent.marker values ('kept.1.1')")
         site.agent.start()
         assert site.agent.wait() == 1
-        assert "version 1, I need 3" in site.agent.log_text()
+        assert f"version {version}, I need 4" in site.agent.log_text()
         assert "--install-schema" in site.agent.log_text()
         assert install(site).returncode == 0 and install(site).returncode == 0
-        assert site.sql("select version from assent.version order by 1") == [(1,), (2,), (3,)]
+        assert site.sql("select version from assent.version order by 1") == [
+            (number,) for number in range(1, len(SCHEMA) + 1)]
         assert site.sql("select gtrid from assent.marker") == [("kept.1.1",)]
+        site.start()
+
+
+def test_the_next_schema_is_good_enough_to_run_with(run_folder, servers):
+    with new_site(run_folder, servers[0]) as site:
+        site.sql("insert into assent.version values (5)")
         site.start()
 
 
 def test_a_newer_schema_is_not_written_over(run_folder, servers):
     with new_site(run_folder, servers[0]) as site:
-        site.sql("insert into assent.version values (4)")
+        site.sql("insert into assent.version values (6)")
         done = install(site)
         assert done.returncode == 1 and "newer" in done.stderr
         site.agent.start()
-        assert site.agent.wait() == 1 and "version 4, I need 3" in site.agent.log_text()
+        assert site.agent.wait() == 1 and "version 6, I need 4" in site.agent.log_text()
