@@ -88,7 +88,8 @@ struct participant_event {
 enum participant_action_type {
     PA_NONE = 0,
     PA_PREPARE,        /* in the branch's session: its checks, then PREPARE TRANSACTION */
-    PA_COMMIT_SESSION, /* in the branch's session: assent.mark(gtrid), COMMIT */
+    PA_COMMIT_SESSION, /* in the branch's session: its marker, then COMMIT; where no marker can be
+                          written and or_prepare is set, PREPARE TRANSACTION, answered PREPARED */
     PA_END_SESSION,    /* roll its session back and release it; answer FINISHED, or UNKNOWN */
     PA_LOOK,           /* for the gid; xid: also its status; flush: raise the beat if seen */
     PA_LOOK_MARKER,    /* for the marker of a one-phase commit: FINISHED if there, ABSENT if not */
@@ -103,6 +104,7 @@ struct participant_action {
     uint64_t xid;
     uint64_t lsn;
     bool flush;
+    bool or_prepare;
     bool votes; /* LOOK: to vote yes if it is there; of 3pc, enter its row before */
     bool late;  /* LOOK: enlisted under an earlier incarnation of the agent; if that one ran exec in
                    it, the work is lost and the answer is ABSENT with a message */

@@ -86,7 +86,7 @@ static void carry_out(struct agent *agent, const struct participant_action *acti
         sessions_prepare(agent, &action->branch);
         break;
     case PA_COMMIT_SESSION:
-        sessions_commit(agent, &action->branch, action->lsn);
+        sessions_commit(agent, &action->branch, action->lsn, action->or_prepare);
         break;
     case PA_END_SESSION:
         sessions_end(agent, &action->branch);
