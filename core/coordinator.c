@@ -128,8 +128,7 @@ static void note_commit(struct step *s)
 {
     if (MUTANT(FORGET_OUTCOME))
         return;
-    outcomes_commit(&s->c->outcomes, s->txn->incarnation, s->txn->sequence, s->txn->key,
-                    s->event->now_ms);
+    remember_commit(s);
     s->c->committed++;
 }
 
@@ -270,6 +269,7 @@ static void abort_txn(struct step *s)
     txn->decided_ms = s->event->now_ms;
     live_release_key(&s->c->live, s->at);
     s->c->rolled_back++;
+    remember_rollback(s);
     for (struct branch *b = live_first(&s->c->live, txn); b != NULL;
          b = live_after(&s->c->live, b)) {
         if (!is_pending(TXN_ABORTING, b))

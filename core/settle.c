@@ -338,7 +338,7 @@ static void give_verdict(struct coordinator *c, struct txn *txn, const struct re
     }
 }
 
-static void forget(struct coordinator *c, uint32_t at)
+static void forget(struct coordinator *c, uint32_t at, uint64_t lsn)
 {
     const struct txn *txn = &c->live.txns[at];
     enum outcome known = outcomes_find(&c->outcomes, txn->incarnation, txn->sequence);
@@ -346,7 +346,7 @@ static void forget(struct coordinator *c, uint32_t at)
     if (known == OUTCOME_COMMITTED)
         outcome = OUTCOME_COMMITTED;
     else if (outcome == OUTCOME_COMMITTED && known != OUTCOME_FORGOTTEN)
-        outcomes_commit(&c->outcomes, txn->incarnation, txn->sequence, txn->key, 0);
+        remember_resolved(c, txn, lsn);
     live_remove(&c->live, at, outcome, c->scans);
 }
 
@@ -372,7 +372,7 @@ const char *resolve_replay(struct coordinator *c, const struct record *record)
     bool too_late = was_undecided(record);
     if (record->outcome == OUTCOME_FORGOTTEN) {
         if (state == TXN_MIXED || state == TXN_RESOLVED)
-            forget(c, at);
+            forget(c, at, record->lsn);
     } else if (state == TXN_NONE) {
         if ((record->flags & RESOLVED_STRAY) != 0)
             add_stray(c, record);
