@@ -26,7 +26,7 @@ enum {
     MARKS_A_RETENTION = 16,
     IDLE_MARKS = 10,      /* so many times rarer while nothing commits */
     MARKS_OF_KEYS = 128,  /* so many at least while the room for keys fills up once */
-    GAP_MS = 10 * 1000,   /* more than this the daemon cannot have run without looking */
+    GAP_MS = 2000,        /* the daemon looks at least once a second: else it has not run */
     EXPIRE_AT_ONCE = 2,   /* with each commit: more than it adds */
     EXPIRE_A_SCAN = 20000 /* some milliseconds */
 };

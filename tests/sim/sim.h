@@ -630,6 +630,7 @@ struct fate {
     uint32_t poll_count;
     struct poll polls[POLLS];
     bool commit_handed, commit_durable, delegated_durable;
+    uint64_t durable_us;  /* when its commit was */
     bool ended;           /* END is durable */
     bool asked_to_commit; /* the application has sent commit */
     bool told_committed, told_rolled_back;
@@ -765,6 +766,7 @@ struct sim {
     bool on_old_log;
     bool tm_gone; /* for ever */
     uint32_t mended;
+    uint64_t jumped_ms; /* of clocks of coordinators, as far as one can be taken in by it */
     struct database databases[RMS];
     struct agent agents[RMS];
     struct application apps[APPS];
