@@ -192,8 +192,15 @@ void precommit_asked_stray(struct step *s);
 void precommit_learn(struct step *s);
 /* A DBA has decided it. */
 void precommit_tell_all(struct step *s, enum outcome outcome);
+/* The vote of this RM's agent does not count any more. */
+void precommit_unheard(struct txn *txn, uint32_t rm);
 
-<<<<<<< HEAD
+/* ---- quarantine.c ---- */
+
+/* The agent's database lost durable data: nothing it says counts until a DBA releases it, and
+ * nothing that has work there is committed any more. */
+void quarantine(struct step *s);
+
 /* ---- retention.c: for how long what is over is remembered ---- */
 
 /* Of memory, for what the limits allow and a little more. */
@@ -225,16 +232,6 @@ void forget_what_is_over(struct step *s);
 bool clock_is_due(const struct coordinator *c);
 void clock_event(struct step *s);
 void snapshot_clock(const struct coordinator *c, struct record *out);
-=======
-/* The vote of this RM's agent does not count any more. */
-void precommit_unheard(struct txn *txn, uint32_t rm);
-
-/* ---- quarantine.c ---- */
-
-/* The agent's database lost durable data: nothing it says counts until a DBA releases it, and
- * nothing that has work there is committed any more. */
-void quarantine(struct step *s);
->>>>>>> main
 
 /* ---- horizon.c: what agents need no longer remember ---- */
 
