@@ -13,6 +13,7 @@
 
 /* The numbers are the format: never used again for something else. */
 enum record_type {
+    RECORD_NONE = 0,
     RECORD_START = 1,        /* a start of the TM */
     RECORD_AGENT = 2,        /* an RM takes part in this log from here on */
     RECORD_COMMIT = 3,       /* the decision: from here on nothing aborts */

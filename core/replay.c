@@ -352,6 +352,7 @@ bool coordinator_replay(struct coordinator *c, const struct record *record, cons
     case RECORD_KEY:
         outcomes_add_key(&c->outcomes, record->incarnation, record->sequence, record->key);
         break;
+    case RECORD_NONE:
     case RECORD_SEAL:
     case RECORD_STOP:
     case RECORD_TYPES:
