@@ -675,6 +675,14 @@ static void follow_known_commit(struct step *s, enum outcome outcome)
     order->lsn = safe_lsn(s->c, s->event->rm);
 }
 
+/* A DBA had it committed, and nobody has seen what became of its branches: one that is there all
+ * the same is his to settle. Once it is no longer remembered that he did, its xid is not either. */
+static bool was_ended_by_dba(const struct coordinator *c, const struct gtrid *gtrid)
+{
+    const struct ended *ended = live_find_ended(&c->live, gtrid->incarnation, gtrid->sequence);
+    return ended != NULL && ended->unsure && ended->outcome == OUTCOME_COMMITTED;
+}
+
 /* An agent has something of a transaction that is over, or that we do not know: abort, in every
  * case in which we may speak at all. */
 static void judge_stray(struct step *s, bool prepared)
@@ -689,6 +697,10 @@ static void judge_stray(struct step *s, bool prepared)
     enum outcome outcome = outcomes_find(&s->c->outcomes, gtrid->incarnation, gtrid->sequence);
     if (prepared && !coordinator_may_tell(s->c, gtrid->incarnation, outcome))
         return;
+    if (prepared && was_ended_by_dba(s->c, gtrid)) {
+        s->c->alarms++;
+        return;
+    }
     if (prepared && released_since(s->c, s->event->rm, gtrid) && outcome != OUTCOME_ROLLED_BACK) {
         follow_known_commit(s, outcome);
         return;

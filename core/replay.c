@@ -232,6 +232,7 @@ static const char *replay_rm(struct coordinator *c, const struct record *record)
             return "an agent before any start";
         registry_add(&c->registry, record->rm, record->url);
         rm->logged = true;
+        rm->met = record->met;
         rm->proved = true;
         rm->accepted_start = c->registry.starts[c->registry.start_count - 1];
         rm->durable = true;
@@ -283,6 +284,7 @@ static const char *replay_known_rm(struct coordinator *c, const struct record *r
     rm->offer_lsn = record->offer_lsn;
     rm->accepted_start = (struct start_id){record->incarnation, record->instance};
     rm->beat = record->beat;
+    rm->met = record->met;
     rm->system_identifier = record->system_identifier;
     rm->timeline = record->timeline;
     return NULL;
@@ -362,6 +364,7 @@ bool coordinator_replay(struct coordinator *c, const struct record *record, cons
     case RECORD_CLOCK:
         replay_clock(c, record);
         break;
+    case RECORD_NONE:
     case RECORD_SEAL:
     case RECORD_STOP:
     case RECORD_TYPES:
