@@ -245,11 +245,12 @@ static bool has_too_many_acceptors(const struct step *s, uint32_t newcomer)
     return count > ACCEPTORS_MAX;
 }
 
-/* Does it ask for another branch than the one of that name? */
+/* Does it ask for another branch than the one of that name? What it leaves out is as it is. */
 static bool differs(const struct branch *branch, const struct request *request)
 {
-    return branch->read_only != request->read_only || branch->isolation != request->isolation ||
-           !text_equal(branch->role, request->role, ROLE_BYTES);
+    return (request->read_only && !branch->read_only) ||
+           (request->isolation != ISOLATION_DEFAULT && branch->isolation != request->isolation) ||
+           (request->role[0] != '\0' && !text_equal(branch->role, request->role, ROLE_BYTES));
 }
 
 /* A client's enlist; the same again gets the same answer, as long as anybody may ask. */

@@ -488,6 +488,12 @@ START_TEST(a_branch_is_enlisted_again_only_as_it_is)
         snprintf(refused, sizeof refused, "refuse %d\n", ERR_BRANCH_DIFFERS);
         ck_assert_str_eq(did(), refused);
     }
+    strcpy(others[2].branch, "2");
+    ask(others[2]);
+    ask(others[2]);
+    others[2].role[0] = '\0'; /* what is left out is as it is */
+    ask(others[2]);
+    ck_assert_str_eq(did(), "reply 1\nreply 1\nreply 1\n");
 }
 END_TEST
 
