@@ -72,6 +72,10 @@
       "The result is larger than one message. Ask for fewer rows.")                                \
     X(RM_IS_WITNESS, "rm_is_witness", 409, false,                                                  \
       "This agent holds no data: it only takes part in the decisions of 3pc transactions.")        \
+    X(BRANCH_DIFFERS, "branch_differs", 409, false,                                                \
+      "The branch is enlisted already with another role or isolation, or not read_only. Enlist "   \
+      "it "                                                                                        \
+      "without them to have it as it is, or enlist another branch.")                               \
     X(INTERNAL, "internal", 500, false, "A fault in Assent. Please report it.")
 
 enum error_code {

@@ -15,6 +15,7 @@
 #include <stdarg.h>
 
 #include "core/acceptor.h"
+#include "core/closed.h"
 #include "core/participant.h"
 #include "core/terminator.h"
 #include "core/turn.h"
@@ -498,6 +499,8 @@ struct agent {
     uint64_t clock_ms;
     void *room;
     struct participant *participant;
+    struct closed closed;
+    uint64_t closed_incarnation; /* whose transactions those are */
     uint32_t tm_node; /* whom the results go to */
     uint64_t tm_life;
     uint32_t outbox_count;
