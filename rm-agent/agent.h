@@ -42,7 +42,8 @@ enum {
 /* SQL: the owner of a row p of pg_prepared_xact(), NULL once he was dropped. The view
  * pg_prepared_xacts would look owner and database up for every row before it finds ours. */
 #define PREPARED_OWNER                                                                             \
-    "nullif(pg_catalog.pg_get_userbyid(p.ownerid)::text, 'unknown (OID=' || p.ownerid || ')')"
+    "nullif(pg_catalog.pg_get_userbyid(p.ownerid)::pg_catalog.text, 'unknown (OID=' || p.ownerid " \
+    "|| ')')"
 
 struct exec_role {
     char name[ROLE_BYTES]; /* of the section [exec NAME] */
