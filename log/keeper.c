@@ -172,6 +172,7 @@ static void look_at_disk(struct keeper *keeper)
     uint64_t part = (uint64_t)status.f_blocks * status.f_frsize / 100 * DISK_PERCENT;
     if (part > disk_percent_most)
         part = disk_percent_most;
+    keeper->disk.files = status.f_favail != 0 || status.f_files != 0 ? status.f_favail : UINT64_MAX;
     keeper->disk.free = (uint64_t)status.f_bavail * status.f_frsize;
     keeper->disk.least = part > needed ? part : needed;
 }

@@ -23,6 +23,7 @@ bool keeper_checkpointing(struct keeper *keeper);
 /* How much room the disk had a few seconds ago, in bytes; zeros: not looked at yet. Never waits. */
 struct keeper_disk {
     uint64_t free;
+    uint64_t files; /* for which it has room; UINT64_MAX: it does not say */
     uint64_t least; /* less than this is too little: two segments and a checkpoint, or 5 % of it */
 };
 void keeper_look(struct keeper *keeper, struct keeper_disk *out);

@@ -613,6 +613,7 @@ void wal_stats(struct wal *wal, struct wal_stats *out)
     pthread_mutex_unlock(&wal->lock);
     keeper_look(wal->keeper, &disk);
     out->disk_free = disk.free;
+    out->disk_files = disk.files;
     out->disk_least = disk.least;
 }
 
