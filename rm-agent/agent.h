@@ -25,6 +25,7 @@
 #ifndef ASSENT_RM_AGENT_AGENT_H
 #define ASSENT_RM_AGENT_AGENT_H
 
+#include "common/descriptors.h"
 #include "common/reply.h"
 #include "core/participant.h"
 #include "rm-agent/pg.h"
@@ -137,6 +138,10 @@ void agent_event(struct agent *agent, struct participant_event event);
 /* The same, for an answer: message and sqlstate may be NULL. */
 void agent_tell(struct agent *agent, const struct branch_id *branch,
                 enum participant_event_type type, const char *sqlstate, const char *message);
+/* How many files may be open, but for those that these settings need. Returns -1 with *error if
+ * that leaves nothing for those who connect. */
+int agent_plan_descriptors(const struct agent_options *options, struct descriptors *out,
+                           struct error *error);
 /* For `status`: what went wrong last. */
 void agent_note(struct agent *agent, const char *message);
 
