@@ -71,8 +71,9 @@ static struct rm *rm_of(struct coordinator *c, const char *name, uint32_t *at)
     return found == UINT32_MAX ? NULL : &c->registry.rms[found];
 }
 
+/* The record's branches, which are all at the same point. */
 static const char *replay_branches(struct coordinator *c, const struct record *record,
-                                   struct txn *txn)
+                                   struct txn *txn, enum branch_progress progress)
 {
     for (uint32_t i = 0; i < record->branch_count; i++) {
         uint32_t rm;
@@ -81,7 +82,7 @@ static const char *replay_branches(struct coordinator *c, const struct record *r
         struct branch *branch = live_add_branch(&c->live, txn, rm, record->branches[i].branch);
         if (branch == NULL)
             return "more live branches than max_branches allows";
-        branch->progress = BR_YES;
+        branch->progress = progress;
         branch->xid = record->branches[i].xid;
     }
     return NULL;
@@ -106,7 +107,7 @@ static const char *replay_live(struct coordinator *c, const struct record *recor
     live_enter_key(&c->live, at);
     if (state == TXN_COMMITTING)
         outcomes_commit(&c->outcomes, record->incarnation, record->sequence, record->key, 0);
-    return replay_branches(c, record, txn);
+    return replay_branches(c, record, txn, BR_YES);
 }
 
 /* The third phase of a transaction, as far as it is in the log. Ballot 0 is never used again. */
@@ -191,10 +192,7 @@ static const char *replay_mixed(struct coordinator *c, const struct record *reco
         txn->recovered = true;
         txn->decision = OUTCOME_ROLLED_BACK;
         txn->state = TXN_MIXED;
-        const char *why = replay_branches(c, record, txn);
-        for (struct branch *b = live_first(&c->live, txn); b != NULL; b = live_after(&c->live, b))
-            b->progress = BR_HEURISTIC;
-        return why;
+        return replay_branches(c, record, txn, BR_HEURISTIC);
     }
     struct txn *txn = &c->live.txns[at];
     for (uint32_t i = 0; i < record->branch_count; i++) {
@@ -203,7 +201,7 @@ static const char *replay_mixed(struct coordinator *c, const struct record *reco
         if (branch != NULL)
             branch->progress = BR_HEURISTIC;
         else if (txn->state == TXN_MIXED)
-            return replay_branches(c, record, txn);
+            return replay_branches(c, record, txn, BR_HEURISTIC);
     }
     if (txn->state == TXN_COMMITTING && !branches_left(c, txn)) {
         txn->state = TXN_MIXED;
