@@ -76,8 +76,9 @@ static struct rm *rm_of(struct coordinator *c, const char *name, uint32_t *at)
     return found == UINT32_MAX ? NULL : &c->registry.rms[found];
 }
 
+/* The record's branches, which are all at the same point. */
 static const char *replay_branches(struct coordinator *c, const struct record *record,
-                                   struct txn *txn)
+                                   struct txn *txn, enum branch_progress progress)
 {
     for (uint32_t i = 0; i < record->branch_count; i++) {
         uint32_t rm;
@@ -86,7 +87,7 @@ static const char *replay_branches(struct coordinator *c, const struct record *r
         struct branch *branch = live_add_branch(&c->live, txn, rm, record->branches[i].branch);
         if (branch == NULL)
             return "more live branches than max_branches allows";
-        branch->progress = BR_YES;
+        branch->progress = progress;
         branch->xid = record->branches[i].xid;
     }
     return NULL;
@@ -112,7 +113,7 @@ static const char *replay_live(struct coordinator *c, const struct record *recor
     const char *why = NULL;
     if (state == TXN_COMMITTING)
         why = replay_commit(c, record, record->key);
-    return why != NULL ? why : replay_branches(c, record, txn);
+    return why != NULL ? why : replay_branches(c, record, txn, BR_YES);
 }
 
 /* The third phase of a transaction, as far as it is in the log. Ballot 0 is never used again. */
@@ -199,10 +200,7 @@ static const char *replay_mixed(struct coordinator *c, const struct record *reco
         txn->recovered = true;
         txn->decision = OUTCOME_ROLLED_BACK;
         txn->state = TXN_MIXED;
-        const char *why = replay_branches(c, record, txn);
-        for (struct branch *b = live_first(&c->live, txn); b != NULL; b = live_after(&c->live, b))
-            b->progress = BR_HEURISTIC;
-        return why;
+        return replay_branches(c, record, txn, BR_HEURISTIC);
     }
     struct txn *txn = &c->live.txns[at];
     for (uint32_t i = 0; i < record->branch_count; i++) {
@@ -211,7 +209,7 @@ static const char *replay_mixed(struct coordinator *c, const struct record *reco
         if (branch != NULL)
             branch->progress = BR_HEURISTIC;
         else if (txn->state == TXN_MIXED)
-            return replay_branches(c, record, txn);
+            return replay_branches(c, record, txn, BR_HEURISTIC);
     }
     if (txn->state == TXN_COMMITTING && !branches_left(c, txn)) {
         txn->state = TXN_MIXED;

@@ -203,8 +203,8 @@ static const char *plan_for(const struct coordinator *c, const struct txn *txn,
     bool meant =
         !named || (text_equal(c->registry.rms[branch->rm].name, request->rm, RM_NAME_BYTES) &&
                    text_equal(branch->name, request->branch, BRANCH_NAME_BYTES));
-    bool pending =
-        is_pending(txn->state, branch) || txn->state == TXN_ACTIVE || txn->state == TXN_PREPARING;
+    bool pending = is_pending(txn->state, branch) || txn->state == TXN_ACTIVE ||
+                   txn->state == TXN_PREPARING || txn->state == TXN_DELEGATED;
     if (!meant || !pending || request->op == OP_FORGET)
         return "nothing";
     bool gone = is_unsure(c, txn, branch) || txn->state == TXN_DELEGATED ||
