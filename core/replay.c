@@ -103,8 +103,7 @@ static const char *replay_taken_back(struct coordinator *c, const struct record 
     txn->state = TXN_COMMITTING;
     txn->lsn = record->lsn;
     only->xid = record->branches[0].xid;
-    outcomes_commit(&c->outcomes, record->incarnation, record->sequence, record->key, 0);
-    return NULL;
+    return replay_commit(c, record, record->key);
 }
 
 /* COMMIT and DELEGATED bring a transaction back to life, until its END or OUTCOME. */
