@@ -25,6 +25,7 @@ class SetBackTrio(Trio):
 
     def back_up(self):
         """A copy of the server's files, as it ends; the agent is started anew behind it."""
+        wait_until(lambda: self.stock.sql("select state_file from assent.agent") == [(True,)], 10)
         self.stock.agent.stop()
         self.server.stop()
         shutil.copytree(self.server.data, self.copy)
