@@ -8,6 +8,7 @@
 #define ASSENT_CORE_LIVE_H
 
 #include "core/coordinator.h"
+#include "core/table.h"
 #include "core/timers.h"
 
 struct branch {

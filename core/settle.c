@@ -203,8 +203,8 @@ static const char *plan_for(const struct coordinator *c, const struct txn *txn,
     bool meant =
         !named || (text_equal(c->registry.rms[branch->rm].name, request->rm, RM_NAME_BYTES) &&
                    text_equal(branch->name, request->branch, BRANCH_NAME_BYTES));
-    bool pending =
-        is_pending(txn->state, branch) || txn->state == TXN_ACTIVE || txn->state == TXN_PREPARING;
+    bool pending = is_pending(txn->state, branch) || txn->state == TXN_ACTIVE ||
+                   txn->state == TXN_PREPARING || txn->state == TXN_DELEGATED;
     if (!meant || !pending || request->op == OP_FORGET)
         return "nothing";
     bool gone = is_unsure(c, txn, branch) || txn->state == TXN_DELEGATED ||
@@ -363,7 +363,7 @@ static void give_verdict(struct coordinator *c, struct txn *txn, const struct re
     }
 }
 
-static void forget(struct coordinator *c, uint32_t at)
+static void forget(struct coordinator *c, uint32_t at, uint64_t lsn)
 {
     const struct txn *txn = &c->live.txns[at];
     enum outcome known = outcomes_find(&c->outcomes, txn->incarnation, txn->sequence);
@@ -371,7 +371,7 @@ static void forget(struct coordinator *c, uint32_t at)
     if (known == OUTCOME_COMMITTED)
         outcome = OUTCOME_COMMITTED;
     else if (outcome == OUTCOME_COMMITTED && known != OUTCOME_FORGOTTEN)
-        outcomes_commit(&c->outcomes, txn->incarnation, txn->sequence, txn->key, 0);
+        remember_resolved(c, txn, lsn);
     live_remove(&c->live, at, outcome, c->scans)->unsure = true;
 }
 
@@ -398,7 +398,7 @@ const char *resolve_replay(struct coordinator *c, const struct record *record)
     bool too_late = was_undecided(record);
     if (record->outcome == OUTCOME_FORGOTTEN) {
         if (state == TXN_MIXED || state == TXN_RESOLVED)
-            forget(c, at);
+            forget(c, at, record->lsn);
     } else if (state == TXN_NONE) {
         if ((record->flags & RESOLVED_STRAY) != 0)
             add_stray(c, record);

@@ -13,6 +13,7 @@
 
 /* Each part has its own range of positions. */
 enum part {
+    PART_CLOCK,
     PART_ANCESTORS,
     PART_START,
     PART_ESTABLISHED,
@@ -68,14 +69,40 @@ static void snapshot_fence(const struct registry *registry, struct record *out)
     out->flags = rm->refusal;
 }
 
-static void snapshot_chunk(const struct outcome_chunk *chunk, struct record *out)
+/* What no mark has dated yet is no older than this moment. */
+static uint64_t dated(const struct coordinator *c, uint64_t date)
 {
+    return is_dated(date) ? date : c->running.ms;
+}
+
+/* What an archive has already is not told again. */
+static bool snapshot_chunk(const struct coordinator *c, const struct outcome_chunk *chunk,
+                           struct record *out)
+{
+    const uint64_t *words = c->outcomes.bits[chunk->bits].words;
     static_assert(sizeof out->bits * 8 == CHUNK_SEQUENCES, "a chunk fits its record");
+    if (!outcomes_changed(&c->outcomes, chunk))
+        return false;
     out->type = RECORD_CHUNK;
     out->incarnation = chunk->incarnation;
     out->sequence = chunk->number;
+    out->date = dated(c, chunk->date);
     for (uint32_t i = 0; i < sizeof out->bits; i++)
-        out->bits[i] = (uint8_t)(chunk->bits[i / 8] >> i % 8 * 8);
+        out->bits[i] = (uint8_t)(words[i / 8] >> i % 8 * 8);
+    return true;
+}
+
+static bool snapshot_key(const struct coordinator *c, const struct committed_key *key,
+                         struct record *out)
+{
+    if (key->incarnation == 0)
+        return false;
+    out->type = RECORD_HASHED_KEY;
+    out->incarnation = key->incarnation;
+    out->sequence = key->sequence;
+    out->hash = key->hash;
+    out->date = dated(c, key->date);
+    return true;
 }
 
 static void add_branch(const struct coordinator *c, const struct branch *branch, struct record *out)
@@ -276,6 +303,7 @@ static bool snapshot_live(const struct coordinator *c, uint64_t index, struct re
 static uint64_t part_size(const struct coordinator *c, enum part part)
 {
     switch (part) {
+    case PART_CLOCK:
     case PART_START:
     case PART_HORIZON:
         return 1;
@@ -292,9 +320,9 @@ static uint64_t part_size(const struct coordinator *c, enum part part)
     case PART_FENCE:
         return c->registry.fenced ? 1 : 0;
     case PART_CHUNKS:
-        return c->outcomes.chunk_count;
+        return c->outcomes.count;
     case PART_KEYS:
-        return c->outcomes.key_count;
+        return c->keys.removed + c->keys.count - c->keys.archived;
     case PART_LIVE:
         return (uint64_t)c->live.txns_max * RECORDS_A_TXN;
     case PARTS:
@@ -320,9 +348,11 @@ static bool snapshot_at(const struct coordinator *c, enum part part, uint64_t in
                         struct record *out)
 {
     const struct outcomes *outcomes = &c->outcomes;
-    const struct outcome_key *key;
 
     switch (part) {
+    case PART_CLOCK:
+        snapshot_clock(c, out);
+        return true;
     case PART_ANCESTORS:
         out->type = RECORD_ANCESTOR;
         out->incarnation = c->registry.starts[index].incarnation;
@@ -343,16 +373,9 @@ static bool snapshot_at(const struct coordinator *c, enum part part, uint64_t in
         snapshot_fence(&c->registry, out);
         return true;
     case PART_CHUNKS:
-        snapshot_chunk(&outcomes->chunks[(outcomes->chunk_first + index) % outcomes->chunks_max],
-                       out);
-        return true;
+        return snapshot_chunk(c, outcomes_at(outcomes, (uint32_t)index), out);
     case PART_KEYS:
-        key = &outcomes->keys[(outcomes->key_first + index) % outcomes->keys_max];
-        out->type = RECORD_KEY;
-        out->incarnation = key->incarnation;
-        out->sequence = key->sequence;
-        memcpy(out->key, key->key, KEY_BYTES);
-        return true;
+        return snapshot_key(c, keys_at(&c->keys, c->keys.archived + index), out);
     case PART_HORIZON:
         out->type = RECORD_HORIZON;
         out->incarnation = outcomes->horizon_incarnation;

@@ -15,6 +15,7 @@
 #include <stdarg.h>
 
 #include "core/acceptor.h"
+#include "core/closed.h"
 #include "core/participant.h"
 #include "core/terminator.h"
 #include "core/turn.h"
@@ -498,6 +499,8 @@ struct agent {
     uint64_t clock_ms;
     void *room;
     struct participant *participant;
+    struct closed closed;
+    uint64_t closed_incarnation; /* whose transactions those are */
     uint32_t tm_node; /* whom the results go to */
     uint64_t tm_life;
     uint32_t outbox_count;
@@ -634,6 +637,7 @@ struct fate {
     uint32_t poll_count;
     struct poll polls[POLLS];
     bool commit_handed, commit_durable, delegated_durable;
+    uint64_t durable_us;  /* when its commit was */
     bool ended;           /* END is durable */
     bool asked_to_commit; /* the application has sent commit */
     bool told_committed, told_rolled_back;
@@ -769,6 +773,7 @@ struct sim {
     bool on_old_log;
     bool tm_gone; /* for ever */
     uint32_t mended;
+    uint64_t jumped_ms; /* of clocks of coordinators, as far as one can be taken in by it */
     struct database databases[RMS];
     struct agent agents[RMS];
     struct application apps[APPS];
