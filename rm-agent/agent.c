@@ -31,6 +31,7 @@
 #include "rm-agent/reload.h"
 #include "rm-agent/requests.h"
 #include "rm-agent/sessions.h"
+#include "rm-agent/state_file.h"
 #include "rm-agent/tms.h"
 
 enum {
@@ -277,7 +278,7 @@ static int start(struct agent *agent, struct error *error)
         pg_set_create(&agent->set, agent->loop, error) != 0 || tms_create(agent, error) != 0 ||
         sessions_create(agent, error) != 0 || pool_create(agent, error) != 0 ||
         indoubt_create(agent, error) != 0 || acceptors_create(agent, error) != 0 ||
-        peers_create(agent, error) != 0 ||
+        peers_create(agent, error) != 0 || state_file_open(agent, error) != 0 ||
         agent_plan_descriptors(options, &descriptors, error) != 0)
         return -1;
     server.descriptors = descriptors.bound;
@@ -295,6 +296,7 @@ static void stop(struct agent *agent)
     peers_close(agent);
     if (agent->set != NULL)
         pg_set_hang_up(agent->set);
+    state_file_close(agent);
 }
 
 int agent_run(const char *path, struct agent_options *options)

@@ -20,6 +20,7 @@
  *     recall.c     the same from memory, for when a coordinator's log is lost
  *     adopt.c      and which log is followed in its place
  *     preflight.c  what stands in the agent's way
+ *     state_file.c what it knows of its database, kept outside of it
  *     reload.c     SIGHUP
  */
 #ifndef ASSENT_RM_AGENT_AGENT_H
@@ -35,6 +36,7 @@ enum {
     NUMBER_BYTES = 24, /* any 64-bit number as text */
     EXEC_ROLES_MAX = 16,
     ROLE_NAME_BYTES = 64,       /* PostgreSQL's own limit */
+    STATE_FILE_BYTES = 256,
     QUOTED_BYTES = 2 * GID_BYTES + 4,
 };
 
@@ -56,6 +58,7 @@ struct agent_options {
     char listen[URL_BYTES];
     char peer_url[URL_BYTES]; /* where other agents reach us; "" where the coordinator does */
     bool witness;             /* no data here: an acceptor of every 3pc transaction */
+    char state_file[STATE_FILE_BYTES]; /* "" none */
     uint32_t termination_timeout_ms;
     char conninfo[CONNINFO_BYTES];
     uint32_t pool_size;
@@ -71,6 +74,7 @@ struct agent_options {
 struct identity {
     uint64_t system_identifier;
     uint32_t timeline;
+    uint64_t wal; /* where its WAL ended */
     char database[64];
     char server_version[32];
     char login[ROLE_NAME_BYTES];
@@ -87,6 +91,7 @@ struct acceptors;
 struct ballots;
 struct peers_known;
 struct recollection;
+struct state_file;
 
 struct agent {
     const char *path; /* of its configuration */
@@ -103,6 +108,7 @@ struct agent {
     struct ballots *ballots;
     struct peers_known *peers;
     struct recollection *recollection; /* NULL: nothing has ended yet */
+    struct state_file *state_file;     /* NULL: not configured */
     struct participant *participant;   /* NULL until the incarnation is known */
     uint64_t incarnation;              /* of this start, durable in the database; 0: not yet */
     struct identity identity;

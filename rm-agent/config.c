@@ -32,6 +32,7 @@ static const struct conf_key keys[] = {
     AGENT_TEXT("conninfo", conninfo),
     AGENT_TEXT("socket_group", socket_group),
     AGENT_TEXT("peer_url", peer_url),
+    AGENT_TEXT("state_file", state_file),
     {"agent", "witness", CONF_BOOL, AGENT(witness), 0, 0, 0},
     {"agent", "termination_timeout", CONF_DURATION, AGENT(termination_timeout_ms), 0, 0, 0},
     {"agent", "socket_mode", CONF_MODE, AGENT(socket_mode), 0, 0, 0},
@@ -92,6 +93,8 @@ static int check(const char *path, struct agent_options *options, struct error *
         return -1;
     if (check_peer_url(path, options->peer_url, error) != 0)
         return -1;
+    if (options->state_file[0] != '\0' && options->state_file[0] != '/')
+        return fail(error, "%s: state_file in [agent]: expected an absolute path", path);
     if (options->termination_timeout_ms < TERMINATION_LEAST_MS)
         return fail(error, "%s: termination_timeout in [agent] must be at least %d ms", path,
                     TERMINATION_LEAST_MS);

@@ -21,6 +21,7 @@
 #include "rm-agent/preflight.h"
 #include "rm-agent/requests.h"
 #include "rm-agent/sessions.h"
+#include "rm-agent/state_file.h"
 #include "rm-agent/verdict.h"
 
 enum { LOOKS_A_QUERY = 64 };
@@ -436,12 +437,14 @@ static void took_health(void *arg, const struct pg_reply *reply)
     agent->health.branches = participant_held(agent->participant);
     agent->health.branches_max = agent->options->max_branches;
     preflight_slots(agent);
+    state_file_tick(agent, strtoull(pg_value(reply, 0, 2), NULL, 10));
 }
 
 void indoubt_refresh_health(struct agent *agent)
 {
     control_ask(agent, took_health, agent,
                 "SELECT count(*), greatest(0, coalesce(extract(epoch FROM now() -"
-                " min(prepared)), 0)::bigint) FROM pg_prepared_xacts",
+                " min(prepared)), 0)::bigint), pg_current_wal_flush_lsn() - '0/0'"
+                " FROM pg_prepared_xacts",
                 0);
 }
