@@ -102,18 +102,6 @@ static void note_beat(struct step *s)
     record->timeline = rm->timeline;
 }
 
-void quarantine(struct step *s)
-{
-    struct rm *rm = &s->c->registry.rms[s->event->rm];
-    rm->state = RM_QUARANTINED;
-    s->c->alarms++;
-    /* What it has lost would be hidden from the next start by what it writes until then. */
-    if (rm->quarantined)
-        return;
-    rm->quarantined = true;
-    memcpy(write_record(s, RECORD_QUARANTINED)->rm, rm->name, RM_NAME_BYTES);
-}
-
 /* Which event of its transaction a result is; the rest is about the agent itself. */
 static enum txn_event result_means(enum result_type type)
 {

@@ -309,11 +309,21 @@ void abort_because(struct step *s, const char *message)
     abort_txn(s);
 }
 
+void abort_lost(struct step *s)
+{
+    give_reason(s->txn, s->c->registry.rms[s->txn->lost_at].name, "",
+                "this database is in quarantine, for it has lost durable data: whatever had work "
+                "there and was not decided is rolled back");
+    abort_txn(s);
+}
+
 /* Every branch has voted yes or left: ask for the record, and tell nobody. Every message that
  * depends on the decision waits in TE_LOGGED, behind the disk. */
 static void decide_if_unanimous(struct step *s)
 {
     uint32_t yes = 0;
+    if (s->txn->lost)
+        return; /* its time is over, and its timer due */
     for (const struct branch *b = live_first(&s->c->live, s->txn); b != NULL;
          b = live_after(&s->c->live, b)) {
         if (b->progress == BR_YES)
@@ -348,6 +358,10 @@ static void prepare(struct step *s)
     struct txn *txn = s->txn;
     if (!add_waiter(s))
         return;
+    if (txn->lost) {
+        abort_lost(s);
+        return;
+    }
     txn->asked_ms = s->event->now_ms;
     if (may_delegate(s)) {
         write_branches(s, RECORD_DELEGATED);
@@ -770,7 +784,10 @@ static void carry_out(struct step *s, enum move move)
             abort_because(s, "rolled back by the application");
         break;
     case ABORT_LATE:
-        abort_because(s, "the transaction's timeout has passed");
+        if (s->txn->lost)
+            abort_lost(s);
+        else
+            abort_because(s, "the transaction's timeout has passed");
         break;
     case NOTE_OPENED:
         s->branch->opened = true;

@@ -116,6 +116,8 @@ struct branch *enlist(struct step *s, uint32_t rm, const char *name);
 void say_what_is_known(struct step *s, const struct gtrid *gtrid);
 /* It aborts here and now; the message says why. */
 void abort_because(struct step *s, const char *message);
+/* The same, since a database in which it worked has lost data. */
+void abort_lost(struct step *s);
 /* If every branch has answered, it is over. */
 void end_if_applied(struct step *s);
 /* A branch has ended the other way. */
@@ -177,6 +179,15 @@ void precommit_learn(struct step *s);
 /* A DBA has decided it. */
 void precommit_tell_all(struct step *s, enum outcome outcome);
 
+/* The vote of this RM's agent does not count any more. */
+void precommit_unheard(struct txn *txn, uint32_t rm);
+
+/* ---- quarantine.c ---- */
+
+/* The agent's database lost durable data: nothing it says counts until a DBA releases it, and
+ * nothing that has work there is committed any more. */
+void quarantine(struct step *s);
+
 /* ---- horizon.c: what agents need no longer remember ---- */
 
 /* With every scan of an agent. */
@@ -188,8 +199,6 @@ void request_event(struct step *s);
 void answer_event(struct step *s);
 void result_event(struct step *s);
 void scan(struct step *s);
-/* The agent's database lost durable data: nothing it says counts until a DBA releases it. */
-void quarantine(struct step *s);
 /* Abort may be presumed now, and could not before: what scans found then could not be judged. */
 void scan_all_soon(struct step *s);
 

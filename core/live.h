@@ -41,6 +41,8 @@ struct precommit {
     uint32_t agent_count;
     uint8_t agents[ACCEPTORS_MAX]; /* index in the registry; the order is the roster's */
     bool tm;                       /* our log is an acceptor too */
+    bool heard;     /* somebody may know that we are for it: what we propose, or our own vote */
+    bool withdrawn; /* nobody did, and it is rolled back: that is with the log */
     struct leader leader;
     struct acceptor_row row; /* our own vote, as it is on the disk */
     /* PROMISING: what is on its way there, and who waits for it. */
@@ -58,7 +60,9 @@ struct txn {
     enum protocol protocol;
     struct precommit precommit;
     enum txn_state state;
-    bool recovered; /* by replay: begun by an earlier start */
+    bool recovered;  /* by replay: begun by an earlier start */
+    bool lost;       /* a database in which it worked has lost data since: quarantine.c */
+    uint8_t lost_at; /* that one's index in the registry */
     uint32_t first_branch;
     uint32_t branch_count;
     uint32_t first_waiter;

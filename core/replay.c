@@ -121,6 +121,7 @@ static const char *replay_precommit(struct coordinator *c, const struct record *
     precommit->leader.rank = RANK_TM;
     precommit->agent_count = record->roster.count;
     precommit->tm = record->roster.tm;
+    precommit->heard = true;
     precommit->row.exists = true;
     precommit->row.value = precommit->tm ? OUTCOME_COMMITTED : OUTCOME_NONE;
     for (uint32_t i = 0; i < record->roster.count; i++) {

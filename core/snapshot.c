@@ -124,6 +124,8 @@ static bool snapshot_decision(const struct coordinator *c, const struct txn *txn
     case TXN_PRELOGGING:
     case TXN_PRECOMMITTING:
     case TXN_PROMISING:
+        if (txn->precommit.withdrawn)
+            return false;
         out->type = RECORD_PRECOMMIT;
         precommit_roster(c, txn, &out->roster);
         break;
@@ -202,7 +204,7 @@ static bool snapshot_vote(const struct txn *txn, enum record_type type, struct r
 {
     bool on_its_way = txn->state == TXN_PROMISING;
     const struct acceptor_row *row = on_its_way ? &txn->precommit.next_row : &txn->precommit.row;
-    if (!on_its_way && txn->state != TXN_PRECOMMITTING)
+    if ((!on_its_way && txn->state != TXN_PRECOMMITTING) || txn->precommit.withdrawn)
         return false;
     if (type == RECORD_ACCEPT && row->value == OUTCOME_NONE)
         return false;
