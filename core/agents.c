@@ -69,6 +69,7 @@ void answer_event(struct step *s)
         memcpy(record->url, rm->url, URL_BYTES);
         record->system_identifier = rm->system_identifier;
         record->timeline = rm->timeline;
+        record->met = rm->met;
         rm->logged = true;
         rm->accepted_start = (struct start_id){c->incarnation, c->instance};
         c->agent_tickets[at] = c->records;
@@ -212,6 +213,8 @@ void scan(struct step *s)
     struct order *order = give_order(s, ORDER_RECOVER, s->event->rm);
     order->number = ++c->scans;
     order->begun = c->sequence;
+    order->released = (struct txn_number){c->registry.rms[s->event->rm].released_incarnation,
+                                          c->registry.rms[s->event->rm].released_sequence};
 
     if (s->event->now_ms > c->settings.retention_ms &&
         outcomes_expire(&c->outcomes, s->event->now_ms - c->settings.retention_ms)) {

@@ -165,7 +165,9 @@ struct order {
     uint64_t agent_incarnation;
     uint64_t xid;
     uint64_t lsn;
-    uint64_t begun;      /* RECOVER: the newest sequence that this start has given out */
+    uint64_t begun; /* RECOVER: the newest sequence that this start has given out */
+    struct txn_number
+        released;        /* RECOVER: up to here the database may have lost what it promised */
     uint32_t timeout_ms; /* PREPARE: how long the vote still counts */
     union {
         struct ballot ballot; /* BALLOT; PREPARE: the roster alone, empty for 2pc */
@@ -259,6 +261,8 @@ struct answer {
     uint64_t stored_incarnation;
     uint64_t stored_lsn;
     bool newcomer;            /* nothing was stored about this TM */
+    uint64_t met;             /* drawn when it was first stored; 0 once a scan has shown that the TM
+                                 has accepted that, or not known */
     bool witness;             /* it holds no data, and is an acceptor of every 3pc transaction */
     char peer_url[URL_BYTES]; /* where other agents reach it; "" where the TM does */
 };

@@ -46,6 +46,7 @@ enum field {
     BALLOT,
     LABEL,
     APPLICATION,
+    MET,
     REST, /* whatever log/ says to itself: not for the core */
 };
 
@@ -78,6 +79,7 @@ static const struct {
     [BALLOT] = FIELD(KIND_U64, ballot),
     [LABEL] = FIELD(KIND_TEXT, label),
     [APPLICATION] = FIELD(KIND_TEXT, application),
+    [MET] = FIELD(KIND_U64, met),
     [REST] = {KIND_REST, 0, 0},
 #undef FIELD
 };
@@ -88,7 +90,7 @@ static const struct {
     enum field fields[FIELDS_MAX];
 } layouts[RECORD_TYPES] = {
     [RECORD_START] = {"START", {INCARNATION, INSTANCE}},
-    [RECORD_AGENT] = {"AGENT", {RM, URL, SYSTEM_IDENTIFIER, TIMELINE}},
+    [RECORD_AGENT] = {"AGENT", {RM, URL, SYSTEM_IDENTIFIER, TIMELINE, MET}},
     [RECORD_COMMIT] = {"COMMIT", {INCARNATION, SEQUENCE, KEY, BRANCHES, LABEL, APPLICATION}},
     [RECORD_END] = {"END", {INCARNATION, SEQUENCE}},
     [RECORD_DELEGATED] = {"DELEGATED", {INCARNATION, SEQUENCE, KEY, BRANCHES, LABEL, APPLICATION}},
@@ -98,7 +100,8 @@ static const struct {
     [RECORD_RETIRED] = {"RETIRED", {RM, WHO, WHY}},
     [RECORD_WAIVED] = {"WAIVED", {RM, WHO, WHY}},
     [RECORD_RELEASED] = {"RELEASED",
-                         {RM, WHO, WHY, BEAT, SYSTEM_IDENTIFIER, TIMELINE, INCARNATION, SEQUENCE}},
+                         {RM, WHO, WHY, BEAT, SYSTEM_IDENTIFIER, TIMELINE, INCARNATION, SEQUENCE,
+                          MET}},
     [RECORD_RESOLVED] = {"RESOLVED", {INCARNATION, SEQUENCE, OUTCOME, WHO, WHY, FLAGS, BRANCHES}},
     [RECORD_MIXED] = {"MIXED", {INCARNATION, SEQUENCE, OUTCOME, BRANCHES}},
     [RECORD_SEAL] = {"SEAL", {REST}},
@@ -106,7 +109,7 @@ static const struct {
     [RECORD_ESTABLISHED] = {"ESTABLISHED", {NO_FIELD}},
     [RECORD_RM] = {"RM",
                    {RM, URL, SYSTEM_IDENTIFIER, TIMELINE, BEAT, FLAGS, OFFER_LSN, INCARNATION,
-                    INSTANCE}},
+                    INSTANCE, MET}},
     [RECORD_CHUNK] = {"CHUNK", {INCARNATION, SEQUENCE, BITS}},
     [RECORD_ANCESTOR] = {"ANCESTOR", {INCARNATION, INSTANCE}},
     [RECORD_FENCED] = {"FENCED", {RM, FLAGS}},
@@ -122,8 +125,8 @@ static const struct {
 /* A type that has been given more fields is written as version 2; what version 1 wrote of it ends
  * before this one. */
 static const enum field new_in_2[RECORD_TYPES] = {
-    [RECORD_COMMIT] = LABEL,
-    [RECORD_DELEGATED] = LABEL,
+    [RECORD_COMMIT] = LABEL, [RECORD_DELEGATED] = LABEL, [RECORD_AGENT] = MET,
+    [RECORD_RELEASED] = MET, [RECORD_RM] = MET,
 };
 
 static uint8_t newest_version(enum record_type type)

@@ -95,6 +95,7 @@ struct record {
     uint64_t offer_lsn;   /* RM: see struct rm */
     struct roster roster; /* PRECOMMIT */
     uint64_t ballot;      /* PROMISE, ACCEPT */
+    uint64_t met;         /* AGENT, RELEASED, RM: see struct rm */
     /* What is large is not cleared: it holds as far as the record says that it does. */
     uint8_t
         bits[RECORD_BITS_BYTES]; /* CHUNK: a bit a sequence, lowest first; sequence: its number */

@@ -225,6 +225,7 @@ static const char *replay_rm(struct coordinator *c, const struct record *record)
             return "an agent before any start";
         registry_add(&c->registry, record->rm, record->url);
         rm->logged = true;
+        rm->met = record->met;
         rm->proved = true;
         rm->accepted_start = c->registry.starts[c->registry.start_count - 1];
         rm->durable = true;
@@ -276,6 +277,7 @@ static const char *replay_known_rm(struct coordinator *c, const struct record *r
     rm->offer_lsn = record->offer_lsn;
     rm->accepted_start = (struct start_id){record->incarnation, record->instance};
     rm->beat = record->beat;
+    rm->met = record->met;
     rm->system_identifier = record->system_identifier;
     rm->timeline = record->timeline;
     return NULL;

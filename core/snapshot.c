@@ -43,6 +43,7 @@ static void snapshot_rm(const struct rm *rm, struct record *out)
     out->timeline = rm->timeline;
     out->beat = rm->beat;
     out->offer_lsn = rm->offer_lsn;
+    out->met = rm->met;
     out->incarnation = rm->accepted_start.incarnation;
     out->instance = rm->accepted_start.instance;
     out->flags = (rm->logged ? FLAG_LOGGED : 0u) | (rm->retired ? FLAG_RETIRED : 0u) |
@@ -177,6 +178,7 @@ static void snapshot_release(const struct rm *rm, struct record *out)
     out->beat = rm->beat;
     out->system_identifier = rm->system_identifier;
     out->timeline = rm->timeline;
+    out->met = rm->met;
     out->incarnation = rm->released_incarnation;
     out->sequence = rm->released_sequence;
 }
