@@ -131,6 +131,8 @@ struct reply {
     uint32_t running; /* pause: transactions that still have work at the RM */
     bool has_reason;
     struct reason reason;
+    bool has_remembered;    /* with ERR_UNKNOWN_TRANSACTION for a key: */
+    uint64_t remembered_ms; /* who has committed under a key since so long ago is remembered */
     uint32_t pending_count; /* branches that have not, by their RM */
     char pending[BRANCHES_MAX][RM_NAME_BYTES];
     uint32_t branch_count; /* begin, enlist */

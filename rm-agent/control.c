@@ -517,7 +517,7 @@ static void took_own_entry(void *arg, const struct pg_reply *replies, int count)
     POINT("agent.before-incarnation-raised");
     if (control->agent->participant == NULL)
         greet(control, took_incarnation,
-              "UPDATE assent.agent SET incarnation = incarnation + 1, rm = $1"
+              "UPDATE assent.agent SET incarnation = incarnation + 1, rm = $1, secrets = true"
               " WHERE coalesce(rm, $1) = $1 RETURNING incarnation",
               control->agent->options->rm, NULL);
     else
@@ -626,17 +626,9 @@ int control_open(struct agent *agent, struct error *error)
     control->agent = agent;
     control->last = &control->first;
     agent->control = control;
-    /* Plans are made once, when assent.session is all but empty, and would read the whole table.
-     * While a prepared transaction pins it, it fills with dead rows: only an index stays quick.
-     * What is then scanned all the same counts as so dear that PostgreSQL would compile each
-     * statement first, which takes longer than all that it saves. */
     struct pg_options options = {
         .conninfo = agent->options->conninfo,
-        .settings = "-c synchronous_commit=on -c lock_timeout=10s -c statement_timeout=0"
-                    " -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0"
-                    " -c search_path=pg_catalog -c default_transaction_isolation=read\\ committed"
-                    " -c default_transaction_read_only=off -c datestyle=ISO"
-                    " -c enable_seqscan=off -c enable_bitmapscan=off -c jit=off" PG_PLAN_ONCE,
+        .settings = settings_of_control,
         .retry = true,
         .up = up,
         .down = down,

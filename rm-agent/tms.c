@@ -292,6 +292,10 @@ static void registered(void *arg, uint64_t beat)
         turn_all_away(tm);
         tm->result_count = 0;
     }
+    if (tm->closed == NULL && (tm->closed = calloc(1, sizeof *tm->closed)) == NULL)
+        abort();
+    if (another)
+        closed_clear(tm->closed);
     tm->registered = true;
     tm->registering = false;
     tm->log = offer->log;
@@ -426,6 +430,20 @@ void tms_register(struct agent *agent, struct net_request *request, const cJSON 
     POINT("agent.before-judging");
     tm->registering = true;
     control_ask(agent, judge, registering, TMS_ROW_SQL, 1, offer.tm);
+}
+
+void tms_close(struct agent *agent, const struct gtrid *gtrid)
+{
+    struct tm_link *tm = tms_find(agent, gtrid->tm);
+    if (tm != NULL && tm->incarnation == gtrid->incarnation)
+        closed_note(tm->closed, gtrid->sequence);
+}
+
+bool tms_has_closed(struct agent *agent, const struct gtrid *gtrid)
+{
+    struct tm_link *tm = tms_find(agent, gtrid->tm);
+    return tm != NULL && tm->incarnation == gtrid->incarnation &&
+           closed_has(tm->closed, gtrid->sequence);
 }
 
 bool tms_hold(struct agent *agent, const char *name)

@@ -6,6 +6,7 @@
 
 #include <uthash.h>
 
+#include "core/closed.h"
 #include "core/registry.h"
 #include "rm-agent/agent.h"
 
@@ -27,6 +28,8 @@ struct tm_link {
     uint64_t incarnation;
     struct uuid instance;
     uint8_t secret[SECRET_BYTES];
+
+    struct closed *closed; /* its transactions that are over here; NULL until it has registered */
 
     /* What its two sequences hold (positions.c). */
     uint64_t beat;         /* the newest that was set, or is being set */
@@ -87,6 +90,10 @@ void tms_register(struct agent *agent, struct net_request *request, const cJSON 
 struct tm_row tms_row(const struct pg_reply *reply);
 enum { UUID_TEXT_BYTES = 37 };
 void uuid_write(const struct uuid *uuid, char out[UUID_TEXT_BYTES]);
+
+/* A transaction is over here: no session may be opened in it any more. */
+void tms_close(struct agent *agent, const struct gtrid *gtrid);
+bool tms_has_closed(struct agent *agent, const struct gtrid *gtrid);
 
 /* Keep this coordinator from registering meanwhile; false: a registration is under way. */
 bool tms_hold(struct agent *agent, const char *name);

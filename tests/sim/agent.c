@@ -197,6 +197,22 @@ static void look(struct sim *sim, struct agent *agent, uint32_t type,
     command_send(sim, at);
 }
 
+/* The connection is given up; the command that was sent on it may still be on its way. */
+static void interrupt(struct sim *sim, struct agent *agent, const struct participant_action *action)
+{
+    for (uint32_t at = 0; at < COMMANDS_MAX && action->at_once; at++) {
+        struct statement *command = &sim->commands[at];
+        if (!command->used || command->answered || command->unsent || command->rm != agent->rm ||
+            command->client_life != agent->life ||
+            (command->type != COMMAND_PREPARE && command->type != COMMAND_COMMIT_READ_ONLY) ||
+            !branch_equal(&command->branch, &action->branch))
+            continue;
+        command->alive = false;
+        command->answered = true;
+        command_await(sim, at, HAPPENS_ANSWER, between(sim, 100, 5 * MS));
+    }
+}
+
 static void carry_out(struct sim *sim, struct agent *agent, const struct participant_action *action)
 {
     switch (action->type) {
@@ -205,6 +221,9 @@ static void carry_out(struct sim *sim, struct agent *agent, const struct partici
         break;
     case PA_COMMIT_SESSION:
         in_session(sim, agent, COMMAND_COMMIT_ONE_PHASE, action);
+        break;
+    case PA_INTERRUPT:
+        interrupt(sim, agent, action);
         break;
     case PA_END_SESSION:
         in_session(sim, agent, COMMAND_ROLLBACK, action);
@@ -292,6 +311,8 @@ void agent_step(struct sim *sim, struct agent *agent, struct participant_event *
          branch_state_word(participant_state(agent->participant, &event->branch)),
          participant_event_word(event->type));
     participant_step(agent->participant, event, &actions);
+    if (actions.forgot && actions.forgotten.gtrid.incarnation == agent->closed_incarnation)
+        closed_note(&agent->closed, actions.forgotten.gtrid.sequence);
     for (uint32_t i = 0; i < actions.count; i++)
         carry_out(sim, agent, &actions.list[i]);
     agent_set_timer(sim, agent);
@@ -469,6 +490,7 @@ void agent_start(struct sim *sim, uint32_t rm)
     agent->timer_us = 0;
     agent->flushed_beat = 0;
     memset(agent->sessions, 0, sizeof agent->sessions);
+    agent->closed_incarnation = 0; /* until its TM has registered */
     database_raise_incarnation(sim, rm);
     agent->incarnation = database->agent_incarnation;
     agent->system_identifier = database->system_identifier;
@@ -609,6 +631,9 @@ static void take_offer(struct sim *sim, struct agent *agent, const struct messag
         agent->tm_node = message->from;
         agent->tm_life = message->from_life;
         agent->outbox_count = 0;
+        if (agent->closed_incarnation != offer->incarnation)
+            closed_clear(&agent->closed);
+        agent->closed_incarnation = offer->incarnation;
         end_older_incarnations(sim, agent, offer);
         ballots_heard(sim, agent, offer->incarnation);
     }
@@ -782,11 +807,14 @@ static enum error_code admit(struct sim *sim, struct agent *agent, const struct 
     if (*session == NULL) {
         if (!MUTANT(HALF_WORK) &&
             (exec->n != 1 || find_row(database, &exec->branch) != NULL ||
+             closed_has(&agent->closed, exec->branch.gtrid.sequence) ||
              participant_state(agent->participant, &exec->branch) != BRANCH_NONE))
             return ERR_BRANCH_LOST;
         if (participant_state(agent->participant, &exec->branch) != BRANCH_NONE ||
             database_find(database, &exec->branch) != NULL)
             return ERR_BRANCH_PREPARED;
+        if (!participant_has_room(agent->participant))
+            return ERR_BUSY;
         *session = open_session(sim, agent, exec);
         return *session == NULL ? ERR_BUSY : ERR_NONE;
     }

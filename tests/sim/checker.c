@@ -209,10 +209,11 @@ void check_applied(struct sim *sim, struct fate *fate, bool claimed, const char 
     }
 }
 
-/* For its time an outcome is remembered, counted in the coordinator's own running time. */
+/* For its time an outcome is remembered, counted in the coordinator's own running time. A jump of
+ * its clock it may take for such, up to a bound. */
 void check_retention(struct sim *sim, const struct fate *fate)
 {
-    uint64_t ran_us = tm_ran_us(sim) - fate->known_us;
+    uint64_t ran_us = tm_ran_us(sim) - fate->known_us + sim->jumped_ms * MS;
     if (!sim->checker.forked && !fate->excused && ran_us < sim->plan.retention_ms * MS)
         violation(sim,
                   "%s is forgotten %llu ms of running time after it %s, and is to be "
@@ -577,6 +578,8 @@ void checker_told(struct sim *sim, const struct reply *reply, const struct uuid 
     if (reply->error == ERR_UNKNOWN_TRANSACTION && fate->commit_durable && !sim->checker.forked)
         violation(sim, "%s is committed, and a client is told that it is unknown",
                   gtrid_word(&fate->gtrid));
+    if (reply->outcome == OUTCOME_FORGOTTEN)
+        check_retention(sim, fate);
     if (reply->outcome == OUTCOME_ROLLED_BACK && !may_be_another(sim, &reply->gtrid))
         fate->told_rolled_back = true;
     if (reply->outcome == OUTCOME_MIXED && !fate_is_touched(sim, fate) && !sim->checker.forked)

@@ -199,8 +199,10 @@ static void check_outcome(struct sim *sim, const struct host *host, const struct
     if (fate->excused || fate->heuristic || sim->mended > MENDS_MAX ||
         (sim->checker.forked && !committed))
         return;
-    if (outcome == OUTCOME_FORGOTTEN && sim->plan.three_phase > 0)
+    if (outcome == OUTCOME_FORGOTTEN) {
+        check_retention(sim, fate);
         return;
+    }
     if (committed && outcome != OUTCOME_COMMITTED && !(touched && outcome == OUTCOME_MIXED))
         violation(sim, "%s is committed, and its outcome is given as %d (error %d)",
                   gtrid_word(&fate->gtrid), (int)outcome, (int)error);

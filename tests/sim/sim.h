@@ -15,6 +15,7 @@
 #include <stdarg.h>
 
 #include "core/acceptor.h"
+#include "core/closed.h"
 #include "core/participant.h"
 #include "core/terminator.h"
 #include "core/turn.h"
@@ -499,7 +500,9 @@ struct agent {
     uint64_t clock_ms;
     void *room;
     struct participant *participant;
-    uint32_t tm_node; /* whom the results go to */
+    struct closed closed;
+    uint64_t closed_incarnation; /* whose transactions those are */
+    uint32_t tm_node;            /* whom the results go to */
     uint64_t tm_life;
     uint32_t outbox_count;
     struct result outbox[OUTBOX];
@@ -778,6 +781,7 @@ struct sim {
     bool on_old_log;
     bool tm_gone; /* for ever */
     uint32_t mended;
+    uint64_t jumped_ms; /* of clocks of coordinators, as far as one can be taken in by it */
     struct database databases[RMS];
     struct agent agents[RMS];
     struct application apps[APPS];
