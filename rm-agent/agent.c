@@ -91,7 +91,7 @@ static void carry_out(struct agent *agent, const struct participant_action *acti
         sessions_prepare(agent, &action->branch);
         break;
     case PA_COMMIT_SESSION:
-        sessions_commit(agent, &action->branch, action->lsn);
+        sessions_commit(agent, &action->branch, action->lsn, action->or_prepare);
         break;
     case PA_INTERRUPT:
         sessions_interrupt(agent, &action->branch, action->at_once);
