@@ -33,7 +33,7 @@ enum {
     CONNINFO_BYTES = 1024,
     NUMBER_BYTES = 24, /* any 64-bit number as text */
     EXEC_ROLES_MAX = 16,
-    ROLE_NAME_BYTES = 64,       /* PostgreSQL's own limit */
+    ROLE_NAME_BYTES = 64, /* PostgreSQL's own limit */
     QUOTED_BYTES = 2 * GID_BYTES + 4,
 };
 
@@ -59,6 +59,7 @@ struct agent_options {
     uint32_t pool_size;
     uint32_t max_sessions;
     uint32_t max_branches;
+    uint32_t max_row; /* bytes */
     uint32_t socket_mode;
     char socket_group[ROLE_NAME_BYTES];
     uint32_t role_count;
