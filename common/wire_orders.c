@@ -157,6 +157,8 @@ static void write_order(struct json *json, const struct order *order)
     json_put_u64_if(json, "xid", needs & NEEDS_XID, order->xid);
     json_put_u64_if(json, "lsn", needs & NEEDS_LSN, order->lsn);
     json_put_u64_if(json, "begun", false, order->begun);
+    json_put_u64_if(json, "released_incarnation", false, order->released.incarnation);
+    json_put_u64_if(json, "released_sequence", false, order->released.sequence);
     if ((needs & NEEDS_TIMEOUT) || order->timeout_ms != 0)
         json_put_u32(json, "timeout_ms", order->timeout_ms);
     if ((needs & TAKES_ACCEPTORS) && order->ballot.roster.count > 0)
@@ -181,6 +183,9 @@ static int read_order(const cJSON *item, struct order *out, struct failure *fail
         field_u64(item, "xid", needs & NEEDS_XID, &out->xid, failure) != 0 ||
         field_u64(item, "lsn", needs & NEEDS_LSN, &out->lsn, failure) != 0 ||
         field_u64(item, "begun", false, &out->begun, failure) != 0)
+        return -1;
+    if (field_u64(item, "released_incarnation", false, &out->released.incarnation, failure) != 0 ||
+        field_u64(item, "released_sequence", false, &out->released.sequence, failure) != 0)
         return -1;
     if (field_u32(item, "timeout_ms", needs & NEEDS_TIMEOUT, &out->timeout_ms, failure) != 0)
         return -1;

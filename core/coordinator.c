@@ -131,8 +131,7 @@ static void note_commit(struct step *s)
 {
     if (MUTANT(FORGET_OUTCOME))
         return;
-    outcomes_commit(&s->c->outcomes, s->txn->incarnation, s->txn->sequence, s->txn->key,
-                    s->event->now_ms);
+    remember_commit(s);
     s->c->committed++;
 }
 
@@ -299,6 +298,7 @@ static void abort_txn(struct step *s)
     txn->decided_ms = s->event->now_ms;
     live_release_key(&s->c->live, s->at);
     s->c->rolled_back++;
+    remember_rollback(s);
     for (struct branch *b = live_first(&s->c->live, txn); b != NULL;
          b = live_after(&s->c->live, b)) {
         if (!is_pending(TXN_ABORTING, b))
@@ -705,6 +705,14 @@ static void follow_known_commit(struct step *s, enum outcome outcome)
     order->lsn = safe_lsn(s->c, s->event->rm);
 }
 
+/* A DBA had it committed, and nobody has seen what became of its branches: one that is there all
+ * the same is his to settle. Once it is no longer remembered that he did, its xid is not either. */
+static bool was_ended_by_dba(const struct coordinator *c, const struct gtrid *gtrid)
+{
+    const struct ended *ended = live_find_ended(&c->live, gtrid->incarnation, gtrid->sequence);
+    return ended != NULL && ended->unsure && ended->outcome == OUTCOME_COMMITTED;
+}
+
 /* An agent has something of a transaction that is over, or that we do not know: abort, in every
  * case in which we may speak at all. */
 static void judge_stray(struct step *s, bool prepared)
@@ -719,6 +727,10 @@ static void judge_stray(struct step *s, bool prepared)
     enum outcome outcome = outcomes_find(&s->c->outcomes, gtrid->incarnation, gtrid->sequence);
     if (prepared && !coordinator_may_tell(s->c, gtrid->incarnation, outcome))
         return;
+    if (prepared && was_ended_by_dba(s->c, gtrid)) {
+        s->c->alarms++;
+        return;
+    }
     if (prepared && released_since(s->c, s->event->rm, gtrid) && outcome != OUTCOME_ROLLED_BACK) {
         follow_known_commit(s, outcome);
         return;

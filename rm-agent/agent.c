@@ -34,7 +34,11 @@
 #include "rm-agent/sessions.h"
 #include "rm-agent/tms.h"
 
-enum { HEALTH_MS = 1000, DRAIN_MS = 10 * 1000 };
+enum {
+    HEALTH_MS = 1000,
+    DRAIN_MS = 10 * 1000,
+    OTHER_FILES = 16, /* the control connection, names that are looked up, certificates */
+};
 
 /* ---- branches ---- */
 
@@ -241,6 +245,19 @@ static void turn_until_over(struct agent *agent)
     }
 }
 
+/* PostgreSQL's connections come first, then the other agents, and a name that is looked up. */
+int agent_plan_descriptors(const struct agent_options *options, struct descriptors *out,
+                           struct error *error)
+{
+    uint32_t own = options->pool_size + options->max_sessions + RMS_MAX + OTHER_FILES;
+    if (descriptors_plan(out, own, error) == 0)
+        return 0;
+    return fail_hint(error,
+                     "Raise LimitNOFILE of its service, or lower max_sessions (%u) or "
+                     "pool_size (%u).",
+                     options->max_sessions, options->pool_size);
+}
+
 static int start(struct agent *agent, struct error *error)
 {
     static const int signals[] = {SIGTERM, SIGINT, SIGHUP, 0};
@@ -253,16 +270,20 @@ static int start(struct agent *agent, struct error *error)
         .busy = reply_busy,
         .arg = agent,
     };
+    struct descriptors descriptors;
     POINT("agent.start");
     /* Large rows and replies: what was kept for them is given back as soon as it is freed. */
     mallopt(M_MMAP_THRESHOLD, 1024 * 1024);
     signal(SIGPIPE, SIG_IGN);
+    descriptors_raise();
     if (loop_create(&agent->loop, error) != 0 || loop_signals(agent->loop, signals, error) != 0 ||
         pg_set_create(&agent->set, agent->loop, error) != 0 || tms_create(agent, error) != 0 ||
         sessions_create(agent, error) != 0 || pool_create(agent, error) != 0 ||
         indoubt_create(agent, error) != 0 || acceptors_create(agent, error) != 0 ||
-        peers_create(agent, error) != 0)
+        peers_create(agent, error) != 0 ||
+        agent_plan_descriptors(options, &descriptors, error) != 0)
         return -1;
+    server.descriptors = descriptors.bound;
     return net_listen(&agent->server, agent->loop, &server, error) != 0
                ? -1
                : control_open(agent, error);

@@ -132,7 +132,7 @@ static void committed_one_phase(void *arg, const struct pg_reply *replies, int c
  * committed must also have reached the standby that the server waits for. */
 #define GATE                                                                                       \
     "SELECT pg_catalog.pg_current_xact_id_if_assigned(), current_user,"                            \
-    " 1 / coalesce((pg_catalog.pg_current_xact_id_if_assigned()"                                   \
+    " 1 OPERATOR(pg_catalog./) coalesce((pg_catalog.pg_current_xact_id_if_assigned()"              \
     " OPERATOR(pg_catalog.=) $1::pg_catalog.xid8)::pg_catalog.int4, 0),"                           \
     " pg_catalog.set_config('synchronous_commit', 'on', true)"
 
@@ -224,22 +224,22 @@ static void judged_read_only(void *arg, const struct pg_reply *replies, int coun
 static void prepare_read_only(struct session *session)
 {
     static const struct pg_statement judge = {
-        .sql = "SELECT pg_catalog.current_setting('transaction_read_only') = 'on'"
+        .sql = "SELECT pg_catalog.current_setting('transaction_read_only')"
+               " OPERATOR(pg_catalog.=) 'on'"
                " AND pg_catalog.pg_current_xact_id_if_assigned() IS NULL"
-               " AND pg_catalog.current_setting('transaction_isolation') <> 'serializable'"};
+               " AND pg_catalog.current_setting('transaction_isolation')"
+               " OPERATOR(pg_catalog.<>) 'serializable'"};
     POINT("agent.before-read-only");
     pg_run(session->line->pg, &judge, 1, judged_read_only, session->line);
 }
 
 static void commit_one_phase(struct session *session)
 {
-    char gtrid[GTRID_BYTES];
-    gtrid_format(&session->branch.gtrid, gtrid);
     const char *const xid[] = {session->xid};
-    const char *const marker[] = {gtrid};
+    const char *const marker[] = {session->gid, session->secret};
     const struct pg_statement statements[] = {
         {.sql = GATE, .count = 1, .values = xid, .more = true},
-        {.sql = "SELECT assent.mark($1)", .count = 1, .values = marker, .more = true},
+        {.sql = "SELECT assent.mark($1, $2)", .count = 2, .values = marker, .more = true},
         {.sql = "COMMIT"},
     };
     POINT("agent.before-one-phase");

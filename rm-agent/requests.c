@@ -131,7 +131,7 @@ static void take_order(struct agent *agent, struct tm_link *tm, const struct ord
     POINT_IF(order->type == ORDER_RECOVER, "agent.take-recover");
     switch (order->type) {
     case ORDER_RECOVER:
-        tms_accepted(agent, tm, order->begun);
+        tms_accepted(agent, tm, order);
         indoubt_scan(agent, tm->name, order->number);
         return;
     case ORDER_BALLOT:

@@ -587,6 +587,7 @@ void agent_reconnects(struct sim *sim, uint32_t rm)
     if (database->agent_incarnation != agent->incarnation ||
         database->system_identifier != agent->system_identifier ||
         database->timeline != agent->timeline || database->beat < agent->flushed_beat) {
+        database_suspect(sim, rm);
         agent_crash(sim, rm);
         return;
     }
@@ -619,6 +620,9 @@ static void take_offer(struct sim *sim, struct agent *agent, const struct messag
     struct answer answer;
     memset(&answer, 0, sizeof answer);
     answer.newcomer = !database->row.exists;
+    answer.met = !database->row.exists     ? ++sim->next_serial
+                 : database->identity == 0 ? database->met
+                                           : 0;
     answer.refusal = registry_judge(&database->row, offer);
     note(sim, rm_word(agent->rm), "agent: offer of incarnation %llu: %s",
          (unsigned long long)offer->incarnation,
@@ -626,7 +630,7 @@ static void take_offer(struct sim *sim, struct agent *agent, const struct messag
     if (answer.refusal == REFUSAL_NONE) {
         if (!database->row.exists || database->row.incarnation != offer->incarnation ||
             memcmp(&database->row.instance, &offer->instance, sizeof offer->instance) != 0)
-            database_register(sim, agent->rm, offer);
+            database_register(sim, agent->rm, offer, answer.met);
         agent->tm_node = message->from;
         agent->tm_life = message->from_life;
         agent->outbox_count = 0;
@@ -683,9 +687,9 @@ static void take_order(struct sim *sim, struct agent *agent, const struct order 
         [ORDER_SETTLE] = PE_SETTLE,
     };
     if (order->type == ORDER_RECOVER) {
-        struct txn_number begun = {agent->heard_incarnation, order->begun};
-        if (agent->suspect)
-            database_identify(sim, agent->rm, &begun);
+        if (agent->suspect ||
+            !txn_not_after(&order->released, &database_of(sim, agent->rm)->votes_after))
+            database_identify(sim, agent->rm, order);
         agent->suspect = false;
         terminator_hush(agent->terminator, false);
         scan(sim, agent, order->number);

@@ -235,6 +235,7 @@ static void start_tm(void)
         .resend_most_ms = 4000,
         .scan_ms = 1000000,
         .retention_ms = 1000000000,
+        .key_retention_ms = 1000000000,
     };
     free(tm_room);
     tm_room = calloc(1, coordinator_bytes(&limits));
