@@ -9,6 +9,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -272,6 +273,8 @@ static int start(struct agent *agent, struct error *error)
     };
     struct descriptors descriptors;
     POINT("agent.start");
+    /* Large rows and replies: what was kept for them is given back as soon as it is freed. */
+    mallopt(M_MMAP_THRESHOLD, 1024 * 1024);
     signal(SIGPIPE, SIG_IGN);
     descriptors_raise();
     if (loop_create(&agent->loop, error) != 0 || loop_signals(agent->loop, signals, error) != 0 ||

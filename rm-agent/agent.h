@@ -64,6 +64,7 @@ struct agent_options {
     uint32_t pool_size;
     uint32_t max_sessions;
     uint32_t max_branches;
+    uint32_t max_row; /* bytes */
     uint32_t socket_mode;
     char socket_group[ROLE_NAME_BYTES];
     uint32_t role_count;

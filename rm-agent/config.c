@@ -15,6 +15,9 @@ enum {
     POOL_SIZE = 16,
     MAX_SESSIONS = 64,
     MAX_BRANCHES = 16384,
+    MAX_ROW = 8 * 1024 * 1024,
+    MAX_ROW_LEAST = 1024 * 1024,
+    MAX_ROW_MOST = 1024 * 1024 * 1024,
     TERMINATION_TIMEOUT_MS = 5000,
     TERMINATION_LEAST_MS = 2000
 };
@@ -39,6 +42,7 @@ static const struct conf_key keys[] = {
     {"agent", "pool_size", CONF_COUNT, AGENT(pool_size), 0, 1, 1000},
     {"agent", "max_sessions", CONF_COUNT, AGENT(max_sessions), 0, 1, 10000},
     {"agent", "max_branches", CONF_COUNT, AGENT(max_branches), 0, 64, 1000000},
+    {"agent", "max_row", CONF_SIZE, AGENT(max_row), 0, MAX_ROW_LEAST, MAX_ROW_MOST},
     {"exec ", "conninfo", CONF_TEXT, offsetof(struct exec_role, conninfo),
      ROOM(struct exec_role, conninfo), 0, 0},
     {NULL, NULL, CONF_TEXT, 0, 0, 0, 0},
@@ -117,6 +121,7 @@ int config_read(const char *path, struct agent_options *out, struct error *error
     out->pool_size = POOL_SIZE;
     out->max_sessions = MAX_SESSIONS;
     out->max_branches = MAX_BRANCHES;
+    out->max_row = MAX_ROW;
     out->termination_timeout_ms = TERMINATION_TIMEOUT_MS;
     if (conf_read(path, keys, section, out, error) != 0 || check(path, out, error) != 0)
         return -1;

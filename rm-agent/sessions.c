@@ -173,7 +173,8 @@ void session_run(struct session *session, const struct pg_statement *before, int
     session->n++;
     rows_begin(&session->line->rows);
     POINT("agent.before-exec");
-    exec_send(session->exec, session->line->pg, before, count, row, done, session->line);
+    exec_send(session->exec, session->line->pg, before, count, session->agent->options->max_row,
+              row, done, session->line);
     POINT("agent.exec-sent");
 }
 
