@@ -24,6 +24,7 @@
 #include "rm-agent/ballots.h"
 #include "rm-agent/control.h"
 #include "rm-agent/indoubt.h"
+#include "rm-agent/lines.h"
 #include "rm-agent/peers.h"
 #include "rm-agent/pool.h"
 #include "rm-agent/preflight.h"
@@ -181,6 +182,7 @@ static void tick(struct agent *agent, uint64_t now_ms)
     ballots_tick(agent, now_ms);
     if (now_ms >= agent->health_ms && control_ready(agent)) {
         control_tick(agent);
+        lines_tick(agent, now_ms);
         indoubt_refresh_health(agent);
         agent->health_ms = now_ms + HEALTH_MS;
     }

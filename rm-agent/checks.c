@@ -6,6 +6,8 @@
  */
 #include "rm-agent/checks.h"
 
+#include "rm-agent/membership.h"
+
 const char check_server[] =
     "SELECT 'error', name || ' is off: what the database has promised may be gone after a crash',"
     " 'postgresql.conf: ' || name || ' = on, and reload'"
@@ -114,8 +116,9 @@ const char check_role[] =
     " WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = $1::text) "
 
     "UNION ALL SELECT 'error', format('role \"%s\" may not finish what \"%s\" prepares',"
-    " session_user, rolname), format('GRANT \"%s\" TO \"%s\"', rolname, session_user)"
-    " FROM pg_roles WHERE rolname = $1::text AND NOT pg_has_role(oid, 'USAGE') "
+    " session_user, rolname), format('GRANT \"%s\" TO \"%s\"%s', rolname, session_user,"
+    " " GRANT_OPTIONS ") FROM pg_roles WHERE rolname = $1::text AND"
+    " NOT (pg_has_role(oid, 'USAGE') AND pg_has_role(oid, " SETS_ROLE ")) "
 
     "UNION ALL SELECT 'error', format('role \"%s\" may not call assent.mark(text), which a"
     " transaction with one branch needs', rolname), '" INSTALL_SCHEMA "'"

@@ -18,6 +18,7 @@
 
 #include "rm-agent/control.h"
 #include "rm-agent/indoubt.h"
+#include "rm-agent/membership.h"
 #include "rm-agent/requests.h"
 
 enum { EVIDENCE_MAX = 256 };
@@ -57,7 +58,7 @@ static const char listing_sql[] =
     "'prepared', (SELECT coalesce(json_agg(json_build_object("
     "  'gid', o.gid, 'transaction', o.transaction::text, 'owner', coalesce(o.owner, ''),"
     "  'actable', (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = current_user)"
-    "   OR coalesce(pg_has_role(o.owner, 'MEMBER'), false),"
+    "   OR coalesce(pg_has_role(o.owner, " SETS_ROLE "), false),"
     "  'age_s', greatest(0, extract(epoch FROM now() - o.prepared)::bigint),"
     "  'xid_age', age(o.transaction),"
     "  'locks', (SELECT count(*) FROM locks h WHERE h.pid IS NULL"

@@ -412,6 +412,8 @@ void requests_receive(void *arg, struct net_request *request, const struct net_p
         return;
     }
     cJSON *message = wire_parse(bytes, length, &failure);
+    if (message != NULL)
+        wire_keep_numbers(message, bytes, length); /* params are passed on as they are written */
     bool batch = cJSON_HasObjectItem(message, "batch");
     if (batch)
         message = detach_batch(message, &failure);
