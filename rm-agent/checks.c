@@ -120,9 +120,9 @@ const char check_role[] =
     " " GRANT_OPTIONS ") FROM pg_roles WHERE rolname = $1::text AND"
     " NOT (pg_has_role(oid, 'USAGE') AND pg_has_role(oid, " SETS_ROLE ")) "
 
-    "UNION ALL SELECT 'error', format('role \"%s\" may not call assent.mark(text), which a"
+    "UNION ALL SELECT 'error', format('role \"%s\" may not call assent.mark(text, text), which a"
     " transaction with one branch needs', rolname), '" INSTALL_SCHEMA "'"
-    " FROM pg_roles r JOIN pg_proc p ON p.oid = to_regprocedure('assent.mark(text)')"
+    " FROM pg_roles r JOIN pg_proc p ON p.oid = to_regprocedure('assent.mark(text, text)')"
     " WHERE rolname = $1::text AND NOT (has_function_privilege(r.oid, p.oid, 'EXECUTE')"
     " AND has_schema_privilege(r.oid, 'assent', 'USAGE')) "
 

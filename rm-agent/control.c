@@ -510,7 +510,7 @@ static void took_own_entry(void *arg, const struct pg_reply *replies, int count)
     POINT("agent.before-incarnation-raised");
     if (control->agent->participant == NULL)
         greet(control, took_incarnation,
-              "UPDATE assent.agent SET incarnation = incarnation + 1, rm = $1"
+              "UPDATE assent.agent SET incarnation = incarnation + 1, rm = $1, secrets = true"
               " WHERE coalesce(rm, $1) = $1 RETURNING incarnation",
               control->agent->options->rm, NULL);
     else

@@ -262,13 +262,11 @@ static void prepare_read_only(struct session *session)
 
 static void commit_one_phase(struct session *session)
 {
-    char gtrid[GTRID_BYTES];
-    gtrid_format(&session->branch.gtrid, gtrid);
     const char *const xid[] = {session->xid};
-    const char *const marker[] = {gtrid};
+    const char *const marker[] = {session->gid, session->secret};
     const struct pg_statement statements[] = {
         {.sql = GATE, .count = 1, .values = xid, .more = true},
-        {.sql = "SELECT assent.mark($1)", .count = 1, .values = marker, .more = true},
+        {.sql = "SELECT assent.mark($1, $2)", .count = 2, .values = marker, .more = true},
         {.sql = "COMMIT"},
     };
     POINT("agent.before-one-phase");

@@ -26,6 +26,8 @@ enum session_state {
     SESSION_OVER,    /* only the gid is remembered, and who owns what it prepared */
 };
 
+enum { MARK_SECRET_BYTES = 16 };
+
 /* How it is to end, once the statement that runs is done. */
 enum wish { WISH_NONE, WISH_PREPARE, WISH_COMMIT, WISH_ROLLBACK };
 
@@ -44,7 +46,8 @@ struct session {
     bool barred;         /* from being prepared: another agent ends the transaction */
     bool own;            /* no session: the application prepared it itself */
     struct line *line;
-    char xid[NUMBER_BYTES]; /* of the transaction that began */
+    char xid[NUMBER_BYTES];            /* of the transaction that began */
+    char secret[2 * MARK_SECRET_BYTES + 1]; /* proves to assent.mark() that we say it, in this session */
     char owner[ROLE_NAME_BYTES];
     uint64_t lsn;      /* WISH_COMMIT */
     uint64_t beat;     /* on disk once its PREPARE or COMMIT is */
