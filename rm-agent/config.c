@@ -15,6 +15,7 @@ enum {
     POOL_SIZE = 16,
     MAX_SESSIONS = 64,
     SESSION_LIFETIME_MS = 5 * 60 * 1000,
+    MAX_BRANCHES = 16384,
     TERMINATION_TIMEOUT_MS = 5000,
     TERMINATION_LEAST_MS = 2000
 };
@@ -38,6 +39,7 @@ static const struct conf_key keys[] = {
     {"agent", "pool_size", CONF_COUNT, AGENT(pool_size), 0, 1, 1000},
     {"agent", "max_sessions", CONF_COUNT, AGENT(max_sessions), 0, 1, 10000},
     {"agent", "session_lifetime", CONF_DURATION, AGENT(session_lifetime_ms), 0, 0, 0},
+    {"agent", "max_branches", CONF_COUNT, AGENT(max_branches), 0, 64, 1000000},
     {"exec ", "conninfo", CONF_TEXT, offsetof(struct exec_role, conninfo),
      ROOM(struct exec_role, conninfo), 0, 0},
     {NULL, NULL, CONF_TEXT, 0, 0, 0, 0},
@@ -114,6 +116,7 @@ int config_read(const char *path, struct agent_options *out, struct error *error
     out->pool_size = POOL_SIZE;
     out->max_sessions = MAX_SESSIONS;
     out->session_lifetime_ms = SESSION_LIFETIME_MS;
+    out->max_branches = MAX_BRANCHES;
     out->termination_timeout_ms = TERMINATION_TIMEOUT_MS;
     if (conf_read(path, keys, section, out, error) != 0 || check(path, out, error) != 0)
         return -1;

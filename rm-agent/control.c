@@ -359,12 +359,21 @@ static void took_gids(void *arg, const struct pg_reply *replies, int count)
     greet(control, took_peers, peers_stored_sql, NULL, NULL);
 }
 
-/* Whatever we said before was said in a higher incarnation than the next. */
+/* Whatever we said before was said in a higher incarnation than the next, and no coordinator has
+ * accepted the database as it is: that is known from here on. Where there is no schema, nothing of
+ * a coordinator is left either. */
 static void remembered(void *arg, const struct pg_reply *replies, int count)
 {
     struct control *control = arg;
-    (void)replies;
+    bool schema =
+        strncmp(replies->sqlstate, "42", 2) == 0 || strcmp(replies->sqlstate, "3F000") == 0;
     (void)count;
+    if (!replies->alive)
+        return; /* it is found again at the next connection */
+    if (replies->sqlstate[0] != '\0' && !schema) {
+        pg_drop(control->pg, replies->message);
+        return;
+    }
     agent_start_over(control->agent, "%s; the agent starts over, and the coordinators judge it",
                      control->lost);
 }
@@ -379,7 +388,8 @@ static void start_over(struct control *control, const char *format, ...)
     va_end(args);
     u64_format(control->agent->incarnation, incarnation);
     greet(control, remembered,
-          "UPDATE assent.agent SET incarnation = $1::bigint WHERE incarnation < $1::bigint",
+          "WITH suspect AS (" TMS_SUSPECT_SQL ")"
+          " UPDATE assent.agent SET incarnation = $1::bigint WHERE incarnation < $1::bigint",
           incarnation, NULL);
 }
 

@@ -24,22 +24,24 @@ struct loss {
     struct agent *agent;
     struct branch_id branch;
     enum participant_event_type type;
+    const char *why;
 };
 
 static void backend_of_branch_is_gone(void *arg)
 {
     struct loss loss = *(struct loss *)arg;
     free(arg);
-    agent_tell(loss.agent, &loss.branch, loss.type, NULL, NULL);
+    agent_tell(loss.agent, &loss.branch, loss.type, NULL, loss.why);
 }
 
 void session_tell_when_gone(struct agent *agent, const struct branch_id *branch,
-                            struct backend backend, enum participant_event_type type)
+                            struct backend backend, enum participant_event_type type,
+                            const char *why)
 {
     struct loss *loss = malloc(sizeof *loss);
     if (loss == NULL)
         abort();
-    *loss = (struct loss){agent, *branch, type};
+    *loss = (struct loss){agent, *branch, type, why};
     control_end_backend(agent, backend, backend_of_branch_is_gone, loss);
 }
 
@@ -97,7 +99,7 @@ static void ended(struct line *line, enum command command, const struct pg_reply
         struct backend backend = pg_backend(line->pg);
         session_over(session);
         pg_drop(line->pg, reply->message);
-        session_tell_when_gone(agent, &event.branch, backend, PE_UNKNOWN);
+        session_tell_when_gone(agent, &event.branch, backend, PE_UNKNOWN, NULL);
         return;
     }
     if (event.type == PE_REFUSAL) {
@@ -313,7 +315,7 @@ static void rolled_back(void *arg, const struct pg_reply *replies, int count)
     struct backend backend = pg_backend(line->pg);
     pg_drop(line->pg, replies->message);
     /* Nothing was ever prepared: with the backend its work is gone. */
-    session_tell_when_gone(agent, &branch, backend, PE_FINISHED);
+    session_tell_when_gone(agent, &branch, backend, PE_FINISHED, NULL);
 }
 
 void session_end(struct session *session)
@@ -326,7 +328,12 @@ void session_end(struct session *session)
         POINT("agent.rollback-sent");
         return;
     }
+    /* A statement ran meanwhile, and its coordinator may have been turned away (adopt.c). */
     struct tm_link *tm = tms_find(session->agent, session->branch.gtrid.tm);
+    if (tm == NULL) {
+        pg_drop(session->line->pg, "its coordinator is not registered any more");
+        return;
+    }
     session->asks++;
     positions_raise(session->agent, tm, session->lsn, false, raised, session);
 }

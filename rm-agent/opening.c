@@ -88,6 +88,7 @@ static bool may_open(struct session *session)
 {
     struct tm_link *tm = tms_find(session->agent, session->branch.gtrid.tm);
     return tm != NULL && tm->incarnation == session->branch.gtrid.incarnation &&
+           !closed_has(tm->closed, session->branch.gtrid.sequence) &&
            participant_state(session->agent->participant, &session->branch) == BRANCH_NONE;
 }
 
@@ -120,6 +121,11 @@ static void gid_entered(void *arg, const struct pg_reply *reply)
     } else if (!may_open(session)) {
         used_delete(session->agent, session->gid);
         never_opened(session, ERR_BRANCH_LOST, "the branch is over");
+    } else if (!participant_has_room(session->agent->participant)) {
+        used_delete(session->agent, session->gid);
+        never_opened(session, ERR_BUSY,
+                     "the agent has as many branches under way as max_branches allows; try again "
+                     "later");
     } else {
         session->opened = true;
         begin(session);

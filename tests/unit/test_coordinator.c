@@ -6,247 +6,10 @@
 #include "core/coordinator.c" /* NOLINT: the table is private */
 
 #include <check.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-static struct coordinator *tm;
-static struct actions actions;
-static char said[16 * 1024];
-static uint64_t now_ms;
-static uint64_t handed_over; /* records so far */
-
-static const struct coordinator_limits limits = {
-    .transactions_max = 8,
-    .branches_max = 24,
-    .waiters_max = 16,
-    .ended_max = 4,
-    .outcome_chunks_max = 4,
-    .keys_max = 4,
-};
-
-static const struct coordinator_settings settings = {
-    .tm = "bank",
-    .transaction_timeout_ms = 30000,
-    .resend_least_ms = 500,
-    .resend_most_ms = 5000,
-    .scan_ms = 5000,
-    .retention_ms = 1000000000,
-};
-
-/* ---- telling what was done ---- */
-
-static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-static void say(const char *format, ...)
-{
-    size_t length = strlen(said);
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(said + length, sizeof said - length, format, arguments);
-    va_end(arguments);
-}
-
-static const char *order_word(const struct order *order)
-{
-    static const char *const words[ORDERS] = {
-        "none",   "prepare", "commit", "rollback", "commit-one-phase",
-        "settle", "recover", "ballot", "forget",
-    };
-    return words[order->type];
-}
-
-static void tell_actions(void)
-{
-    static const char *const outcomes[] = {
-        "", "in-progress", "committed", "rolled-back", "mixed", "forgotten",
-    };
-    for (uint32_t i = 0; i < actions.record_count; i++)
-        say("log %s\n", record_name((uint8_t)actions.records[i].type));
-    for (uint32_t i = 0; i < actions.order_count; i++)
-        say("%s %s\n", order_word(&actions.orders[i].order), actions.orders[i].order.branch.rm);
-    for (uint32_t i = 0; i < actions.reply_count; i++) {
-        const struct reply *reply = &actions.replies[i];
-        if (reply->error != ERR_NONE)
-            say("refuse %d\n", reply->error);
-        else if (reply->op == OP_BEGIN || reply->op == OP_ENLIST)
-            say("reply %llu\n", (unsigned long long)reply->gtrid.sequence);
-        else
-            say("reply %s%s\n", outcomes[reply->outcome],
-                reply->applied || reply->outcome == OUTCOME_IN_PROGRESS ? "" : ", not yet applied");
-    }
-    handed_over += actions.record_count;
-}
-
-static void step(struct event *event)
-{
-    event->now_ms = now_ms;
-    coordinator_step(tm, event, &actions);
-    tell_actions();
-}
-
-/* What was done since the last question. */
-static const char *did(void)
-{
-    static char answer[sizeof said];
-    struct event event;
-    while (coordinator_due(tm, now_ms, &event))
-        step(&event);
-    strcpy(answer, said);
-    said[0] = '\0';
-    return answer;
-}
-
-/* ---- what happens ---- */
-
-static void log_is_durable(void)
-{
-    coordinator_durable(tm, handed_over, handed_over);
-}
-
-static void time_passes(uint64_t ms)
-{
-    now_ms += ms;
-}
-
-static uint32_t rm_number(const char *rm)
-{
-    return registry_find(coordinator_registry(tm), rm);
-}
-
-static void agent_answers(const char *rm, struct answer answer)
-{
-    struct event event = {.type = EV_ANSWER, .rm = rm_number(rm), .answer = &answer};
-    strcpy(answer.rm, rm);
-    if (answer.agent_incarnation == 0)
-        answer.agent_incarnation = 1;
-    step(&event);
-}
-
-static void agent_accepts(const char *rm)
-{
-    agent_answers(rm, (struct answer){.system_identifier = 1});
-    log_is_durable();
-}
-
-static void agent_is_lost(const char *rm)
-{
-    struct event event = {.type = EV_LOST, .rm = rm_number(rm)};
-    step(&event);
-}
-
-static void start_tm(void)
-{
-    struct event event = {.type = EV_START};
-    handed_over = 0;
-    step(&event);
-    log_is_durable();
-    said[0] = '\0';
-}
-
-static void given_empty_tm(void)
-{
-    free(tm);
-    tm = coordinator_init(calloc(1, coordinator_bytes(&limits)), &limits, &settings);
-    said[0] = '\0';
-    now_ms = 1000;
-    coordinator_configure(tm, "accounts", "ipc:///a");
-    coordinator_configure(tm, "ledger", "ipc:///l");
-}
-
-static void given_tm(void)
-{
-    given_empty_tm();
-    start_tm();
-    agent_accepts("accounts");
-    agent_accepts("ledger");
-    did();
-}
-
-/* A log that holds these records is read at a start. */
-static void given_log(const struct record *records, uint32_t count)
-{
-    const char *why;
-    given_empty_tm();
-    for (uint32_t i = 0; i < count; i++)
-        ck_assert_msg(coordinator_replay(tm, &records[i], &why), "%s", why);
-    start_tm();
-}
-
-static void ask(struct request request)
-{
-    struct event event = {.type = EV_REQUEST, .request = &request};
-    step(&event);
-}
-
-static struct gtrid gtrid_number(uint64_t sequence)
-{
-    return (struct gtrid){
-        .incarnation = coordinator_incarnation(tm), .sequence = sequence, .tm = "bank"};
-}
-
-static void ask_about(enum op op, uint64_t sequence, const char *rm)
-{
-    struct request request = {
-        .op = op, .has_gtrid = true, .gtrid = gtrid_number(sequence), .wait_ms = 10000};
-    strcpy(request.rm, rm);
-    ask(request);
-}
-
-/* Begun, with a branch at each of these. */
-static void given_begun(const char *first, const char *second)
-{
-    struct request request = {.op = OP_BEGIN};
-    strcpy(request.rms[0], first);
-    request.rm_count = 1;
-    if (second != NULL)
-        strcpy(request.rms[request.rm_count++], second);
-    ask(request);
-    did();
-}
-
-static struct result result_about(enum result_type type, uint64_t sequence, const char *rm)
-{
-    struct result result = {.type = type, .agent_incarnation = 1, .xid = 700 + sequence};
-    result.branch.gtrid = gtrid_number(sequence);
-    strcpy(result.branch.rm, rm);
-    return result;
-}
-
-static void hear(struct result result)
-{
-    struct event event = {.type = EV_RESULT, .rm = rm_number(result.branch.rm), .result = &result};
-    step(&event);
-}
-
-static void agent_says(enum result_type type, uint64_t sequence, const char *rm)
-{
-    hear(result_about(type, sequence, rm));
-}
-
-/* Transaction 1 with branches at accounts and ledger, committing by a client that waits. */
-static void given_preparing(void)
-{
-    given_tm();
-    given_begun("accounts", "ledger");
-    ask_about(OP_COMMIT, 1, "");
-    ck_assert_str_eq(did(), "prepare accounts\nprepare ledger\n");
-}
-
-static void given_logging(void)
-{
-    given_preparing();
-    agent_says(RESULT_READY, 1, "accounts");
-    agent_says(RESULT_READY, 1, "ledger");
-    ck_assert_str_eq(did(), "log COMMIT\n");
-}
-
-static void given_committing(void)
-{
-    given_logging();
-    log_is_durable();
-    ck_assert_str_eq(did(), "commit accounts\ncommit ledger\n");
-}
+#include "tests/unit/coordinator_harness.h"
 
 /* ---- the table ---- */
 
@@ -260,19 +23,129 @@ START_TEST(no_cell_of_the_table_is_empty)
 }
 END_TEST
 
-/* Every event but the impossible ones, in every state, leaves a coordinator that goes on. */
+static struct txn *live_number(uint64_t sequence)
+{
+    uint32_t at = live_find(&tm->live, coordinator_incarnation(tm), sequence);
+    return at == NO_ITEM ? NULL : &tm->live.txns[at];
+}
+
+static void given_active(void)
+{
+    given_tm();
+    given_begun("accounts", "ledger");
+}
+
+static void given_aborting(void)
+{
+    given_preparing();
+    ask_about(OP_ROLLBACK, 1, "");
+}
+
+static void given_delegating(void)
+{
+    given_tm();
+    given_begun("accounts", NULL);
+    agent_says(RESULT_OPENED, 1, "accounts");
+    ask_about(OP_COMMIT, 1, "");
+}
+
+static void given_delegated(void)
+{
+    given_delegating();
+    log_is_durable();
+    did();
+}
+
+static void given_mixed(void)
+{
+    given_committing();
+    struct result heuristic = result_about(RESULT_HEURISTIC, 1, "accounts");
+    heuristic.actual = OUTCOME_ROLLED_BACK;
+    agent_says(RESULT_DONE, 1, "ledger");
+    hear(heuristic);
+}
+
+static void given_resolved(void)
+{
+    given_delegated();
+    ask((struct request){.op = OP_RESOLVE,
+                         .has_gtrid = true,
+                         .gtrid = gtrid_number(1),
+                         .wanted = OUTCOME_COMMITTED,
+                         .force = true});
+    log_is_durable();
+    did();
+}
+
+static void given_prelogging(void)
+{
+    struct request begin = {.op = OP_BEGIN, .protocol = PROTOCOL_3PC, .rm_count = 2};
+    strcpy(begin.rms[0], "accounts");
+    strcpy(begin.rms[1], "ledger");
+    given_tm();
+    ask(begin);
+    ask_about(OP_COMMIT, 1, "");
+    agent_says(RESULT_READY, 1, "accounts");
+    agent_says(RESULT_READY, 1, "ledger");
+}
+
+static void given_precommitting(void)
+{
+    given_prelogging();
+    log_is_durable();
+    did();
+}
+
+/* An agent has promised more than we have asked for: we lead a ballot above that. */
+static void given_promising(void)
+{
+    given_precommitting();
+    struct result outbid = result_about(RESULT_BALLOT, 1, "accounts");
+    outbid.ballot.type = BALLOT_OUTBID;
+    outbid.ballot.gtrid = gtrid_number(1);
+    outbid.ballot.promised = BALLOT_ROUND;
+    hear(outbid);
+    time_passes(30000);
+    did();
+}
+
+/* Every result, of every kind of ballot, of a live transaction and of none, in every state leaves a
+ * coordinator that goes on. */
 START_TEST(every_possible_result_in_every_state_is_survived)
 {
-    static void (*const givens[])(void) = {given_tm, given_preparing, given_logging,
-                                           given_committing};
-    for (size_t given = 0; given < sizeof givens / sizeof *givens; given++) {
-        for (int type = RESULT_READY; type < RESULTS; type++) {
-            givens[given]();
-            agent_says((enum result_type)type, 1, "accounts");
-            agent_says((enum result_type)type, 99, "accounts");
-            did();
-        }
-    }
+    static void (*const givens[TXN_STATES])(void) = {
+        [TXN_NONE] = given_tm,
+        [TXN_ACTIVE] = given_active,
+        [TXN_PREPARING] = given_preparing,
+        [TXN_LOGGING] = given_logging,
+        [TXN_COMMITTING] = given_committing,
+        [TXN_ABORTING] = given_aborting,
+        [TXN_DELEGATING] = given_delegating,
+        [TXN_DELEGATED] = given_delegated,
+        [TXN_MIXED] = given_mixed,
+        [TXN_RESOLVED] = given_resolved,
+        [TXN_PRELOGGING] = given_prelogging,
+        [TXN_PRECOMMITTING] = given_precommitting,
+        [TXN_PROMISING] = given_promising,
+    };
+    for (int state = 0; state < TXN_STATES; state++)
+        for (int type = RESULT_READY; type < RESULTS; type++)
+            for (int ballot = 0; ballot < (type == RESULT_BALLOT ? BALLOTS : 1); ballot++) {
+                givens[state]();
+                ck_assert_int_eq((int)(live_number(1) ? live_number(1)->state : TXN_NONE), state);
+                for (uint64_t sequence = 1; sequence <= 99; sequence += 98) {
+                    struct result result =
+                        result_about((enum result_type)type, sequence, "accounts");
+                    result.ballot.type = (enum ballot_type)ballot;
+                    result.ballot.gtrid = result.branch.gtrid;
+                    result.ballot.number = 2 * BALLOT_ROUND;
+                    result.ballot.value = OUTCOME_COMMITTED;
+                    hear(result);
+                }
+                log_is_durable();
+                did();
+                given_begun("ledger", NULL);
+            }
 }
 END_TEST
 
@@ -425,6 +298,75 @@ START_TEST(a_deadline_undoes)
     ck_assert_str_eq(did(), "reply in-progress\n");
     ask_about(OP_OUTCOME, 1, "");
     ck_assert_str_eq(did(), "reply rolled-back\n");
+}
+END_TEST
+
+START_TEST(a_client_waits_for_no_frozen_agent_beyond_the_transactions_time)
+{
+    given_tm();
+    given_begun("accounts", "ledger");
+    ask((struct request){
+        .op = OP_COMMIT, .has_gtrid = true, .gtrid = gtrid_number(1), .wait_ms = 300000});
+    agent_says(RESULT_READY, 1, "accounts");
+    did();
+    time_passes(30000);
+    ck_assert_ptr_nonnull(strstr(did(), "rollback accounts\nrollback ledger\n"));
+    agent_says(RESULT_DONE, 1, "accounts");
+    ck_assert_str_eq(did(), "");
+    time_passes(ROLLBACK_WAIT_MS);
+    ck_assert_ptr_nonnull(strstr(did(), "reply rolled-back, not yet applied\n"));
+    /* Nor does one who asks later. */
+    ask((struct request){
+        .op = OP_ROLLBACK, .has_gtrid = true, .gtrid = gtrid_number(1), .wait_ms = 300000});
+    ck_assert_ptr_null(strstr(did(), "reply"));
+    time_passes(ROLLBACK_WAIT_MS);
+    ck_assert_ptr_nonnull(strstr(did(), "reply rolled-back, not yet applied\n"));
+    agent_says(RESULT_DONE, 1, "ledger");
+    ask_about(OP_OUTCOME, 1, "");
+    ck_assert_str_eq(did(), "reply rolled-back\n");
+}
+END_TEST
+
+START_TEST(a_no_is_waited_for_everywhere_within_the_transactions_time)
+{
+    given_tm();
+    given_begun("accounts", "ledger");
+    ask((struct request){
+        .op = OP_COMMIT, .has_gtrid = true, .gtrid = gtrid_number(1), .wait_ms = 300000});
+    agent_says(RESULT_NO, 1, "accounts");
+    agent_says(RESULT_DONE, 1, "accounts");
+    did();
+    time_passes(29000);
+    ck_assert_ptr_null(strstr(did(), "reply"));
+    agent_says(RESULT_DONE, 1, "ledger");
+    ck_assert_str_eq(did(), "reply rolled-back\n");
+}
+END_TEST
+
+START_TEST(a_branch_is_enlisted_again_only_as_it_is)
+{
+    given_tm();
+    given_begun("accounts", NULL);
+    struct request again = {.op = OP_ENLIST, .has_gtrid = true, .gtrid = gtrid_number(1)};
+    strcpy(again.rm, "accounts");
+    ask(again);
+    ck_assert_str_eq(did(), "reply 1\n");
+    struct request others[3] = {again, again, again};
+    others[0].read_only = true;
+    others[1].isolation = SERIALIZABLE;
+    strcpy(others[2].role, "app");
+    for (size_t i = 0; i < 3; i++) {
+        char refused[32];
+        ask(others[i]);
+        snprintf(refused, sizeof refused, "refuse %d\n", ERR_BRANCH_DIFFERS);
+        ck_assert_str_eq(did(), refused);
+    }
+    strcpy(others[2].branch, "2");
+    ask(others[2]);
+    ask(others[2]);
+    others[2].role[0] = '\0'; /* what is left out is as it is */
+    ask(others[2]);
+    ck_assert_str_eq(did(), "reply 1\nreply 1\nreply 1\n");
 }
 END_TEST
 
@@ -656,7 +598,6 @@ START_TEST(a_start_hands_out_no_gtrid_before_its_record_is_durable)
 {
     given_empty_tm();
     struct event event = {.type = EV_START};
-    handed_over = 0;
     step(&event);
     ask((struct request){.op = OP_BEGIN});
     ck_assert_int_eq((int)actions.replies[0].error, ERR_NOT_READY);
@@ -715,7 +656,6 @@ START_TEST(a_fence_outlasts_a_restart_until_a_person_takes_it_back)
     given_empty_tm();
     for (int i = 0; i < 4; i++)
         coordinator_replay(tm, &log[i], &why);
-    handed_over = 0;
     step(&event);
     log_is_durable();
     ck_assert_str_eq(did(), "log START\nlog FENCED\n");
@@ -828,16 +768,6 @@ START_TEST(results_of_an_earlier_incarnation_of_the_agent_are_not_heard)
     ck_assert_str_eq(did(), "");
 }
 END_TEST
-
-enum { SNAPSHOT_MAX = 64 };
-
-static uint32_t take_snapshot(struct record *out)
-{
-    uint32_t count = 0;
-    for (uint64_t position = 0; coordinator_snapshot(tm, &position, &out[count]);)
-        ck_assert_uint_lt(++count, SNAPSHOT_MAX);
-    return count;
-}
 
 START_TEST(a_snapshot_brings_back_all_that_the_log_had_said)
 {
@@ -975,24 +905,6 @@ START_TEST(a_draining_coordinator_begins_nothing_and_finishes_the_rest)
 END_TEST
 
 /* ---- a DBA ---- */
-
-static void dba_asks(enum op op, uint64_t sequence, enum outcome wanted_outcome, bool force)
-{
-    ask((struct request){.op = op,
-                         .has_gtrid = true,
-                         .gtrid = gtrid_number(sequence),
-                         .wanted = wanted_outcome,
-                         .force = force,
-                         .who = "root",
-                         .why = "ticket 4711"});
-}
-
-static void dba_asks_about(enum op op, const char *rm)
-{
-    struct request request = {.op = op, .who = "root", .why = "ticket 4711"};
-    strcpy(request.rm, rm);
-    ask(request);
-}
 
 START_TEST(a_dbas_decision_takes_effect_only_once_it_is_durable)
 {
@@ -1141,23 +1053,6 @@ END_TEST
 
 /* ---- three phases ---- */
 
-/* At r1 to rN, each registered. */
-static void given_rms(uint32_t count)
-{
-    char rm[RM_NAME_BYTES];
-    given_empty_tm();
-    for (uint32_t i = 1; i <= count; i++) {
-        snprintf(rm, sizeof rm, "r%u", i);
-        coordinator_configure(tm, rm, "ipc:///r");
-    }
-    start_tm();
-    for (uint32_t i = 1; i <= count; i++) {
-        snprintf(rm, sizeof rm, "r%u", i);
-        agent_accepts(rm);
-    }
-    did();
-}
-
 /* Its acceptors are the agents of its branches, and a ballot's rank has room for 15. */
 START_TEST(a_3pc_transaction_has_at_most_15_resource_managers)
 {
@@ -1233,6 +1128,9 @@ int main(void)
     TCase *aborts = tcase_create("abort");
     tcase_add_test(aborts, a_no_undoes_every_branch_and_logs_nothing);
     tcase_add_test(aborts, a_deadline_undoes);
+    tcase_add_test(aborts, a_client_waits_for_no_frozen_agent_beyond_the_transactions_time);
+    tcase_add_test(aborts, a_no_is_waited_for_everywhere_within_the_transactions_time);
+    tcase_add_test(aborts, a_branch_is_enlisted_again_only_as_it_is);
     tcase_add_test(aborts, an_idle_transaction_ends_at_its_timeout);
     tcase_add_test(aborts, a_branch_found_prepared_after_the_abort_is_undone);
     tcase_add_test(aborts, a_scan_that_finds_an_undecided_branch_changes_nothing);
