@@ -109,9 +109,10 @@ void session_enter(struct session *session);
 
 /* Do as is wished; the answer is an event of the branch. */
 void session_end(struct session *session);
-/* Tell the event once the backend can do nothing any more. */
+/* Tell the event once the backend can do nothing any more; why: a literal, or NULL. */
 void session_tell_when_gone(struct agent *agent, const struct branch_id *branch,
-                            struct backend backend, enum participant_event_type type);
+                            struct backend backend, enum participant_event_type type,
+                            const char *why);
 
 /* ---- used.c ---- */
 
