@@ -150,7 +150,7 @@ void agent_serve(struct agent *agent)
     log_notice("serving %s: database %s, PostgreSQL %s, agent incarnation %" PRIu64,
                agent->options->rm, agent->identity.database, agent->identity.server_version,
                agent->incarnation);
-    preflight(agent);
+    preflight(agent, true);
     ballots_serve(agent);
     POINT("agent.serving");
     sd_notify(0, "READY=1");

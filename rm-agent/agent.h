@@ -113,7 +113,8 @@ struct agent {
     uint64_t incarnation;              /* of this start, durable in the database; 0: not yet */
     struct identity identity;
     struct agent_health health;
-    uint64_t health_ms; /* when to ask for it again */
+    uint32_t prepared_elsewhere; /* of those counted in health: in other databases of the server */
+    uint64_t health_ms;          /* when to ask for it again */
     bool slots_warned;
     bool branches_warned;
     bool checking; /* `check` is under way */

@@ -433,6 +433,7 @@ static void took_health(void *arg, const struct pg_reply *reply)
         return;
     agent->health.prepared = (uint32_t)strtoul(pg_value(reply, 0, 0), NULL, 10);
     agent->health.oldest_s = (uint32_t)strtoul(pg_value(reply, 0, 1), NULL, 10);
+    agent->prepared_elsewhere = (uint32_t)strtoul(pg_value(reply, 0, 2), NULL, 10);
     agent->health.sessions = sessions_open(agent);
     agent->health.branches = participant_held(agent->participant);
     agent->health.branches_max = agent->options->max_branches;
@@ -443,6 +444,7 @@ void indoubt_refresh_health(struct agent *agent)
 {
     control_ask(agent, took_health, agent,
                 "SELECT count(*), greatest(0, coalesce(extract(epoch FROM now() -"
-                " min(prepared)), 0)::bigint) FROM pg_prepared_xacts",
+                " min(prepared)), 0)::bigint),"
+                " count(*) FILTER (WHERE database <> current_database()) FROM pg_prepared_xacts",
                 0);
 }

@@ -123,10 +123,22 @@ static void line_entered(void *arg, bool entered)
         line_return(line);
 }
 
+/* That it is the agent's database of another server, the control connection finds out: it does not
+ * see the backend. */
+static bool is_in_our_database(const struct line *line)
+{
+    return strcmp(pg_database(line->pg), control_database(line->agent)) == 0;
+}
+
 static void line_up(void *arg)
 {
     struct line *line = arg;
     POINT("agent.session-connected");
+    if (!is_in_our_database(line)) {
+        pg_drop(line->pg, "the session is in another database than the agent's: conninfo in its "
+                          "section [exec ROLE]");
+        return;
+    }
     line->entering = true;
     control_enter(line->agent, pg_backend(line->pg), line_entered, line);
 }

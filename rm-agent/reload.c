@@ -53,7 +53,7 @@ static void take(struct agent *agent, const struct agent_options *next,
     lines_reconfigure(agent);
     log_notice("%s: the configuration was read again", agent->path);
     if (agent->participant != NULL)
-        preflight(agent);
+        preflight(agent, false);
 }
 
 void reload(struct agent *agent)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import signal
 import time
 
 import pytest
@@ -175,7 +176,7 @@ def test_sighup_ends_the_sessions_that_are_kept(player):
     at_work.run("insert into work values (2)")
     kept.rollback()
     set_for(site, "shop", "search_path = elsewhere")
-    site.agent.send(1)
+    site.agent.send(signal.SIGHUP)
     wait_until(lambda: len(site.backends("shop")) == 1, 5, "the one that idles is closed")
     assert player.branch().run("show search_path") == [["elsewhere"]]
     assert at_work.commit(at_work.ready())["is"] == "done"
