@@ -25,6 +25,7 @@
 #include "rm-agent/ballots.h"
 #include "rm-agent/control.h"
 #include "rm-agent/indoubt.h"
+#include "rm-agent/lines.h"
 #include "rm-agent/peers.h"
 #include "rm-agent/pool.h"
 #include "rm-agent/preflight.h"
@@ -151,7 +152,7 @@ void agent_serve(struct agent *agent)
     log_notice("serving %s: database %s, PostgreSQL %s, agent incarnation %" PRIu64,
                agent->options->rm, agent->identity.database, agent->identity.server_version,
                agent->incarnation);
-    preflight(agent);
+    preflight(agent, true);
     ballots_serve(agent);
     POINT("agent.serving");
     sd_notify(0, "READY=1");
@@ -193,6 +194,7 @@ static void tick(struct agent *agent, uint64_t now_ms)
     ballots_tick(agent, now_ms);
     if (now_ms >= agent->health_ms && control_ready(agent)) {
         control_tick(agent);
+        lines_tick(agent, now_ms);
         indoubt_refresh_health(agent);
         agent->health_ms = now_ms + HEALTH_MS;
     }

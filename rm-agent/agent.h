@@ -42,6 +42,10 @@ enum {
 
 /* SQL: a backend_start as the agent compares it. */
 #define BACKEND_START_US "(extract(epoch FROM backend_start) * 1000000)::bigint"
+/* SQL: of a backend, in the database that this one is. A pid and a start do not tell: what a dump
+ * of assent.session says of them may be true in another database of the same server. */
+#define IN_THIS_DATABASE                                                                           \
+    "datid = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())"
 /* SQL: the owner of a row p of pg_prepared_xact(), NULL once he was dropped. The view
  * pg_prepared_xacts would look owner and database up for every row before it finds ours. */
 #define PREPARED_OWNER                                                                             \
@@ -63,6 +67,7 @@ struct agent_options {
     char conninfo[CONNINFO_BYTES];
     uint32_t pool_size;
     uint32_t max_sessions;
+    uint32_t session_lifetime_ms; /* how old a kept one may be when it is used again */
     uint32_t max_branches;
     uint32_t max_row; /* bytes */
     uint32_t socket_mode;
@@ -80,6 +85,7 @@ struct identity {
     char server_version[32];
     char login[ROLE_NAME_BYTES];
     bool superuser;
+    bool grants_have_options; /* PostgreSQL 16 or later */
 };
 
 struct asker; /* whoever sent a request (requests.h) */
@@ -114,7 +120,8 @@ struct agent {
     uint64_t incarnation;              /* of this start, durable in the database; 0: not yet */
     struct identity identity;
     struct agent_health health;
-    uint64_t health_ms; /* when to ask for it again */
+    uint32_t prepared_elsewhere; /* of those counted in health: in other databases of the server */
+    uint64_t health_ms;          /* when to ask for it again */
     bool slots_warned;
     bool branches_warned;
     bool checking; /* `check` is under way */

@@ -14,6 +14,7 @@
 enum {
     POOL_SIZE = 16,
     MAX_SESSIONS = 64,
+    SESSION_LIFETIME_MS = 5 * 60 * 1000,
     MAX_BRANCHES = 16384,
     MAX_ROW = 8 * 1024 * 1024,
     MAX_ROW_LEAST = 1024 * 1024,
@@ -41,6 +42,7 @@ static const struct conf_key keys[] = {
     {"agent", "socket_mode", CONF_MODE, AGENT(socket_mode), 0, 0, 0},
     {"agent", "pool_size", CONF_COUNT, AGENT(pool_size), 0, 1, 1000},
     {"agent", "max_sessions", CONF_COUNT, AGENT(max_sessions), 0, 1, 10000},
+    {"agent", "session_lifetime", CONF_DURATION, AGENT(session_lifetime_ms), 0, 0, 0},
     {"agent", "max_branches", CONF_COUNT, AGENT(max_branches), 0, 64, 1000000},
     {"agent", "max_row", CONF_SIZE, AGENT(max_row), 0, MAX_ROW_LEAST, MAX_ROW_MOST},
     {"exec ", "conninfo", CONF_TEXT, offsetof(struct exec_role, conninfo),
@@ -120,6 +122,7 @@ int config_read(const char *path, struct agent_options *out, struct error *error
     memset(out, 0, sizeof *out);
     out->pool_size = POOL_SIZE;
     out->max_sessions = MAX_SESSIONS;
+    out->session_lifetime_ms = SESSION_LIFETIME_MS;
     out->max_branches = MAX_BRANCHES;
     out->max_row = MAX_ROW;
     out->termination_timeout_ms = TERMINATION_TIMEOUT_MS;

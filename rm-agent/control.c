@@ -220,7 +220,7 @@ static void end_once_more(struct ending *ending)
     snprintf(start, sizeof start, "%" PRId64, ending->backend.start_us);
     control_ask(ending->agent, ended, ending,
                 "SELECT count(pg_terminate_backend(pid, 100)) FROM pg_stat_activity"
-                " WHERE pid = $1::int AND " BACKEND_START_US " = $2::bigint",
+                " WHERE pid = $1::int AND " BACKEND_START_US " = $2::bigint AND " IN_THIS_DATABASE,
                 2, pid, start);
 }
 
@@ -271,7 +271,8 @@ void control_enter(struct agent *agent, struct backend backend, control_entered_
     control_ask(agent, entered, entry,
                 "WITH entered AS (INSERT INTO assent.session (pid, backend_start)"
                 " SELECT pid, backend_start FROM pg_stat_activity"
-                " WHERE pid = $1::int AND " BACKEND_START_US " = $2::bigint RETURNING 1)"
+                " WHERE pid = $1::int AND " BACKEND_START_US " = $2::bigint AND " IN_THIS_DATABASE
+                " RETURNING 1)"
                 " SELECT EXISTS (SELECT FROM entered)",
                 2, pid, start);
 }
@@ -492,7 +493,8 @@ static void evicted(void *arg, const struct pg_reply *replies, int count)
     if (control->agent->participant == NULL)
         greet(control, cleaned,
               "DELETE FROM assent.session s WHERE gid IS NULL AND NOT EXISTS (SELECT"
-              " FROM pg_stat_activity a WHERE a.pid = s.pid AND a.backend_start = s.backend_start)",
+              " FROM pg_stat_activity a WHERE a.pid = s.pid AND a.backend_start = s.backend_start"
+              " AND " IN_THIS_DATABASE ")",
               NULL, NULL);
     else
         cleaned(control, replies, count);
@@ -505,7 +507,8 @@ static void evict(struct control *control)
     if (control->agent->participant == NULL) {
         greet(control, evicted,
               "SELECT count(pg_terminate_backend(a.pid, 100)) FROM pg_stat_activity a"
-              " WHERE a.pid <> pg_backend_pid() AND EXISTS (SELECT FROM assent.session s"
+              " WHERE a.pid <> pg_backend_pid() AND " IN_THIS_DATABASE
+              " AND EXISTS (SELECT FROM assent.session s"
               " WHERE s.pid = a.pid AND s.backend_start = a.backend_start)",
               NULL, NULL);
         return;
@@ -515,7 +518,7 @@ static void evict(struct control *control)
     snprintf(start, sizeof start, "%" PRId64, control->previous.start_us);
     greet(control, evicted,
           "SELECT count(pg_terminate_backend(pid, 100)) FROM pg_stat_activity"
-          " WHERE pid = $1::int AND " BACKEND_START_US " = $2::bigint",
+          " WHERE pid = $1::int AND " BACKEND_START_US " = $2::bigint AND " IN_THIS_DATABASE,
           pid, start);
 }
 
@@ -633,6 +636,7 @@ static void took_identity(void *arg, const struct pg_reply *replies, int count)
               strlen(pg_value(replies, 0, 4)));
     found.wal = strtoull(pg_value(replies, 0, 7), NULL, 10);
     found.superuser = strcmp(pg_value(replies, 0, 6), "on") == 0;
+    found.grants_have_options = pg_server_is(control->pg, 160000);
     pg_server_version(control->pg, found.server_version, sizeof found.server_version);
     if (!same_database(control, &found))
         return;

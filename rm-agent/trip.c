@@ -25,6 +25,7 @@
 #include <string.h>
 
 #include "common/point.h"
+#include "rm-agent/membership.h"
 #include "rm-agent/pool.h"
 #include "rm-agent/positions.h"
 
@@ -102,9 +103,9 @@ static const char *why(struct finish *finish, const struct pg_reply *reply)
         return "the owner of the prepared transaction was dropped; only a superuser can finish it";
     if (finish->owner[0] == '\0')
         return reply->message;
-    snprintf(finish->message, sizeof finish->message,
-             "the agent may not finish it: GRANT \"%s\" TO \"%s\"", finish->owner,
-             finish->agent->identity.login);
+    char grant[REASON_BYTES / 2 + ROLE_NAME_BYTES * 2];
+    membership_grant(finish->agent, finish->owner, grant, sizeof grant);
+    snprintf(finish->message, sizeof finish->message, "the agent may not finish it: %s", grant);
     return finish->message;
 }
 

@@ -517,9 +517,8 @@ def test_a_wait_for_a_standby_that_is_terminated_is_looked_into(site):
 def test_sessions_do_not_outlive_their_client_nor_wait_for_ever(player):
     branch = player.branch()
     settings = {name: branch.run(f"show {name}")[0][0] for name in (
-        "lock_timeout", "client_connection_check_interval", "tcp_keepalives_idle",
+        "client_connection_check_interval", "tcp_keepalives_idle",
         "idle_in_transaction_session_timeout", "idle_session_timeout")}
-    assert settings["lock_timeout"] == "10s"
     assert settings["client_connection_check_interval"] == "2s"
     assert settings["idle_in_transaction_session_timeout"] == "0"
     assert settings["idle_session_timeout"] == "0"
