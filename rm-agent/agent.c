@@ -92,6 +92,9 @@ static void carry_out(struct agent *agent, const struct participant_action *acti
     case PA_COMMIT_SESSION:
         sessions_commit(agent, &action->branch, action->lsn);
         break;
+    case PA_INTERRUPT:
+        sessions_interrupt(agent, &action->branch, action->at_once);
+        break;
     case PA_END_SESSION:
         sessions_end(agent, &action->branch);
         break;
@@ -120,6 +123,8 @@ void agent_event(struct agent *agent, struct participant_event event)
     struct participant_actions actions;
     event.now_ms = loop_now_ms();
     participant_step(agent->participant, &event, &actions);
+    if (actions.forgot)
+        tms_close(agent, &actions.forgotten.gtrid);
     for (uint32_t i = 0; i < actions.count; i++)
         carry_out(agent, &actions.list[i]);
 }
@@ -136,10 +141,11 @@ void agent_tell(struct agent *agent, const struct branch_id *branch,
 
 void agent_serve(struct agent *agent)
 {
-    void *memory = calloc(1, participant_bytes(AGENT_BRANCHES_MAX));
+    uint32_t branches = agent->options->max_branches;
+    void *memory = calloc(1, participant_bytes(branches));
     if (memory == NULL)
         abort();
-    agent->participant = participant_init(memory, AGENT_BRANCHES_MAX, agent->incarnation);
+    agent->participant = participant_init(memory, branches, agent->incarnation);
     log_notice("serving %s: database %s, PostgreSQL %s, agent incarnation %" PRIu64,
                agent->options->rm, agent->identity.database, agent->identity.server_version,
                agent->incarnation);

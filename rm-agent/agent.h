@@ -34,7 +34,6 @@ enum {
     CONNINFO_BYTES = 1024,
     NUMBER_BYTES = 24, /* any 64-bit number as text */
     EXEC_ROLES_MAX = 16,
-    AGENT_BRANCHES_MAX = 16384, /* remembered at once */
     ROLE_NAME_BYTES = 64,       /* PostgreSQL's own limit */
     QUOTED_BYTES = 2 * GID_BYTES + 4,
 };
@@ -44,7 +43,8 @@ enum {
 /* SQL: the owner of a row p of pg_prepared_xact(), NULL once he was dropped. The view
  * pg_prepared_xacts would look owner and database up for every row before it finds ours. */
 #define PREPARED_OWNER                                                                             \
-    "nullif(pg_catalog.pg_get_userbyid(p.ownerid)::text, 'unknown (OID=' || p.ownerid || ')')"
+    "nullif(pg_catalog.pg_get_userbyid(p.ownerid)::pg_catalog.text, 'unknown (OID=' || p.ownerid " \
+    "|| ')')"
 
 struct exec_role {
     char name[ROLE_BYTES]; /* of the section [exec NAME] */
@@ -60,6 +60,7 @@ struct agent_options {
     char conninfo[CONNINFO_BYTES];
     uint32_t pool_size;
     uint32_t max_sessions;
+    uint32_t max_branches;
     uint32_t socket_mode;
     char socket_group[ROLE_NAME_BYTES];
     uint32_t role_count;
@@ -108,6 +109,7 @@ struct agent {
     struct agent_health health;
     uint64_t health_ms; /* when to ask for it again */
     bool slots_warned;
+    bool branches_warned;
     bool checking; /* `check` is under way */
     bool draining;
     bool over; /* the loop is to end */

@@ -37,6 +37,8 @@ static const char *fixed_key_changed(const struct agent_options *now,
         return "witness";
     if (now->termination_timeout_ms != next->termination_timeout_ms)
         return "termination_timeout";
+    if (now->max_branches != next->max_branches)
+        return "max_branches";
     return NULL;
 }
 

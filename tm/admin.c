@@ -181,6 +181,8 @@ static cJSON *agent_object(const struct server *server, uint32_t at)
     cJSON_AddNumberToObject(object, "slots_used", link.health.prepared);
     cJSON_AddNumberToObject(object, "slots_max", link.health.slots_max);
     cJSON_AddNumberToObject(object, "sessions", link.health.sessions);
+    cJSON_AddNumberToObject(object, "branches", link.health.branches);
+    cJSON_AddNumberToObject(object, "branches_max", link.health.branches_max);
     cJSON_AddBoolToObject(object, "accepted", rm->accepted);
     cJSON_AddBoolToObject(object, "paused", rm->paused);
     cJSON_AddBoolToObject(object, "waived", rm->waived);

@@ -14,7 +14,7 @@
 #include "common/logger.h"
 #include "tm/capacity.h"
 
-enum { LOOK_MS = 1000, DOWN_PATIENCE_MS = 10 * 1000, NEARLY_ALL_PERCENT = 90 };
+enum { LOOK_MS = 1000, DOWN_PATIENCE_MS = 10 * 1000, NEARLY_ALL_PERCENT = 90, NEAR_PERCENT = 80 };
 
 /* The worst first. */
 enum alarm_kind {
@@ -25,6 +25,7 @@ enum alarm_kind {
     ALARM_IN_DOUBT,
     ALARM_DOWN,
     ALARM_SLOTS,
+    ALARM_BRANCHES,
     ALARM_DISK,
     ALARM_CONNECTIONS,
     ALARM_HTTP,
@@ -40,6 +41,7 @@ static const char *const kind_words[ALARM_KINDS] = {
     [ALARM_IN_DOUBT] = "in-doubt",
     [ALARM_DOWN] = "down",
     [ALARM_SLOTS] = "slots",
+    [ALARM_BRANCHES] = "branches",
     [ALARM_DISK] = "disk",
     [ALARM_CONNECTIONS] = "connections",
     [ALARM_HTTP] = "http",
@@ -134,6 +136,25 @@ static bool is_slots_full(const struct rm *rm, const struct link_view *link, str
              "%s: %" PRIu32 " of the %" PRIu32 " prepared transactions that "
              "max_prepared_transactions allows are in use",
              rm->name, health->prepared, health->slots_max);
+    return true;
+}
+
+/* Each counts as none where its agent is older and does not say. */
+static bool is_near(uint32_t used, uint32_t most)
+{
+    return most > 0 && used * (uint64_t)100 >= most * (uint64_t)NEAR_PERCENT;
+}
+
+static bool is_branches_full(const struct rm *rm, const struct link_view *link, struct alarm *alarm)
+{
+    const struct agent_health *health = &link->health;
+    if (rm->state != RM_UP || !is_near(health->branches, health->branches_max))
+        return false;
+    describe(alarm, "", "assentctl in-doubt; else raise max_branches in [agent] and restart it");
+    snprintf(alarm->what, sizeof alarm->what,
+             "%s: its agent has %" PRIu32 " of the %" PRIu32
+             " branches under way that max_branches allows; beyond, new ones are refused",
+             rm->name, health->branches, health->branches_max);
     return true;
 }
 
@@ -293,6 +314,8 @@ static bool holds(const struct server *server, enum alarm_kind kind, uint32_t pl
         return is_down(rm, &link, alarm);
     case ALARM_SLOTS:
         return is_slots_full(rm, &link, alarm);
+    case ALARM_BRANCHES:
+        return is_branches_full(rm, &link, alarm);
     case ALARM_IN_DOUBT:
         return is_old_prepared(server, rm, &link, alarm);
     case ALARM_FENCED:

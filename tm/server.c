@@ -575,8 +575,8 @@ static int make_core(struct server *server, struct error *error)
         .branches_max = settings->max_branches,
         .waiters_max = settings->max_waiting,
         .ended_max = 10000,
-        .outcome_chunks_max = 8192,
-        .keys_max = 128 * 1024,
+        .outcome_chunks_max = (settings->max_outcomes - 1) / CHUNK_SEQUENCES + 1,
+        .keys_max = settings->max_keys,
     };
     struct coordinator_settings core = {
         .transaction_timeout_ms = settings->transaction_timeout_ms,
@@ -584,6 +584,7 @@ static int make_core(struct server *server, struct error *error)
         .resend_most_ms = 5000,
         .scan_ms = 5000,
         .retention_ms = settings->retention_ms,
+        .key_retention_ms = settings->key_retention_ms,
     };
     memcpy(core.tm, settings->tm, sizeof core.tm);
     random_bytes(&core.seed, sizeof core.seed);

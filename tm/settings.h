@@ -25,6 +25,9 @@ struct settings {
     uint32_t log_min_duration_ms; /* 0: no transaction is logged as slow */
     uint32_t in_doubt_alarm_ms;   /* 0: never */
     uint32_t retention_ms;
+    uint32_t key_retention_ms;
+    uint32_t max_outcomes;
+    uint32_t max_keys;
     uint32_t max_transactions;
     uint32_t max_branches;
     uint32_t max_waiting;

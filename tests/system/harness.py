@@ -37,6 +37,11 @@ def sanitized():
     return b"__asan_init" in (BUILD / "assentd").read_bytes()
 
 
+def counted():
+    """Does this build count what it reaches (scripts/coverage)?"""
+    return b"__gcov_" in (BUILD / "assentd").read_bytes()
+
+
 def wait_until(condition, seconds=10, what=None):
     """The first true value of condition(); fails when there is none in time."""
     deadline = time.monotonic() + seconds

@@ -40,6 +40,7 @@ static const struct coordinator_settings story_settings = {
     .resend_most_ms = 5000,
     .scan_ms = 5000,
     .retention_ms = 1000000000,
+    .key_retention_ms = 1000000000,
 };
 
 __attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
