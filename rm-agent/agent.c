@@ -279,6 +279,7 @@ static int start(struct agent *agent, struct error *error)
     mallopt(M_MMAP_THRESHOLD, 1024 * 1024);
     signal(SIGPIPE, SIG_IGN);
     descriptors_raise();
+    logger_start();
     if (loop_create(&agent->loop, error) != 0 || loop_signals(agent->loop, signals, error) != 0 ||
         pg_set_create(&agent->set, agent->loop, error) != 0 || tms_create(agent, error) != 0 ||
         sessions_create(agent, error) != 0 || pool_create(agent, error) != 0 ||

@@ -659,6 +659,7 @@ static int start(struct server *server, const struct server_claims *claims, stru
 
     POINT("tm.start");
     descriptors_raise();
+    logger_start();
     if (loop_create(&server->loop, error) != 0 || loop_signals(server->loop, signals, error) != 0 ||
         make_core(server, error) != 0 || open_log(server, claims->moved, error) != 0 ||
         open_trail(server, error) != 0)
