@@ -189,3 +189,56 @@ def test_a_beat_that_cannot_be_raised_holds_up_the_vote(site, player):
         assert branch.vote(1) is None
         assert "beat_bank" in site.status()["last_error"]
     assert branch.commit(branch.ready())["is"] == "done"
+
+
+# ---- starts ----
+
+STEPS = [("select on assent.version", "read assent.version"),
+         ("insert on assent.session", "enter my connection in assent.session"),
+         ("update on assent.agent", "raise the agent's incarnation"),
+         ("select on assent.session", "end the connections of my predecessor"),
+         ("delete on assent.session", "clean assent.session"),
+         ("select on assent.tm", "read assent.tm"),
+         ("select on assent.peer", "read assent.peer")]
+
+
+@pytest.fixture(scope="module")
+def quiet_site(run_folder, servers):
+    """Its agent is started by the tests, each of which leaves it as it was."""
+    with new_site(run_folder, servers[0]) as site:
+        yield site
+
+
+@pytest.mark.parametrize("right, step", STEPS)
+def test_a_start_that_is_not_allowed_a_step_ends_and_names_it(quiet_site, right, step):
+    with taken_away(quiet_site, right):
+        quiet_site.agent.start()
+        assert quiet_site.agent.wait(20) == 1
+    last = quiet_site.agent.log_text().splitlines()[-1]
+    assert "ERROR" in last and step in last and "42501" in last
+
+
+def test_an_agent_that_had_been_right_waits_until_it_is_again(quiet_site):
+    """What a start refuses is an accident later: it tries again, and ends nothing."""
+    quiet_site.start()
+    for right in ("select on assent.version", "insert on assent.session", "select on assent.tm"):
+        table = right.split()[-1].removeprefix("assent.")
+        with taken_away(quiet_site, right):
+            quiet_site.terminate("assent")
+            wait_until(lambda: f"denied for table {table}" in (quiet_site.status()["last_error"] or ""))
+            assert not quiet_site.up()
+        wait_until(quiet_site.up, 15, "it may again")
+    assert quiet_site.agent.stop() == 0
+
+
+def test_an_agent_at_another_resource_managers_database_ends(quiet_site):
+    quiet_site.start()
+    assert quiet_site.agent.stop() == 0
+    conf = quiet_site.conf.read_text()
+    quiet_site.conf.write_text(conf.replace("rm = accounts", "rm = stock"))
+    try:
+        quiet_site.agent.start()
+        assert quiet_site.agent.wait(20) == 1
+        assert "belongs to another resource manager than stock" in quiet_site.agent.log_text()
+    finally:
+        quiet_site.conf.write_text(conf)
