@@ -62,6 +62,7 @@ static void start(void)
         .resend_most_ms = 3600000,
         .scan_ms = 3600000,
         .retention_ms = 86400000,
+        .key_retention_ms = 86400000,
     };
     struct event event = {.type = EV_START, .now_ms = 1};
     handed_over = 0;

@@ -42,10 +42,12 @@ static struct coordinator *new_coordinator(const struct site *site)
         .branches_max = site->max_branches,
         .waiters_max = 1,
         .ended_max = 10000,
-        .outcome_chunks_max = 8192,
-        .keys_max = 128 * 1024,
+        .outcome_chunks_max = 2 * (site->max_outcomes / CHUNK_SEQUENCES + 1),
+        .keys_max = 2 * site->max_keys,
     };
-    struct coordinator_settings settings = {.transaction_timeout_ms = 1};
+    /* Nothing is forgotten here that the start itself would still know. */
+    struct coordinator_settings settings = {
+        .transaction_timeout_ms = 1, .retention_ms = UINT64_MAX, .key_retention_ms = UINT64_MAX};
     memcpy(settings.tm, site->tm, sizeof settings.tm);
     void *room = calloc(1, coordinator_bytes(&limits));
     if (room == NULL)

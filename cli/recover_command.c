@@ -86,7 +86,7 @@ static int check_log_is_gone(const struct site *site)
 static int say_one(struct lost_txn *txn, enum outcome outcome)
 {
     char message[256];
-    bool may_say = txn->verdict != LOST_ACCEPTORS;
+    bool may_say = txn->verdict != LOST_ACCEPTORS && txn->verdict != LOST_WAIT;
     if (!may_say || (txn->outcome != OUTCOME_NONE && txn->outcome != outcome)) {
         snprintf(message, sizeof message, "%s: %s", txn->text,
                  txn->by_word ? "both outcomes are asked for" : txn->because);
@@ -103,7 +103,7 @@ static void say_rest(struct recovery *recovery, enum outcome outcome)
 {
     for (uint32_t i = 0; i < recovery->count; i++)
         if (recovery->txns[i].outcome == OUTCOME_NONE &&
-            recovery->txns[i].verdict != LOST_ACCEPTORS)
+            recovery->txns[i].verdict != LOST_ACCEPTORS && recovery->txns[i].verdict != LOST_WAIT)
             say_one(&recovery->txns[i], outcome);
 }
 
@@ -272,6 +272,17 @@ static int check_acceptors(const struct recovery *recovery)
                            "out of the configuration");
 }
 
+/* A branch that the new log did not know of would be rolled back, whatever becomes of the others.
+ */
+static int check_nothing_moves(const struct recovery *recovery)
+{
+    for (uint32_t i = 0; i < recovery->count; i++)
+        if (recovery->txns[i].verdict == LOST_WAIT)
+            return refuse_to("not all that is prepared may have been on the agents' lists",
+                             "run this again");
+    return EXIT_DONE;
+}
+
 static int check_said(const struct recovery *recovery)
 {
     for (uint32_t i = 0; i < recovery->count; i++)
@@ -341,6 +352,8 @@ static int check(const struct recovery *recovery)
     int code = check_agents(recovery);
     if (code == EXIT_DONE)
         code = check_acceptors(recovery);
+    if (code == EXIT_DONE)
+        code = check_nothing_moves(recovery);
     return code == EXIT_DONE ? check_said(recovery) : code;
 }
 

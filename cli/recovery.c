@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cli/call.h"
+#include "cli/prepared.h"
 #include "common/ticket.h"
 #include "log/wal.h"
 
@@ -117,8 +117,8 @@ static int ask_agents(struct recovery *recovery)
         struct lost_agent *agent = &recovery->agents[i];
         if (agent->without)
             refuse(&agent->failure, ERR_UNREACHABLE, "it is left out");
-        else if (call_quietly(recovery->site.rms[i].url, call_request("prepared"), ASK_MS,
-                              &agent->answer, &agent->failure) != EXIT_DONE)
+        else if (prepared_ask(recovery->site.rms[i].url, true, ASK_MS, &agent->answer,
+                              &agent->failure) != EXIT_DONE)
             agent->answer = NULL;
         else if (take_row(recovery, i) != EXIT_DONE)
             return EXIT_REFUSED;
@@ -128,28 +128,63 @@ static int ask_agents(struct recovery *recovery)
 
 /* ---- what they recall ---- */
 
+static struct lost_txn *find(const struct recovery *recovery, const char *text)
+{
+    for (uint32_t i = 0; i < recovery->count; i++)
+        if (strcmp(recovery->txns[i].text, text) == 0)
+            return &recovery->txns[i];
+    return NULL;
+}
+
+/* Was it prepared when its agent was asked for that? */
+static bool is_listed(const struct lost_txn *txn, uint32_t rm, const char *gid)
+{
+    char scratch[SCRATCH_BYTES];
+    for (uint32_t i = 0; i < txn->branch_count; i++)
+        if (txn->branches[i].rm == rm &&
+            strcmp(json_text(txn->branches[i].item, "gid", scratch), gid) == 0)
+            return true;
+    return false;
+}
+
+/* What has voted and is not on the list was finished by hand, or prepared since: look again. */
+static bool is_gone(const struct recovery *recovery, uint32_t rm, const char *gid)
+{
+    char scratch[SCRATCH_BYTES];
+    struct failure failure;
+    cJSON *answer;
+    if (prepared_ask(recovery->site.rms[rm].url, true, ASK_MS, &answer, &failure) != EXIT_DONE)
+        return false;
+    const cJSON *item = json_first(json_child(answer, "prepared"));
+    while (item != NULL && strcmp(json_text(item, "gid", scratch), gid) != 0)
+        item = item->next;
+    cJSON_Delete(answer);
+    return item == NULL;
+}
+
 static void take_recalled(struct recovery *recovery, uint32_t rm, const cJSON *item)
 {
     static const char *const what[RECALLS] = {
+        [RECALL_VOTING] = "has prepared it this moment, or is looking whether it is",
         [RECALL_NOT_VOTED] = "has not voted for it, and cannot any more",
         [RECALL_COMMIT] = "was told to commit it",
         [RECALL_ROLLBACK] = "was told to roll it back",
         [RECALL_ACCEPTOR] = "and the other acceptors decide it by themselves",
     };
     char scratch[SCRATCH_BYTES];
-    struct gtrid gtrid;
-    const char *text = json_text(item, "gtrid", scratch);
     enum recall recall = recall_from_word(json_text(item, "recalls", scratch));
-    for (uint32_t i = 0; i < recovery->count; i++) {
-        struct lost_txn *txn = &recovery->txns[i];
-        if (!gtrid_parse(text, strlen(text), &gtrid) || !gtrid_equal(&txn->gtrid, &gtrid))
-            continue;
-        txn->recalled[recall]++;
-        /* What is decided says more than that it is not known yet. */
-        if (what[recall] != NULL && (recall != RECALL_ACCEPTOR || txn->because[0] == '\0'))
-            snprintf(txn->because, sizeof txn->because, "%s %s", recovery->site.rms[rm].name,
-                     what[recall]);
-    }
+    struct lost_txn *txn = find(recovery, json_text(item, "gtrid", scratch));
+    const char *gid = json_text(item, "gid", scratch);
+    if (txn == NULL)
+        return;
+    if (recall == RECALL_VOTED && gid[0] != '\0' && !is_listed(txn, rm, gid) &&
+        !is_gone(recovery, rm, gid))
+        recall = RECALL_VOTING;
+    txn->recalled[recall]++;
+    /* What is decided says more than that it is not known yet. */
+    if (what[recall] != NULL && (recall != RECALL_ACCEPTOR || txn->because[0] == '\0'))
+        snprintf(txn->because, sizeof txn->because, "%s %s", recovery->site.rms[rm].name,
+                 what[recall]);
 }
 
 static int ask_recalled(struct recovery *recovery, uint32_t rm, uint32_t from)

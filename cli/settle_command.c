@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "cli/call.h"
+#include "cli/prepared.h"
 #include "cli/table.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -68,8 +68,7 @@ static const cJSON *ask_prepared(const char *url, const char *gid, cJSON **whole
     char scratch[SCRATCH_BYTES];
     struct failure failure;
     *whole = NULL;
-    if (url[0] == '\0' ||
-        call_quietly(url, call_request("prepared"), CALL_WAIT_MS, whole, &failure) != EXIT_DONE)
+    if (url[0] == '\0' || prepared_ask(url, false, CALL_WAIT_MS, whole, &failure) != EXIT_DONE)
         return NULL;
     for (const cJSON *item = json_first(json_child(*whole, "prepared")); item != NULL;
          item = item->next)
@@ -124,8 +123,8 @@ static void add_found(cJSON *rows, const char *gtrid, const char *plan, const cJ
          agent = agent->next) {
         struct failure failure;
         cJSON *whole;
-        if (call_quietly(json_text(agent, "url", scratch), call_request("prepared"), CALL_WAIT_MS,
-                         &whole, &failure) != EXIT_DONE)
+        if (prepared_ask(json_text(agent, "url", scratch), false, CALL_WAIT_MS, &whole, &failure) !=
+            EXIT_DONE)
             continue;
         for (const cJSON *item = json_first(json_child(whole, "prepared")); item != NULL;
              item = item->next)

@@ -23,6 +23,10 @@ static void take_tm(struct site *site, const char *key, const char *value)
         site->max_transactions = (uint32_t)strtoul(value, NULL, 10);
     else if (strcmp(key, "max_branches") == 0)
         site->max_branches = (uint32_t)strtoul(value, NULL, 10);
+    else if (strcmp(key, "max_outcomes") == 0)
+        site->max_outcomes = (uint32_t)strtoul(value, NULL, 10);
+    else if (strcmp(key, "max_keys") == 0)
+        site->max_keys = (uint32_t)strtoul(value, NULL, 10);
 }
 
 static int take(void *arg, const char *section, const char *key, const char *value)
@@ -45,6 +49,8 @@ int site_read(const struct cli *cli, struct site *out)
         .path = cli->conf_path != NULL ? cli->conf_path : ADDRESS_DEFAULT_CONF,
         .max_transactions = 10000,
         .max_branches = 40000,
+        .max_outcomes = 2000000000,
+        .max_keys = 10000000,
     };
     int line = ini_parse(out->path, take, out);
     if (line != 0)

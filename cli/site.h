@@ -16,7 +16,7 @@ struct site {
     const char *path;
     char tm[TM_NAME_BYTES];
     char data_dir[256];
-    uint32_t max_transactions, max_branches;
+    uint32_t max_transactions, max_branches, max_outcomes, max_keys;
     uint32_t rm_count;
     struct site_rm rms[RMS_MAX];
 };

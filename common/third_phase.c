@@ -96,6 +96,9 @@ void third_phase_hear(struct third_phase *third, const struct gtrid *gtrid, cons
     if (answer == NULL || rank == RANK_NONE)
         return;
     third->reachable |= rank_bit(rank);
+    /* Where not all rows have been said, a missing one says nothing. */
+    if (row == NULL && cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(answer, "rows_more")))
+        return;
     third->told |= rank_bit(rank);
     if (row == NULL)
         return;

@@ -69,6 +69,7 @@ void answer_event(struct step *s)
         memcpy(record->url, rm->url, URL_BYTES);
         record->system_identifier = rm->system_identifier;
         record->timeline = rm->timeline;
+        record->met = rm->met;
         rm->logged = true;
         rm->accepted_start = (struct start_id){c->incarnation, c->instance};
         c->agent_tickets[at] = c->records;
@@ -100,18 +101,6 @@ static void note_beat(struct step *s)
     record->beat = rm->beat;
     record->system_identifier = rm->system_identifier;
     record->timeline = rm->timeline;
-}
-
-void quarantine(struct step *s)
-{
-    struct rm *rm = &s->c->registry.rms[s->event->rm];
-    rm->state = RM_QUARANTINED;
-    s->c->alarms++;
-    /* What it has lost would be hidden from the next start by what it writes until then. */
-    if (rm->quarantined)
-        return;
-    rm->quarantined = true;
-    memcpy(write_record(s, RECORD_QUARANTINED)->rm, rm->name, RM_NAME_BYTES);
 }
 
 /* Which event of its transaction a result is; the rest is about the agent itself. */
@@ -191,6 +180,8 @@ void result_event(struct step *s)
         ballot_event(s);
         return;
     }
+    if (result->type == RESULT_SCANNED && c->scanned[s->event->rm] < result->number)
+        c->scanned[s->event->rm] = result->number;
     enum txn_event event = result_means(result->type);
     if (event == TE_HOLE)
         return;
@@ -224,12 +215,9 @@ void scan(struct step *s)
     struct order *order = give_order(s, ORDER_RECOVER, s->event->rm);
     order->number = ++c->scans;
     order->begun = c->sequence;
+    order->released = (struct txn_number){c->registry.rms[s->event->rm].released_incarnation,
+                                          c->registry.rms[s->event->rm].released_sequence};
 
-    if (s->event->now_ms > c->settings.retention_ms &&
-        outcomes_expire(&c->outcomes, s->event->now_ms - c->settings.retention_ms)) {
-        struct record *record = write_record(s, RECORD_HORIZON);
-        record->incarnation = c->outcomes.horizon_incarnation;
-        record->sequence = c->outcomes.horizon_sequence;
-    }
+    forget_what_is_over(s);
     forget_below_horizon(s);
 }

@@ -74,8 +74,7 @@ static bool answer_key_in_use(struct step *s)
         reply->error = ERR_KEY_IN_USE;
         return true;
     }
-    if (!MUTANT(KEY_FORGOTTEN) &&
-        outcomes_find_key(&s->c->outcomes, request->key, &incarnation, &sequence)) {
+    if (!MUTANT(KEY_FORGOTTEN) && find_key(s->c, request->key, &incarnation, &sequence)) {
         struct reply *reply = answer(s);
         reply->error = ERR_KEY_IN_USE;
         reply->outcome = OUTCOME_COMMITTED;
@@ -130,6 +129,11 @@ static void begin(struct step *s)
     }
     if (answer_key_in_use(s) || !rms_available(s))
         return;
+    enum error_code full = retention_full(c, request->key[0] != '\0');
+    if (full != ERR_NONE) {
+        refuse_request(s, full);
+        return;
+    }
 
     select_txn(s, live_add(&c->live, c->incarnation, ++c->sequence));
     struct txn *txn = s->txn;
@@ -161,11 +165,14 @@ static void outcome_by_key(struct step *s)
     uint32_t at = live_find_key(&s->c->live, key);
     if (at != NO_ITEM)
         gtrid_of(s->c, s->c->live.txns[at].incarnation, s->c->live.txns[at].sequence, &gtrid);
-    else if (outcomes_find_key(&s->c->outcomes, key, &gtrid.incarnation, &gtrid.sequence))
+    else if (find_key(s->c, key, &gtrid.incarnation, &gtrid.sequence))
         gtrid_of(s->c, gtrid.incarnation, gtrid.sequence, &gtrid);
     else {
         bool may_presume = registry_may_presume(&s->c->registry, NULL);
-        refuse_request(s, may_presume ? ERR_UNKNOWN_TRANSACTION : ERR_NOT_READY);
+        struct reply *reply = answer(s);
+        reply->error = may_presume ? ERR_UNKNOWN_TRANSACTION : ERR_NOT_READY;
+        reply->has_remembered = may_presume;
+        reply->remembered_ms = keys_remembered_ms(s->c);
         return;
     }
     say_what_is_known(s, &gtrid);

@@ -17,6 +17,9 @@
 #include "core/coordinator_state.h"
 #include "core/mutant.h"
 
+/* How long clients wait for agents to carry out a rollback after the transaction's time is over. */
+enum { ROLLBACK_WAIT_MS = 1000 };
+
 /* What an event does to a transaction. HOLE is a cell left empty by accident; REFUSE a peer's
  * mistake, counted; IMPOSSIBLE our own. */
 enum move {
@@ -128,8 +131,7 @@ static void note_commit(struct step *s)
 {
     if (MUTANT(FORGET_OUTCOME))
         return;
-    outcomes_commit(&s->c->outcomes, s->txn->incarnation, s->txn->sequence, s->txn->key,
-                    s->event->now_ms);
+    remember_commit(s);
     s->c->committed++;
 }
 
@@ -175,6 +177,18 @@ void end_if_applied(struct step *s)
 
 /* ---- moves of the first phase ---- */
 
+/* It is rolled back, which nothing changes any more: whoever waits for the agents to have done so
+ * too waits no longer than the transaction's own time, and is then told who has not. An agent may
+ * be frozen for as long as it likes. */
+static void limit_waiting(struct step *s)
+{
+    uint64_t limit_ms =
+        s->txn->deadline_ms > s->event->now_ms ? s->txn->deadline_ms : s->event->now_ms;
+    limit_ms += ROLLBACK_WAIT_MS;
+    for (uint32_t i = s->txn->first_waiter; i != NO_ITEM; i = s->c->live.waiters[i].next)
+        s->c->live.waiters[i].limit_ms = earlier(s->c->live.waiters[i].limit_ms, limit_ms);
+}
+
 static bool add_waiter(struct step *s)
 {
     const struct request *request = s->event->request;
@@ -187,6 +201,8 @@ static bool add_waiter(struct step *s)
     waiter->client = request->client;
     waiter->wait = request->wait;
     waiter->limit_ms = s->event->now_ms + request->wait_ms;
+    if (s->txn->state == TXN_ABORTING)
+        limit_waiting(s);
     if (s->txn->state == TXN_COMMITTING || s->txn->state == TXN_ABORTING)
         answer_waiters(s, WHO_WANTS_DECISION);
     return true;
@@ -228,6 +244,14 @@ static bool has_too_many_acceptors(const struct step *s, uint32_t newcomer)
     return count > ACCEPTORS_MAX;
 }
 
+/* Does it ask for another branch than the one of that name? What it leaves out is as it is. */
+static bool differs(const struct branch *branch, const struct request *request)
+{
+    return (request->read_only && !branch->read_only) ||
+           (request->isolation != ISOLATION_DEFAULT && branch->isolation != request->isolation) ||
+           (request->role[0] != '\0' && !text_equal(branch->role, request->role, ROLE_BYTES));
+}
+
 /* A client's enlist; the same again gets the same answer, as long as anybody may ask. */
 static void do_enlist(struct step *s, bool frozen)
 {
@@ -238,6 +262,10 @@ static void do_enlist(struct step *s, bool frozen)
         return;
     }
     struct branch *branch = live_find_branch(&s->c->live, s->txn, rm, request->branch);
+    if (branch != NULL && differs(branch, request)) {
+        refuse_request(s, ERR_BRANCH_DIFFERS);
+        return;
+    }
     if (branch == NULL) {
         if (frozen) {
             refuse_request(s, ERR_WRONG_STATE);
@@ -270,6 +298,7 @@ static void abort_txn(struct step *s)
     txn->decided_ms = s->event->now_ms;
     live_release_key(&s->c->live, s->at);
     s->c->rolled_back++;
+    remember_rollback(s);
     for (struct branch *b = live_first(&s->c->live, txn); b != NULL;
          b = live_after(&s->c->live, b)) {
         if (!is_pending(TXN_ABORTING, b))
@@ -280,6 +309,7 @@ static void abort_txn(struct step *s)
             b->progress = BR_DONE;
     }
     resend_soon(s);
+    limit_waiting(s);
     answer_waiters(s, WHO_WANTS_DECISION);
     end_if_applied(s);
 }
@@ -309,11 +339,21 @@ void abort_because(struct step *s, const char *message)
     abort_txn(s);
 }
 
+void abort_lost(struct step *s)
+{
+    give_reason(s->txn, s->c->registry.rms[s->txn->lost_at].name, "",
+                "this database is in quarantine, for it has lost durable data: whatever had work "
+                "there and was not decided is rolled back");
+    abort_txn(s);
+}
+
 /* Every branch has voted yes or left: ask for the record, and tell nobody. Every message that
  * depends on the decision waits in TE_LOGGED, behind the disk. */
 static void decide_if_unanimous(struct step *s)
 {
     uint32_t yes = 0;
+    if (s->txn->lost)
+        return; /* its time is over, and its timer due */
     for (const struct branch *b = live_first(&s->c->live, s->txn); b != NULL;
          b = live_after(&s->c->live, b)) {
         if (b->progress == BR_YES)
@@ -348,6 +388,10 @@ static void prepare(struct step *s)
     struct txn *txn = s->txn;
     if (!add_waiter(s))
         return;
+    if (txn->lost) {
+        abort_lost(s);
+        return;
+    }
     txn->asked_ms = s->event->now_ms;
     if (may_delegate(s)) {
         write_branches(s, RECORD_DELEGATED);
@@ -661,6 +705,14 @@ static void follow_known_commit(struct step *s, enum outcome outcome)
     order->lsn = safe_lsn(s->c, s->event->rm);
 }
 
+/* A DBA had it committed, and nobody has seen what became of its branches: one that is there all
+ * the same is his to settle. Once it is no longer remembered that he did, its xid is not either. */
+static bool was_ended_by_dba(const struct coordinator *c, const struct gtrid *gtrid)
+{
+    const struct ended *ended = live_find_ended(&c->live, gtrid->incarnation, gtrid->sequence);
+    return ended != NULL && ended->unsure && ended->outcome == OUTCOME_COMMITTED;
+}
+
 /* An agent has something of a transaction that is over, or that we do not know: abort, in every
  * case in which we may speak at all. */
 static void judge_stray(struct step *s, bool prepared)
@@ -675,6 +727,10 @@ static void judge_stray(struct step *s, bool prepared)
     enum outcome outcome = outcomes_find(&s->c->outcomes, gtrid->incarnation, gtrid->sequence);
     if (prepared && !coordinator_may_tell(s->c, gtrid->incarnation, outcome))
         return;
+    if (prepared && was_ended_by_dba(s->c, gtrid)) {
+        s->c->alarms++;
+        return;
+    }
     if (prepared && released_since(s->c, s->event->rm, gtrid) && outcome != OUTCOME_ROLLED_BACK) {
         follow_known_commit(s, outcome);
         return;
@@ -770,7 +826,10 @@ static void carry_out(struct step *s, enum move move)
             abort_because(s, "rolled back by the application");
         break;
     case ABORT_LATE:
-        abort_because(s, "the transaction's timeout has passed");
+        if (s->txn->lost)
+            abort_lost(s);
+        else
+            abort_because(s, "the transaction's timeout has passed");
         break;
     case NOTE_OPENED:
         s->branch->opened = true;

@@ -71,12 +71,12 @@ enum txn_event {
 };
 
 struct coordinator_limits {
-    uint32_t transactions_max; /* live at once */
-    uint32_t branches_max;     /* of them all */
-    uint32_t waiters_max;      /* clients waiting for an outcome */
-    uint32_t ended_max;        /* remembered with their reason, for show */
-    uint32_t outcome_chunks_max;
-    uint32_t keys_max;
+    uint32_t transactions_max;   /* live at once */
+    uint32_t branches_max;       /* of them all */
+    uint32_t waiters_max;        /* clients waiting for an outcome */
+    uint32_t ended_max;          /* remembered with their reason, for show */
+    uint32_t outcome_chunks_max; /* of CHUNK_SEQUENCES transactions each: begin is refused above */
+    uint32_t keys_max;           /* of committed transactions: the same, with a key */
 };
 
 struct coordinator_settings {
@@ -85,7 +85,8 @@ struct coordinator_settings {
     uint32_t resend_least_ms;        /* first repetition of an unanswered order */
     uint32_t resend_most_ms;         /* it doubles up to this */
     uint32_t scan_ms;                /* between two scans of an agent */
-    uint64_t retention_ms;           /* outcomes are remembered for this long, in up-time */
+    uint64_t retention_ms;           /* outcomes are remembered for this long, in running time */
+    uint64_t key_retention_ms;       /* the same of keys */
     uint64_t seed;                   /* of the hash tables; random in the daemon */
 };
 
@@ -101,6 +102,7 @@ enum event_type {
     EV_SCAN,    /* from coordinator_due(): ask rm what is prepared there */
     EV_DRAIN,   /* begin no more */
     EV_SETTLED, /* from coordinator_due(): a DBA's decision is durable */
+    EV_CLOCK,   /* from coordinator_due(): running time goes to the log */
     EVENTS
 };
 
@@ -202,6 +204,9 @@ struct coordinator_counts {
     uint64_t begun, committed, rolled_back, mixed; /* in this start */
     uint64_t alarms; /* messages about transactions that this TM cannot have begun */
     uint64_t remembered_since_incarnation, remembered_since_sequence; /* the horizon */
+    uint64_t outcomes, outcomes_max; /* room for so many is in use */
+    uint32_t keys, keys_max;
+    uint64_t outcomes_ms, keys_ms; /* for how long what has committed is remembered, at least */
 };
 void coordinator_counts(const struct coordinator *coordinator, struct coordinator_counts *out);
 

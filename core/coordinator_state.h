@@ -4,6 +4,7 @@
 #ifndef ASSENT_CORE_COORDINATOR_STATE_H
 #define ASSENT_CORE_COORDINATOR_STATE_H
 
+#include "core/keys.h"
 #include "core/live.h"
 
 /* A DBA's decision: with the log, and not yet known to be on its disk. */
@@ -16,11 +17,24 @@ struct act {
 
 enum { ACTS_MAX = 8 };
 
+/* Running time (core/dates.h). */
+struct running {
+    uint64_t ms;
+    uint64_t seen_ms;   /* on the host's clock, when it was so */
+    uint64_t marked_ms; /* when the log was last told */
+    bool unmarked;      /* something has committed since then */
+    uint32_t unmarked_keys;
+};
+
 struct coordinator {
     struct coordinator_settings settings;
     struct registry registry;
     struct live live;
     struct outcomes outcomes;
+    struct keys keys;
+    uint32_t outcome_chunks_max, keys_max; /* there is room for more: see retention.c */
+    struct running running;
+    uint64_t keys_in_snapshot; /* the number behind the last one */
 
     uint64_t replayed_incarnation; /* the highest in the log */
     uint64_t incarnation;          /* of this start, once EV_START has been */
@@ -47,6 +61,7 @@ struct coordinator {
 
     uint64_t scan_at_ms[RMS_MAX];
     uint64_t scans;
+    uint64_t scanned[RMS_MAX]; /* the last scan that an agent has answered, of this start */
     uint64_t begun, committed, rolled_back, mixed;
     uint64_t alarms, refused;
 };
@@ -116,6 +131,8 @@ struct branch *enlist(struct step *s, uint32_t rm, const char *name);
 void say_what_is_known(struct step *s, const struct gtrid *gtrid);
 /* It aborts here and now; the message says why. */
 void abort_because(struct step *s, const char *message);
+/* The same, since a database in which it worked has lost data. */
+void abort_lost(struct step *s);
 /* If every branch has answered, it is over. */
 void end_if_applied(struct step *s);
 /* A branch has ended the other way. */
@@ -176,6 +193,46 @@ void precommit_asked_stray(struct step *s);
 void precommit_learn(struct step *s);
 /* A DBA has decided it. */
 void precommit_tell_all(struct step *s, enum outcome outcome);
+/* The vote of this RM's agent does not count any more. */
+void precommit_unheard(struct txn *txn, uint32_t rm);
+
+/* ---- quarantine.c ---- */
+
+/* The agent's database lost durable data: nothing it says counts until a DBA releases it, and
+ * nothing that has work there is committed any more. */
+void quarantine(struct step *s);
+
+/* ---- retention.c: for how long what is over is remembered ---- */
+
+/* Of memory, for what the limits allow and a little more. */
+uint32_t retention_chunks(const struct coordinator_limits *limits);
+uint32_t retention_keys(const struct coordinator_limits *limits);
+/* The host's clock says so now. */
+void running_time(struct coordinator *c, uint64_t now_ms);
+/* The step's transaction has committed, or is rolled back. */
+void remember_commit(struct step *s);
+void remember_rollback(struct step *s);
+/* A DBA has said so; lsn: of his word, while the log is read back. */
+void remember_resolved(struct coordinator *c, const struct txn *txn, uint64_t lsn);
+/* Read back: why the log must be refused, or NULL. */
+const char *replay_commit(struct coordinator *c, const struct record *record, const char *key);
+const char *replay_chunk(struct coordinator *c, const struct record *record);
+const char *replay_key(struct coordinator *c, const struct record *record);
+void replay_clock(struct coordinator *c, const struct record *record);
+/* A start ends what the one before it had under way. */
+void retention_restart(struct coordinator *c);
+bool find_key(const struct coordinator *c, const char *key, uint64_t *incarnation,
+              uint64_t *sequence);
+/* Would a begin, with or without a key, risk what has been promised? Then why; else ERR_NONE. */
+enum error_code retention_full(struct coordinator *c, bool keyed);
+/* For how long keys are remembered, at least. */
+uint64_t keys_remembered_ms(const struct coordinator *c);
+uint64_t outcomes_remembered_ms(const struct coordinator *c);
+/* Forget what is over, and tell the log. */
+void forget_what_is_over(struct step *s);
+bool clock_is_due(const struct coordinator *c);
+void clock_event(struct step *s);
+void snapshot_clock(const struct coordinator *c, struct record *out);
 
 /* ---- horizon.c: what agents need no longer remember ---- */
 
@@ -188,8 +245,6 @@ void request_event(struct step *s);
 void answer_event(struct step *s);
 void result_event(struct step *s);
 void scan(struct step *s);
-/* The agent's database lost durable data: nothing it says counts until a DBA releases it. */
-void quarantine(struct step *s);
 /* Abort may be presumed now, and could not before: what scans found then could not be judged. */
 void scan_all_soon(struct step *s);
 

@@ -143,6 +143,7 @@ static void rm_request(struct step *s)
     record->beat = rm->found_beat;
     record->system_identifier = rm->found_system_identifier;
     record->timeline = rm->found_timeline;
+    record->met = rm->found_met;
     if (request->op == OP_RELEASE) {
         record->incarnation = c->incarnation;
         record->sequence = c->sequence;
@@ -171,6 +172,7 @@ static void release(struct rm *rm, const struct record *record)
     rm->beat = record->beat;
     rm->system_identifier = record->system_identifier;
     rm->timeline = record->timeline;
+    rm->met = record->met;
     rm->released_incarnation = record->incarnation;
     rm->released_sequence = record->sequence;
 }
@@ -217,22 +219,6 @@ bool may_be_lost(const struct coordinator *c, const struct txn *txn, const struc
     return !branch->refound && released_since(c, branch->rm, &gtrid);
 }
 
-/* What was not decided before its database lost data is not decided after it either. */
-static void hurry_undecided(struct step *s, uint32_t rm)
-{
-    struct live *live = &s->c->live;
-    for (uint32_t i = 0; i < live->txns_max; i++) {
-        struct txn *txn = &live->txns[i];
-        if (txn->state != TXN_ACTIVE && txn->state != TXN_PREPARING)
-            continue;
-        for (const struct branch *b = live_first(live, txn); b != NULL; b = live_after(live, b))
-            if (b->rm == rm) {
-                txn->deadline_ms = s->event->now_ms;
-                timers_set(&live->timers, i, s->event->now_ms);
-            }
-    }
-}
-
 static void rm_settled(struct step *s, const struct act *act)
 {
     struct coordinator *c = s->c;
@@ -242,8 +228,6 @@ static void rm_settled(struct step *s, const struct act *act)
     const char *why = settle_replay(c, &act->record);
     assert(why == NULL);
     (void)why;
-    if (act->op == OP_RELEASE)
-        hurry_undecided(s, at);
     if (act->op == OP_RETIRE) {
         rm->configured = false;
         rm->state = RM_DOWN;

@@ -48,6 +48,12 @@
     X(NOT_READY, "not_ready", 503, true,                                                           \
       "The coordinator is stopping, or waits for its agents after a start. Try again.")            \
     X(BUSY, "busy", 503, true, "A limit on what is under way at once is reached. Try again.")      \
+    X(KEYS_FULL, "keys_full", 503, true,                                                           \
+      "`max_keys` keys are remembered, so no transaction with a key is begun until the oldest of " \
+      "them has been kept for `key_retention`. Raise `max_keys`, or begin without a key.")         \
+    X(OUTCOMES_FULL, "outcomes_full", 503, true,                                                   \
+      "The outcomes of `max_outcomes` transactions are remembered, so none is begun until the "    \
+      "oldest have been kept for `retention`. Raise `max_outcomes`.")                              \
     X(TIMEOUT, "timeout", 504, true, "No answer came in time; what was asked may have happened.")  \
     X(UNREACHABLE, "unreachable", 504, true, "No connection to the other side.")                   \
     X(BRANCH_NOT_PREPARED, "branch_not_prepared", 409, false,                                      \
@@ -66,6 +72,10 @@
       "The result is larger than one message. Ask for fewer rows.")                                \
     X(RM_IS_WITNESS, "rm_is_witness", 409, false,                                                  \
       "This agent holds no data: it only takes part in the decisions of 3pc transactions.")        \
+    X(BRANCH_DIFFERS, "branch_differs", 409, false,                                                \
+      "The branch is enlisted already with another role or isolation, or not read_only. Enlist "   \
+      "it "                                                                                        \
+      "without them to have it as it is, or enlist another branch.")                               \
     X(INTERNAL, "internal", 500, false, "A fault in Assent. Please report it.")
 
 enum error_code {

@@ -175,6 +175,12 @@ void leader_begin(struct leader *leader)
     leader->value = OUTCOME_COMMITTED;
 }
 
+void leader_unheard(struct leader *leader, uint32_t rank)
+{
+    leader->promised &= ~rank_bit(rank);
+    leader->accepted &= ~rank_bit(rank);
+}
+
 uint32_t leader_silent(const struct leader *leader, const struct roster *roster)
 {
     uint32_t heard = leader->state == LEADER_PROPOSING ? leader->accepted : leader->promised;

@@ -57,6 +57,8 @@ enum leader_act leader_step(struct leader *leader, const struct roster *roster,
                             enum leader_event event, uint32_t from, const struct ballot *ballot);
 /* The TM alone: propose to commit at ballot 0. */
 void leader_begin(struct leader *leader);
+/* Whoever has this rank has lost what it said: it is as if it had said nothing. */
+void leader_unheard(struct leader *leader, uint32_t rank);
 /* Whom LEAD_ASK and LEAD_PROPOSE are for, as rank_bit()s. */
 uint32_t leader_silent(const struct leader *leader, const struct roster *roster);
 

@@ -8,6 +8,7 @@
 #define ASSENT_CORE_LIVE_H
 
 #include "core/coordinator.h"
+#include "core/table.h"
 #include "core/timers.h"
 
 struct branch {
@@ -41,6 +42,8 @@ struct precommit {
     uint32_t agent_count;
     uint8_t agents[ACCEPTORS_MAX]; /* index in the registry; the order is the roster's */
     bool tm;                       /* our log is an acceptor too */
+    bool heard;     /* somebody may know that we are for it: what we propose, or our own vote */
+    bool withdrawn; /* nobody did, and it is rolled back: that is with the log */
     struct leader leader;
     struct acceptor_row row; /* our own vote, as it is on the disk */
     /* PROMISING: what is on its way there, and who waits for it. */
@@ -58,7 +61,9 @@ struct txn {
     enum protocol protocol;
     struct precommit precommit;
     enum txn_state state;
-    bool recovered; /* by replay: begun by an earlier start */
+    bool recovered;  /* by replay: begun by an earlier start */
+    bool lost;       /* a database in which it worked has lost data since: quarantine.c */
+    uint8_t lost_at; /* that one's index in the registry */
     uint32_t first_branch;
     uint32_t branch_count;
     uint32_t first_waiter;
@@ -77,6 +82,8 @@ struct txn {
     bool keyed;            /* the key is in the table of live keys */
     enum outcome decision; /* MIXED: what the TM had decided; RESOLVED: what a DBA has */
     bool heuristic;        /* RESOLVED: against the log, or without evidence */
+    bool stray;            /* RESOLVED: it was not live: what belongs to it nobody knows */
+    uint64_t settled_scan; /* the last scan that had been ordered when a DBA spoke; of this start */
     struct reason reason;
     char key[KEY_BYTES];
     struct origin origin;
@@ -96,6 +103,7 @@ struct ended {
     char request_id[REQUEST_ID_BYTES];
     uint64_t caller;
     uint64_t request_hash;
+    bool unsure;   /* a DBA has ended it: how its branches did is not known */
     uint64_t scan; /* the last one that had been ordered when it ended */
     struct txn_times times;
     uint32_t branch_count;
@@ -133,9 +141,9 @@ void live_enter_key(struct live *live, uint32_t at);
 void live_enter_request(struct live *live, uint32_t at);
 /* Its key may be used again. */
 void live_release_key(struct live *live, uint32_t at);
-/* Frees it, its branches and its waiters; kept among the ended ones. scan: the last one that was
- * ordered. */
-void live_remove(struct live *live, uint32_t at, enum outcome outcome, uint64_t scan);
+/* Frees it, its branches and its waiters; kept among the ended ones, as what it returns. scan: the
+ * last one that was ordered. */
+struct ended *live_remove(struct live *live, uint32_t at, enum outcome outcome, uint64_t scan);
 
 uint32_t live_find(const struct live *live, uint64_t incarnation, uint64_t sequence);
 uint32_t live_find_key(const struct live *live, const char *key);

@@ -7,8 +7,9 @@
 #include <string.h>
 
 static const char *const words[RECALLS] = {
-    [RECALL_NOTHING] = "",      [RECALL_VOTED] = "voted",       [RECALL_NOT_VOTED] = "not-voted",
-    [RECALL_COMMIT] = "commit", [RECALL_ROLLBACK] = "rollback", [RECALL_ACCEPTOR] = "acceptor",
+    [RECALL_NOTHING] = "",          [RECALL_VOTED] = "voted",   [RECALL_NOT_VOTED] = "not-voted",
+    [RECALL_VOTING] = "voting",     [RECALL_COMMIT] = "commit", [RECALL_ROLLBACK] = "rollback",
+    [RECALL_ACCEPTOR] = "acceptor",
 };
 
 const char *recall_word(enum recall recall)
@@ -32,6 +33,9 @@ enum lost_verdict lost_judge(uint64_t incarnation, uint64_t highest_incarnation,
     bool undone = recalled[RECALL_ROLLBACK] > 0 || recalled[RECALL_NOT_VOTED] > 0;
     if (incarnation > highest_incarnation)
         return LOST_NOT_OURS;
+    /* A new log that did not name that branch would have it rolled back. */
+    if (recalled[RECALL_VOTING] > 0 && (decided || !undone))
+        return LOST_WAIT;
     if (decided && undone)
         return LOST_CONTRADICT;
     if (decided || undone)

@@ -16,6 +16,7 @@
 enum recall {
     RECALL_NOTHING = 0,
     RECALL_VOTED,     /* yes, and was told no more */
+    RECALL_VOTING,    /* it is being looked at, or was prepared a moment ago: ask again */
     RECALL_NOT_VOTED, /* has not voted yes, and never will now */
     RECALL_COMMIT,    /* was told to commit, or has */
     RECALL_ROLLBACK,  /* was told to roll back, or has */
@@ -32,6 +33,7 @@ enum lost_verdict {
     LOST_ROLL_BACK,  /* was decided, or can never be committed any more */
     LOST_CONTRADICT, /* both are proved: a person has to look */
     LOST_ACCEPTORS,  /* its agents decide it by themselves: nobody else may */
+    LOST_WAIT,       /* not all of its branches may be known yet: ask again */
     LOST_NOT_OURS,   /* of a later start than any agent has accepted: not to be touched */
 };
 

@@ -131,6 +131,8 @@ struct reply {
     uint32_t running; /* pause: transactions that still have work at the RM */
     bool has_reason;
     struct reason reason;
+    bool has_remembered;    /* with ERR_UNKNOWN_TRANSACTION for a key: */
+    uint64_t remembered_ms; /* who has committed under a key since so long ago is remembered */
     uint32_t pending_count; /* branches that have not, by their RM */
     char pending[BRANCHES_MAX][RM_NAME_BYTES];
     uint32_t branch_count; /* begin, enlist */
@@ -165,7 +167,9 @@ struct order {
     uint64_t agent_incarnation;
     uint64_t xid;
     uint64_t lsn;
-    uint64_t begun;      /* RECOVER: the newest sequence that this start has given out */
+    uint64_t begun; /* RECOVER: the newest sequence that this start has given out */
+    struct txn_number
+        released;        /* RECOVER: up to here the database may have lost what it promised */
     uint32_t timeout_ms; /* PREPARE: how long the vote still counts */
     union {
         struct ballot ballot; /* BALLOT; PREPARE: the roster alone, empty for 2pc */
@@ -259,6 +263,8 @@ struct answer {
     uint64_t stored_incarnation;
     uint64_t stored_lsn;
     bool newcomer;            /* nothing was stored about this TM */
+    uint64_t met;             /* drawn when it was first stored; 0 once a scan has shown that the TM
+                                 has accepted that, or not known */
     bool witness;             /* it holds no data, and is an acceptor of every 3pc transaction */
     char peer_url[URL_BYTES]; /* where other agents reach it; "" where the TM does */
 };

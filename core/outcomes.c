@@ -6,48 +6,64 @@
 #include <assert.h>
 #include <string.h>
 
-void outcomes_init(struct outcomes *outcomes, struct memory *memory, uint32_t chunks_max,
-                   uint32_t keys_max)
+#include "core/mutant.h"
+
+void outcomes_init(struct outcomes *outcomes, struct memory *memory, uint32_t chunks_max)
 {
     memset(outcomes, 0, sizeof *outcomes);
-    outcomes->chunks_max = chunks_max;
-    outcomes->chunks = memory_take(memory, chunks_max, sizeof *outcomes->chunks);
-    table_init(&outcomes->chunk_table, memory, chunks_max);
-    outcomes->keys_max = keys_max;
-    outcomes->keys = memory_take(memory, keys_max, sizeof *outcomes->keys);
-    table_init(&outcomes->key_table, memory, keys_max);
+    outcomes->room = chunks_max;
+    outcomes->generation = 1;
+    outcomes->ring = memory_take(memory, chunks_max, sizeof *outcomes->ring);
+    outcomes->bits = memory_take(memory, chunks_max, sizeof *outcomes->bits);
+    outcomes->free = memory_take(memory, chunks_max, sizeof *outcomes->free);
 }
 
-static uint64_t chunk_hash(uint64_t incarnation, uint64_t number)
+static struct outcome_chunk *at(const struct outcomes *outcomes, uint32_t place)
 {
-    uint64_t name[2] = {incarnation, number};
-    return hash_bytes(name, sizeof name, 0);
+    return &outcomes->ring[(outcomes->first + place) % outcomes->room];
 }
 
-static uint64_t key_hash(const struct outcomes *outcomes, const char *key)
+const struct outcome_chunk *outcomes_at(const struct outcomes *outcomes, uint32_t place)
 {
-    return hash_bytes(key, text_length(key, KEY_BYTES), outcomes->seed);
+    assert(place < outcomes->count);
+    return at(outcomes, place);
 }
 
-static uint32_t find_chunk(const struct outcomes *outcomes, uint64_t incarnation, uint64_t number)
+bool outcomes_changed(const struct outcomes *outcomes, const struct outcome_chunk *chunk)
 {
-    struct probe probe;
-    uint64_t hash = chunk_hash(incarnation, number);
-    for (uint32_t i = table_first(&outcomes->chunk_table, hash, &probe); i != NO_ITEM;
-         i = table_next(&outcomes->chunk_table, &probe))
-        if (outcomes->chunks[i].incarnation == incarnation && outcomes->chunks[i].number == number)
-            return i;
-    return NO_ITEM;
+    return chunk->changed > outcomes->archived;
 }
 
-static uint32_t find_key(const struct outcomes *outcomes, const char *key)
+static bool is_before(const struct outcome_chunk *chunk, uint64_t incarnation, uint64_t number)
 {
-    struct probe probe;
-    for (uint32_t i = table_first(&outcomes->key_table, key_hash(outcomes, key), &probe);
-         i != NO_ITEM; i = table_next(&outcomes->key_table, &probe))
-        if (text_equal(outcomes->keys[i].key, key, KEY_BYTES))
-            return i;
-    return NO_ITEM;
+    return chunk->incarnation != incarnation ? chunk->incarnation < incarnation
+                                             : chunk->number < number;
+}
+
+/* The place of this chunk, or where it would stand. Most questions are about the newest ones. */
+static uint32_t find_place(const struct outcomes *outcomes, uint64_t incarnation, uint64_t number)
+{
+    uint32_t low = 0, high = outcomes->count;
+    if (high > 0 && is_before(at(outcomes, high - 1), incarnation, number))
+        return high;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (is_before(at(outcomes, middle), incarnation, number))
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static struct outcome_chunk *find_chunk(const struct outcomes *outcomes, uint64_t incarnation,
+                                        uint64_t number)
+{
+    uint32_t place = find_place(outcomes, incarnation, number);
+    if (place == outcomes->count)
+        return NULL;
+    struct outcome_chunk *chunk = at(outcomes, place);
+    return chunk->incarnation == incarnation && chunk->number == number ? chunk : NULL;
 }
 
 static bool below_horizon(const struct outcomes *outcomes, uint64_t incarnation, uint64_t sequence)
@@ -65,113 +81,156 @@ void outcomes_set_horizon(struct outcomes *outcomes, uint64_t incarnation, uint6
     outcomes->horizon_sequence = sequence;
 }
 
-static void drop_oldest_chunk(struct outcomes *outcomes)
+static void drop_lowest(struct outcomes *outcomes)
 {
-    uint32_t at = outcomes->chunk_first;
-    const struct outcome_chunk *chunk = &outcomes->chunks[at];
-    table_remove(&outcomes->chunk_table, chunk_hash(chunk->incarnation, chunk->number), at);
-    outcomes_set_horizon(outcomes, chunk->incarnation, chunk->newest);
-    outcomes->chunk_first = (at + 1) % outcomes->chunks_max;
-    outcomes->chunk_count--;
+    const struct outcome_chunk *chunk = at(outcomes, 0);
+    outcomes_set_horizon(outcomes, chunk->incarnation, outcomes->bits[chunk->bits].newest);
+    if (outcomes->since_ms < chunk->date)
+        outcomes->since_ms = chunk->date;
+    outcomes->free[outcomes->free_count++] = chunk->bits;
+    outcomes->first = (outcomes->first + 1) % outcomes->room;
+    outcomes->count--;
 }
 
-/* The horizon speaks for keys too: a name that is no longer remembered belongs to a
- * transaction that is forgotten. */
-static void drop_oldest_key(struct outcomes *outcomes)
+static uint32_t take_bits(struct outcomes *outcomes)
 {
-    uint32_t at = outcomes->key_first;
-    const struct outcome_key *key = &outcomes->keys[at];
-    table_remove(&outcomes->key_table, key_hash(outcomes, key->key), at);
-    outcomes_set_horizon(outcomes, key->incarnation, key->sequence);
-    outcomes->key_first = (at + 1) % outcomes->keys_max;
-    outcomes->key_count--;
+    uint32_t bits =
+        outcomes->free_count > 0 ? outcomes->free[--outcomes->free_count] : outcomes->bits_used++;
+    memset(&outcomes->bits[bits], 0, sizeof outcomes->bits[bits]);
+    return bits;
 }
 
-static uint32_t add_chunk(struct outcomes *outcomes, uint64_t incarnation, uint64_t number,
-                          uint64_t now_ms)
+/* The chunk, found or new; NULL if there is no room. Nearly always a new one is the highest. */
+static struct outcome_chunk *have_chunk(struct outcomes *outcomes, uint64_t incarnation,
+                                        uint64_t number)
 {
-    if (outcomes->chunk_count == outcomes->chunks_max)
-        drop_oldest_chunk(outcomes);
-    uint32_t at = (outcomes->chunk_first + outcomes->chunk_count++) % outcomes->chunks_max;
-    memset(&outcomes->chunks[at], 0, sizeof outcomes->chunks[at]);
-    outcomes->chunks[at].incarnation = incarnation;
-    outcomes->chunks[at].number = number;
-    outcomes->chunks[at].born_ms = now_ms;
-    table_put(&outcomes->chunk_table, chunk_hash(incarnation, number), at);
-    return at;
+    struct outcome_chunk *found = find_chunk(outcomes, incarnation, number);
+    if (found != NULL || outcomes->count == outcomes->room)
+        return found;
+    uint32_t place = find_place(outcomes, incarnation, number);
+    for (uint32_t i = outcomes->count++; i > place; i--)
+        *at(outcomes, i) = *at(outcomes, i - 1);
+    struct outcome_chunk *chunk = at(outcomes, place);
+    *chunk = (struct outcome_chunk){
+        .incarnation = incarnation, .number = number, .bits = take_bits(outcomes)};
+    return chunk;
 }
 
-void outcomes_add_key(struct outcomes *outcomes, uint64_t incarnation, uint64_t sequence,
-                      const char *key)
+/* As old as what ended last; and what is not dated yet is younger than all that is. */
+static void set_date(struct outcomes *outcomes, struct outcome_chunk *chunk, uint64_t date)
 {
-    if (find_key(outcomes, key) != NO_ITEM)
+    if (date <= chunk->date || (MUTANT(CHUNK_DATED_BY_FIRST) && chunk->date != 0))
         return;
-    if (outcomes->key_count == outcomes->keys_max)
-        drop_oldest_key(outcomes);
-    uint32_t at = (outcomes->key_first + outcomes->key_count++) % outcomes->keys_max;
-    outcomes->keys[at].incarnation = incarnation;
-    outcomes->keys[at].sequence = sequence;
-    text_copy(outcomes->keys[at].key, KEY_BYTES, key, text_length(key, KEY_BYTES));
-    table_put(&outcomes->key_table, key_hash(outcomes, key), at);
+    outcomes->undated += is_dated(chunk->date) && !is_dated(date);
+    chunk->date = date;
+    chunk->changed = outcomes->generation;
 }
 
-void outcomes_commit(struct outcomes *outcomes, uint64_t incarnation, uint64_t sequence,
-                     const char *key, uint64_t now_ms)
+bool outcomes_commit(struct outcomes *outcomes, uint64_t incarnation, uint64_t sequence,
+                     uint64_t date)
 {
-    uint64_t number = sequence / CHUNK_SEQUENCES;
-    uint32_t at = find_chunk(outcomes, incarnation, number);
-    if (at == NO_ITEM)
-        at = add_chunk(outcomes, incarnation, number, now_ms);
-    struct outcome_chunk *chunk = &outcomes->chunks[at];
-    chunk->bits[sequence % CHUNK_SEQUENCES / 64] |= UINT64_C(1) << (sequence % 64);
-    if (chunk->newest < sequence)
-        chunk->newest = sequence;
-    if (key[0] != '\0')
-        outcomes_add_key(outcomes, incarnation, sequence, key);
+    struct outcome_chunk *chunk = have_chunk(outcomes, incarnation, sequence / CHUNK_SEQUENCES);
+    if (chunk == NULL)
+        return false;
+    struct outcome_bits *bits = &outcomes->bits[chunk->bits];
+    bits->words[sequence % CHUNK_SEQUENCES / 64] |= UINT64_C(1) << (sequence % 64);
+    if (bits->newest < sequence)
+        bits->newest = sequence;
+    chunk->changed = outcomes->generation;
+    set_date(outcomes, chunk, date);
+    return true;
 }
 
-void outcomes_add_chunk(struct outcomes *outcomes, uint64_t incarnation, uint64_t number,
-                        const uint8_t *bits)
+void outcomes_touch(struct outcomes *outcomes, uint64_t incarnation, uint64_t sequence,
+                    uint64_t date)
 {
-    for (uint32_t i = 0; i < CHUNK_SEQUENCES; i++)
-        if (bits[i / 8] >> i % 8 & 1)
-            outcomes_commit(outcomes, incarnation, number * CHUNK_SEQUENCES + i, "", 0);
+    struct outcome_chunk *chunk = find_chunk(outcomes, incarnation, sequence / CHUNK_SEQUENCES);
+    if (chunk != NULL)
+        set_date(outcomes, chunk, date);
+}
+
+void outcomes_touch_newest(struct outcomes *outcomes, uint64_t incarnation, uint64_t date)
+{
+    uint32_t place = find_place(outcomes, incarnation, UINT64_MAX);
+    if (place > 0 && at(outcomes, place - 1)->incarnation == incarnation)
+        set_date(outcomes, at(outcomes, place - 1), date);
+}
+
+bool outcomes_add_chunk(struct outcomes *outcomes, uint64_t incarnation, uint64_t number,
+                        const uint8_t *bits, uint64_t date, bool archived)
+{
+    struct outcome_chunk *chunk = have_chunk(outcomes, incarnation, number);
+    if (chunk == NULL)
+        return false;
+    struct outcome_bits *known = &outcomes->bits[chunk->bits];
+    for (uint32_t i = 0; i < CHUNK_SEQUENCES / 8; i++)
+        known->words[i / 8] |= (uint64_t)bits[i] << i % 8 * 8;
+    for (uint32_t i = CHUNK_SEQUENCES; i > 0; i--)
+        if (known->words[(i - 1) / 64] >> (i - 1) % 64 & 1) {
+            known->newest = number * CHUNK_SEQUENCES + i - 1;
+            break;
+        }
+    uint64_t changed = chunk->changed;
+    set_date(outcomes, chunk, date);
+    chunk->changed = archived ? changed : outcomes->generation;
+    return true;
 }
 
 enum outcome outcomes_find(const struct outcomes *outcomes, uint64_t incarnation, uint64_t sequence)
 {
-    if (below_horizon(outcomes, incarnation, sequence))
-        return OUTCOME_FORGOTTEN;
-    uint32_t at = find_chunk(outcomes, incarnation, sequence / CHUNK_SEQUENCES);
-    if (at == NO_ITEM)
-        return OUTCOME_ROLLED_BACK;
-    uint64_t word = outcomes->chunks[at].bits[sequence % CHUNK_SEQUENCES / 64];
-    return word >> (sequence % 64) & 1 ? OUTCOME_COMMITTED : OUTCOME_ROLLED_BACK;
+    const struct outcome_chunk *chunk =
+        find_chunk(outcomes, incarnation, sequence / CHUNK_SEQUENCES);
+    if (chunk != NULL) {
+        uint64_t word = outcomes->bits[chunk->bits].words[sequence % CHUNK_SEQUENCES / 64];
+        if (word >> (sequence % 64) & 1)
+            return OUTCOME_COMMITTED;
+    }
+    return below_horizon(outcomes, incarnation, sequence) ? OUTCOME_FORGOTTEN : OUTCOME_ROLLED_BACK;
 }
 
-bool outcomes_find_key(const struct outcomes *outcomes, const char *key, uint64_t *incarnation,
-                       uint64_t *sequence)
+void outcomes_date(struct outcomes *outcomes, uint64_t running_ms, uint64_t lsn)
 {
-    uint32_t at = find_key(outcomes, key);
-    if (at == NO_ITEM)
-        return false;
-    *incarnation = outcomes->keys[at].incarnation;
-    *sequence = outcomes->keys[at].sequence;
-    return true;
+    /* They are mostly the highest. */
+    for (uint32_t i = outcomes->count, left = outcomes->undated; i > 0 && left > 0; i--) {
+        struct outcome_chunk *chunk = at(outcomes, i - 1);
+        if (is_dated(chunk->date))
+            continue;
+        left--;
+        if (!is_dated_by(chunk->date, lsn))
+            continue;
+        chunk->date = running_ms;
+        chunk->changed = outcomes->generation;
+        outcomes->undated--;
+    }
 }
 
-bool outcomes_expire(struct outcomes *outcomes, uint64_t born_ms)
+bool outcomes_expired(const struct outcomes *outcomes, uint64_t running_ms, uint64_t retention_ms)
+{
+    return outcomes->count > 0 && time_is_over(at(outcomes, 0)->date, running_ms, retention_ms);
+}
+
+bool outcomes_expire(struct outcomes *outcomes, uint64_t running_ms, uint64_t retention_ms,
+                     const struct txn_number *live)
 {
     bool moved = false;
-    while (outcomes->chunk_count > 0 && outcomes->chunks[outcomes->chunk_first].born_ms < born_ms) {
-        drop_oldest_chunk(outcomes);
+    while (outcomes_expired(outcomes, running_ms, retention_ms)) {
+        const struct outcome_chunk *lowest = at(outcomes, 0);
+        uint64_t newest = outcomes->bits[lowest->bits].newest;
+        if (live->incarnation != 0 &&
+            (lowest->incarnation != live->incarnation ? live->incarnation < lowest->incarnation
+                                                      : live->sequence <= newest))
+            break;
+        drop_lowest(outcomes);
         moved = true;
     }
-    while (outcomes->key_count > 0) {
-        const struct outcome_key *key = &outcomes->keys[outcomes->key_first];
-        if (!below_horizon(outcomes, key->incarnation, key->sequence))
-            break;
-        drop_oldest_key(outcomes);
-    }
     return moved;
+}
+
+uint64_t outcomes_oldest(const struct outcomes *outcomes, uint64_t running_ms)
+{
+    uint64_t oldest = running_ms;
+    for (uint32_t i = 0; i < outcomes->count; i++)
+        if (at(outcomes, i)->date < oldest)
+            oldest = at(outcomes, i)->date;
+    return oldest;
 }

@@ -107,6 +107,7 @@ static void say_to_silent(struct step *s, enum ballot_type type)
             continue;
         ballot->number = precommit->leader.number;
         ballot->value = type == BALLOT_ASK_ACCEPT ? precommit->leader.value : OUTCOME_NONE;
+        s->txn->precommit.heard |= type == BALLOT_ASK_ACCEPT;
     }
 }
 
@@ -190,6 +191,21 @@ static void pledge(struct step *s)
     await_vote(s, RECORD_PROMISE, precommit->leader.number, OUTCOME_NONE);
 }
 
+/* A database in which it worked has lost data, and nobody can have accepted anything, for nobody
+ * has heard of our proposal or our vote: it is ours alone to roll back. But the next start would
+ * find PRECOMMIT, and propose to commit: so it is said only once the end of it is on the disk. */
+static bool may_withdraw(const struct step *s)
+{
+    return s->txn->lost && !s->txn->precommit.heard;
+}
+
+static void withdraw(struct step *s)
+{
+    write_record(s, RECORD_OUTCOME)->outcome = OUTCOME_ROLLED_BACK;
+    s->txn->precommit.withdrawn = true;
+    await_log(s, TXN_PROMISING);
+}
+
 /* Our own vote first, if we have one; the others are asked once it is on the disk. */
 static void propose(struct step *s)
 {
@@ -267,6 +283,13 @@ static bool is_halted(const struct step *s)
     return is_being_settled(s->c, s->txn->incarnation, s->txn->sequence);
 }
 
+void precommit_unheard(struct txn *txn, uint32_t rm)
+{
+    uint32_t rank = rank_of(txn, rm);
+    if (rank != RANK_NONE)
+        leader_unheard(&txn->precommit.leader, rank);
+}
+
 /* ---- moves ---- */
 
 void precommit_log(struct step *s)
@@ -284,6 +307,10 @@ void precommit_log(struct step *s)
 void precommit_propose(struct step *s)
 {
     struct precommit *precommit = &s->txn->precommit;
+    if (may_withdraw(s)) {
+        withdraw(s);
+        return;
+    }
     s->txn->state = TXN_PRECOMMITTING;
     precommit->row.exists = true;
     precommit->row.value = precommit->tm ? OUTCOME_COMMITTED : OUTCOME_NONE;
@@ -300,6 +327,15 @@ void precommit_propose(struct step *s)
 void precommit_voted(struct step *s)
 {
     struct precommit *precommit = &s->txn->precommit;
+    if (precommit->withdrawn) {
+        tell_outcome(s, OUTCOME_ROLLED_BACK);
+        abort_lost(s);
+        return;
+    }
+    if (may_withdraw(s)) {
+        withdraw(s);
+        return;
+    }
     s->txn->state = TXN_PRECOMMITTING;
     precommit->row = precommit->next_row;
     resend_soon(s);
@@ -329,6 +365,10 @@ void precommit_again(struct step *s)
     resend_later(s);
     if (is_halted(s))
         return;
+    if (may_withdraw(s)) {
+        withdraw(s);
+        return;
+    }
     /* Since it was given, our promise may have come to count. */
     if (leader->state == LEADER_ASKING && may_vote(s)) {
         struct ballot own = own_answer(s);
@@ -368,6 +408,11 @@ static void vote(struct step *s)
     struct ballot answer;
     if (!may_vote(s) || is_halted(s))
         return;
+    if (may_withdraw(s)) {
+        withdraw(s);
+        return;
+    }
+    precommit->heard = true;
     precommit->next_row = precommit->row;
     bool changed = acceptor_judge(&precommit->next_row, false, asked, &answer);
     precommit->asked_by = s->event->rm;
@@ -388,7 +433,8 @@ static void vote(struct step *s)
  * accepted anything: then it is ours alone to abort. */
 void precommit_asked(struct step *s)
 {
-    if (s->txn->protocol != PROTOCOL_3PC) {
+    bool undecided = s->txn->state == TXN_PREPARING;
+    if (undecided && s->txn->protocol != PROTOCOL_3PC) {
         s->c->refused++;
         return;
     }

@@ -18,6 +18,7 @@ enum kind {
     KIND_OUTCOME,
     KIND_TEXT,
     KIND_UUID,
+    KIND_HASH,
     KIND_BITS,
     KIND_BRANCHES,
     KIND_ROSTER,
@@ -46,6 +47,12 @@ enum field {
     BALLOT,
     LABEL,
     APPLICATION,
+    DATE,
+    KNOWN_LSN,
+    SINCE,
+    OUTCOMES_SINCE,
+    HASH,
+    MET,
     REST, /* whatever log/ says to itself: not for the core */
 };
 
@@ -78,6 +85,12 @@ static const struct {
     [BALLOT] = FIELD(KIND_U64, ballot),
     [LABEL] = FIELD(KIND_TEXT, label),
     [APPLICATION] = FIELD(KIND_TEXT, application),
+    [DATE] = FIELD(KIND_U64, date),
+    [KNOWN_LSN] = FIELD(KIND_U64, known_lsn),
+    [SINCE] = FIELD(KIND_U64, since),
+    [OUTCOMES_SINCE] = FIELD(KIND_U64, outcomes_since),
+    [HASH] = FIELD(KIND_HASH, hash),
+    [MET] = FIELD(KIND_U64, met),
     [REST] = {KIND_REST, 0, 0},
 #undef FIELD
 };
@@ -88,7 +101,7 @@ static const struct {
     enum field fields[FIELDS_MAX];
 } layouts[RECORD_TYPES] = {
     [RECORD_START] = {"START", {INCARNATION, INSTANCE}},
-    [RECORD_AGENT] = {"AGENT", {RM, URL, SYSTEM_IDENTIFIER, TIMELINE}},
+    [RECORD_AGENT] = {"AGENT", {RM, URL, SYSTEM_IDENTIFIER, TIMELINE, MET}},
     [RECORD_COMMIT] = {"COMMIT", {INCARNATION, SEQUENCE, KEY, BRANCHES, LABEL, APPLICATION}},
     [RECORD_END] = {"END", {INCARNATION, SEQUENCE}},
     [RECORD_DELEGATED] = {"DELEGATED", {INCARNATION, SEQUENCE, KEY, BRANCHES, LABEL, APPLICATION}},
@@ -98,7 +111,8 @@ static const struct {
     [RECORD_RETIRED] = {"RETIRED", {RM, WHO, WHY}},
     [RECORD_WAIVED] = {"WAIVED", {RM, WHO, WHY}},
     [RECORD_RELEASED] = {"RELEASED",
-                         {RM, WHO, WHY, BEAT, SYSTEM_IDENTIFIER, TIMELINE, INCARNATION, SEQUENCE}},
+                         {RM, WHO, WHY, BEAT, SYSTEM_IDENTIFIER, TIMELINE, INCARNATION, SEQUENCE,
+                          MET}},
     [RECORD_RESOLVED] = {"RESOLVED", {INCARNATION, SEQUENCE, OUTCOME, WHO, WHY, FLAGS, BRANCHES}},
     [RECORD_MIXED] = {"MIXED", {INCARNATION, SEQUENCE, OUTCOME, BRANCHES}},
     [RECORD_SEAL] = {"SEAL", {REST}},
@@ -106,8 +120,8 @@ static const struct {
     [RECORD_ESTABLISHED] = {"ESTABLISHED", {NO_FIELD}},
     [RECORD_RM] = {"RM",
                    {RM, URL, SYSTEM_IDENTIFIER, TIMELINE, BEAT, FLAGS, OFFER_LSN, INCARNATION,
-                    INSTANCE}},
-    [RECORD_CHUNK] = {"CHUNK", {INCARNATION, SEQUENCE, BITS}},
+                    INSTANCE, MET}},
+    [RECORD_CHUNK] = {"CHUNK", {INCARNATION, SEQUENCE, BITS, DATE}},
     [RECORD_ANCESTOR] = {"ANCESTOR", {INCARNATION, INSTANCE}},
     [RECORD_FENCED] = {"FENCED", {RM, FLAGS}},
     [RECORD_KEY] = {"KEY", {INCARNATION, SEQUENCE, KEY}},
@@ -117,13 +131,15 @@ static const struct {
                           {INCARNATION, SEQUENCE, KEY, BRANCHES, ROSTER, LABEL, APPLICATION}},
     [RECORD_PROMISE] = {"PROMISE", {INCARNATION, SEQUENCE, BALLOT}},
     [RECORD_ACCEPT] = {"ACCEPT", {INCARNATION, SEQUENCE, BALLOT, OUTCOME}},
+    [RECORD_CLOCK] = {"CLOCK", {DATE, KNOWN_LSN, SINCE, OUTCOMES_SINCE}},
+    [RECORD_HASHED_KEY] = {"HASHED_KEY", {INCARNATION, SEQUENCE, HASH, DATE}},
 };
 
 /* A type that has been given more fields is written as version 2; what version 1 wrote of it ends
  * before this one. */
 static const enum field new_in_2[RECORD_TYPES] = {
-    [RECORD_COMMIT] = LABEL,
-    [RECORD_DELEGATED] = LABEL,
+    [RECORD_COMMIT] = LABEL, [RECORD_DELEGATED] = LABEL, [RECORD_CHUNK] = DATE,
+    [RECORD_AGENT] = MET,    [RECORD_RELEASED] = MET,    [RECORD_RM] = MET,
 };
 
 static uint8_t newest_version(enum record_type type)
@@ -193,6 +209,9 @@ static uint8_t *put_field(uint8_t *at, const struct record *record, enum field f
     case KIND_UUID:
         memcpy(at, value, sizeof(struct uuid));
         return at + sizeof(struct uuid);
+    case KIND_HASH:
+        at = put_number(at, record->hash.low, 8);
+        return put_number(at, record->hash.high, 8);
     case KIND_BITS:
         memcpy(at, value, RECORD_BITS_BYTES);
         return at + RECORD_BITS_BYTES;
@@ -342,6 +361,8 @@ static bool get_field(struct input *input, struct record *out, enum field field)
             return false;
         memcpy(value, bytes, sizeof(struct uuid));
         return true;
+    case KIND_HASH:
+        return get_number(input, &out->hash.low, 8) && get_number(input, &out->hash.high, 8);
     case KIND_BITS:
         bytes = take(input, RECORD_BITS_BYTES);
         if (bytes == NULL)
@@ -368,6 +389,7 @@ enum record_read record_decode(uint8_t type, uint8_t version, const uint8_t *pay
 
     memset(out, 0, offsetof(struct record, bits));
     out->type = (enum record_type)type;
+    out->dated = version > 1;
     struct input input = {.at = payload, .left = length};
     for (size_t i = 0; i < FIELDS_MAX && layouts[type].fields[i] != NO_FIELD; i++) {
         if (version == 1 && layouts[type].fields[i] == new_in_2[type])

@@ -10,9 +10,11 @@
 #define ASSENT_CORE_RECORD_H
 
 #include "core/message.h"
+#include "core/siphash.h"
 
 /* The numbers are the format: never used again for something else. */
 enum record_type {
+    RECORD_NONE = 0,
     RECORD_START = 1,        /* a start of the TM */
     RECORD_AGENT = 2,        /* an RM takes part in this log from here on */
     RECORD_COMMIT = 3,       /* the decision: from here on nothing aborts */
@@ -31,7 +33,7 @@ enum record_type {
     RECORD_ESTABLISHED = 16, /* every configured agent has accepted this log */
     RECORD_RM = 17,          /* snapshot: all that is known of an RM */
     RECORD_CHUNK = 18,       /* snapshot: the outcomes of a run of sequence numbers */
-    RECORD_KEY = 19,         /* snapshot: the key of a committed transaction */
+    RECORD_KEY = 19,         /* snapshot, until version 1.0: the key of a committed transaction */
     RECORD_FENCED = 20,      /* an agent refused this log; flags 0: an operator took it back */
     RECORD_ANCESTOR = 21,    /* snapshot: an earlier start */
     RECORD_QUARANTINED = 22, /* the database of an RM has lost durable data */
@@ -39,6 +41,8 @@ enum record_type {
     RECORD_PRECOMMIT = 24,   /* 3pc: all are ready; from here on a majority decides */
     RECORD_PROMISE = 25,     /* 3pc: no lower ballot is heard, and this one was used */
     RECORD_ACCEPT = 26,      /* 3pc: the TM's log accepts this outcome at this ballot */
+    RECORD_CLOCK = 27,       /* for how long coordinators have run on this log */
+    RECORD_HASHED_KEY = 28,  /* archive: the same of a key, of which the hash is enough */
     RECORD_TYPES
 };
 
@@ -95,6 +99,14 @@ struct record {
     uint64_t offer_lsn;   /* RM: see struct rm */
     struct roster roster; /* PRECOMMIT */
     uint64_t ballot;      /* PROMISE, ACCEPT */
+    bool archived;        /* it was read from an archive, set by the reader; not in the payload */
+    uint64_t date;        /* CHUNK, HASHED_KEY: of the commit, in running time; CLOCK: now */
+    uint64_t known_lsn;   /* CLOCK: what committed up to here is no younger than this record */
+    uint64_t since;       /* CLOCK: keys of that date and before are forgotten */
+    uint64_t outcomes_since; /* CLOCK: the same of outcomes */
+    bool dated;              /* CHUNK: not written by a version that had no dates */
+    struct siphash hash;     /* HASHED_KEY */
+    uint64_t met;            /* AGENT, RELEASED, RM: see struct rm */
     /* What is large is not cleared: it holds as far as the record says that it does. */
     uint8_t
         bits[RECORD_BITS_BYTES]; /* CHUNK: a bit a sequence, lowest first; sequence: its number */

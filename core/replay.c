@@ -11,17 +11,24 @@
 #include "core/coordinator_state.h"
 #include "core/mutant.h"
 
-static struct coordinator *lay_out(struct memory *memory, const struct coordinator_limits *limits)
+static struct coordinator *lay_out(struct memory *memory, const struct coordinator_limits *limits,
+                                   const struct coordinator_settings *settings)
 {
     struct live live;
     struct outcomes outcomes;
+    struct keys keys;
     struct coordinator *coordinator = memory_take(memory, 1, sizeof *coordinator);
     live_init(&live, memory, limits);
-    outcomes_init(&outcomes, memory, limits->outcome_chunks_max, limits->keys_max);
+    outcomes_init(&outcomes, memory, retention_chunks(limits));
+    keys_init(&keys, memory, retention_keys(limits), settings->seed, settings->tm);
     if (coordinator == NULL)
         return NULL;
     coordinator->live = live;
     coordinator->outcomes = outcomes;
+    coordinator->keys = keys;
+    coordinator->outcome_chunks_max = limits->outcome_chunks_max;
+    coordinator->keys_max = limits->keys_max;
+    coordinator->settings = *settings;
     coordinator->logging_first = NO_ITEM;
     coordinator->logging_last = NO_ITEM;
     return coordinator;
@@ -30,7 +37,7 @@ static struct coordinator *lay_out(struct memory *memory, const struct coordinat
 size_t coordinator_bytes(const struct coordinator_limits *limits)
 {
     struct memory memory = {.base = NULL};
-    lay_out(&memory, limits);
+    lay_out(&memory, limits, &(struct coordinator_settings){.seed = 0});
     return memory.used;
 }
 
@@ -38,10 +45,8 @@ struct coordinator *coordinator_init(void *room, const struct coordinator_limits
                                      const struct coordinator_settings *settings)
 {
     struct memory memory = {.base = room};
-    struct coordinator *coordinator = lay_out(&memory, limits);
-    coordinator->settings = *settings;
+    struct coordinator *coordinator = lay_out(&memory, limits, settings);
     coordinator->live.seed = settings->seed;
-    coordinator->outcomes.seed = settings->seed;
     return coordinator;
 }
 
@@ -105,9 +110,10 @@ static const char *replay_live(struct coordinator *c, const struct record *recor
     memcpy(txn->origin.label, record->label, LABEL_BYTES);
     memcpy(txn->origin.application, record->application, LABEL_BYTES);
     live_enter_key(&c->live, at);
+    const char *why = NULL;
     if (state == TXN_COMMITTING)
-        outcomes_commit(&c->outcomes, record->incarnation, record->sequence, record->key, 0);
-    return replay_branches(c, record, txn, BR_YES);
+        why = replay_commit(c, record, record->key);
+    return why != NULL ? why : replay_branches(c, record, txn, BR_YES);
 }
 
 /* The third phase of a transaction, as far as it is in the log. Ballot 0 is never used again. */
@@ -122,6 +128,7 @@ static const char *replay_precommit(struct coordinator *c, const struct record *
     precommit->leader.rank = RANK_TM;
     precommit->agent_count = record->roster.count;
     precommit->tm = record->roster.tm;
+    precommit->heard = true;
     precommit->row.exists = true;
     precommit->row.value = precommit->tm ? OUTCOME_COMMITTED : OUTCOME_NONE;
     for (uint32_t i = 0; i < record->roster.count; i++) {
@@ -162,13 +169,14 @@ static const char *replay_end(struct coordinator *c, const struct record *record
     if (record->type == RECORD_OUTCOME && outcome == OUTCOME_COMMITTED &&
         txn->state == TXN_PRECOMMITTING) {
         txn->state = TXN_COMMITTING;
-        outcomes_commit(&c->outcomes, txn->incarnation, txn->sequence, txn->key, 0);
-        return NULL;
+        return replay_commit(c, record, txn->key);
     }
-    if (outcome == OUTCOME_COMMITTED)
-        outcomes_commit(&c->outcomes, txn->incarnation, txn->sequence, txn->key, 0);
+    const char *why = NULL;
+    if (outcome == OUTCOME_COMMITTED &&
+        outcomes_find(&c->outcomes, txn->incarnation, txn->sequence) != OUTCOME_COMMITTED)
+        why = replay_commit(c, record, txn->key);
     live_remove(&c->live, at, outcome, 0);
-    return NULL;
+    return why;
 }
 
 static bool branches_left(const struct coordinator *c, const struct txn *txn)
@@ -222,6 +230,7 @@ static const char *replay_rm(struct coordinator *c, const struct record *record)
             return "an agent before any start";
         registry_add(&c->registry, record->rm, record->url);
         rm->logged = true;
+        rm->met = record->met;
         rm->proved = true;
         rm->accepted_start = c->registry.starts[c->registry.start_count - 1];
         rm->durable = true;
@@ -273,6 +282,7 @@ static const char *replay_known_rm(struct coordinator *c, const struct record *r
     rm->offer_lsn = record->offer_lsn;
     rm->accepted_start = (struct start_id){record->incarnation, record->instance};
     rm->beat = record->beat;
+    rm->met = record->met;
     rm->system_identifier = record->system_identifier;
     rm->timeline = record->timeline;
     return NULL;
@@ -286,6 +296,7 @@ bool coordinator_replay(struct coordinator *c, const struct record *record, cons
     case RECORD_START:
         if (record->incarnation <= c->replayed_incarnation)
             *why = "a start whose incarnation does not rise";
+        retention_restart(c);
         c->replayed_incarnation = record->incarnation;
         c->incarnation = record->incarnation;
         registry_restart(&c->registry, record->lsn - 1);
@@ -342,11 +353,16 @@ bool coordinator_replay(struct coordinator *c, const struct record *record, cons
         *why = replay_known_rm(c, record);
         break;
     case RECORD_CHUNK:
-        outcomes_add_chunk(&c->outcomes, record->incarnation, record->sequence, record->bits);
+        *why = replay_chunk(c, record);
         break;
     case RECORD_KEY:
-        outcomes_add_key(&c->outcomes, record->incarnation, record->sequence, record->key);
+    case RECORD_HASHED_KEY:
+        *why = replay_key(c, record);
         break;
+    case RECORD_CLOCK:
+        replay_clock(c, record);
+        break;
+    case RECORD_NONE:
     case RECORD_SEAL:
     case RECORD_STOP:
     case RECORD_TYPES:

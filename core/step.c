@@ -17,6 +17,7 @@ static void start(struct step *s)
     if (!MUTANT(INCARNATION_KEPT) || c->incarnation == 0)
         c->incarnation++;
     c->instance = s->event->instance;
+    retention_restart(c);
     registry_restart(&c->registry, s->event->recovered_lsn);
     struct record *record = write_record(s, RECORD_START);
     record->incarnation = c->incarnation;
@@ -75,6 +76,7 @@ void coordinator_step(struct coordinator *c, const struct event *event, struct a
     out->record_count = 0;
     out->order_count = 0;
     out->reply_count = 0;
+    running_time(c, event->now_ms);
 
     switch (event->type) {
     case EV_START:
@@ -106,6 +108,9 @@ void coordinator_step(struct coordinator *c, const struct event *event, struct a
         break;
     case EV_SETTLED:
         settled_event(&s);
+        break;
+    case EV_CLOCK:
+        clock_event(&s);
         break;
     case EV_HOLE:
     case EVENTS:
@@ -153,6 +158,7 @@ bool coordinator_due(struct coordinator *c, uint64_t now_ms, struct event *out)
 {
     memset(out, 0, sizeof *out);
     out->now_ms = now_ms;
+    running_time(c, now_ms);
     if (log_is_due(c)) {
         out->type = EV_LOGGED;
         out->txn = c->logging_first;
@@ -160,6 +166,10 @@ bool coordinator_due(struct coordinator *c, uint64_t now_ms, struct event *out)
     }
     if (act_is_due(c)) {
         out->type = EV_SETTLED;
+        return true;
+    }
+    if (clock_is_due(c)) {
+        out->type = EV_CLOCK;
         return true;
     }
     if (timers_due(&c->live.timers, now_ms, &out->txn)) {

@@ -87,6 +87,12 @@ void coordinator_counts(const struct coordinator *c, struct coordinator_counts *
     out->alarms = c->alarms;
     out->remembered_since_incarnation = c->outcomes.horizon_incarnation;
     out->remembered_since_sequence = c->outcomes.horizon_sequence;
+    out->outcomes = (uint64_t)c->outcomes.count * CHUNK_SEQUENCES;
+    out->outcomes_max = (uint64_t)c->outcome_chunks_max * CHUNK_SEQUENCES;
+    out->keys = c->keys.count;
+    out->keys_max = c->keys_max;
+    out->outcomes_ms = outcomes_remembered_ms(c);
+    out->keys_ms = keys_remembered_ms(c);
 }
 
 static enum shown_state shown(enum txn_state state)

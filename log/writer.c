@@ -607,9 +607,14 @@ void wal_checkpoint(struct wal *wal, const uint8_t *bytes, size_t length, uint64
 
 void wal_stats(struct wal *wal, struct wal_stats *out)
 {
+    struct keeper_disk disk;
     pthread_mutex_lock(&wal->lock);
     *out = wal->stats;
     pthread_mutex_unlock(&wal->lock);
+    keeper_look(wal->keeper, &disk);
+    out->disk_free = disk.free;
+    out->disk_files = disk.files;
+    out->disk_least = disk.least;
 }
 
 void wal_close(struct wal *wal, bool clean)

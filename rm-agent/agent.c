@@ -33,7 +33,11 @@
 #include "rm-agent/sessions.h"
 #include "rm-agent/tms.h"
 
-enum { HEALTH_MS = 1000, DRAIN_MS = 10 * 1000 };
+enum {
+    HEALTH_MS = 1000,
+    DRAIN_MS = 10 * 1000,
+    OTHER_FILES = 16, /* the control connection, names that are looked up, certificates */
+};
 
 /* ---- branches ---- */
 
@@ -88,6 +92,9 @@ static void carry_out(struct agent *agent, const struct participant_action *acti
     case PA_COMMIT_SESSION:
         sessions_commit(agent, &action->branch, action->lsn);
         break;
+    case PA_INTERRUPT:
+        sessions_interrupt(agent, &action->branch, action->at_once);
+        break;
     case PA_END_SESSION:
         sessions_end(agent, &action->branch);
         break;
@@ -116,6 +123,8 @@ void agent_event(struct agent *agent, struct participant_event event)
     struct participant_actions actions;
     event.now_ms = loop_now_ms();
     participant_step(agent->participant, &event, &actions);
+    if (actions.forgot)
+        tms_close(agent, &actions.forgotten.gtrid);
     for (uint32_t i = 0; i < actions.count; i++)
         carry_out(agent, &actions.list[i]);
 }
@@ -132,10 +141,11 @@ void agent_tell(struct agent *agent, const struct branch_id *branch,
 
 void agent_serve(struct agent *agent)
 {
-    void *memory = calloc(1, participant_bytes(AGENT_BRANCHES_MAX));
+    uint32_t branches = agent->options->max_branches;
+    void *memory = calloc(1, participant_bytes(branches));
     if (memory == NULL)
         abort();
-    agent->participant = participant_init(memory, AGENT_BRANCHES_MAX, agent->incarnation);
+    agent->participant = participant_init(memory, branches, agent->incarnation);
     log_notice("serving %s: database %s, PostgreSQL %s, agent incarnation %" PRIu64,
                agent->options->rm, agent->identity.database, agent->identity.server_version,
                agent->incarnation);
@@ -234,6 +244,19 @@ static void turn_until_over(struct agent *agent)
     }
 }
 
+/* PostgreSQL's connections come first, then the other agents, and a name that is looked up. */
+int agent_plan_descriptors(const struct agent_options *options, struct descriptors *out,
+                           struct error *error)
+{
+    uint32_t own = options->pool_size + options->max_sessions + RMS_MAX + OTHER_FILES;
+    if (descriptors_plan(out, own, error) == 0)
+        return 0;
+    return fail_hint(error,
+                     "Raise LimitNOFILE of its service, or lower max_sessions (%u) or "
+                     "pool_size (%u).",
+                     options->max_sessions, options->pool_size);
+}
+
 static int start(struct agent *agent, struct error *error)
 {
     static const int signals[] = {SIGTERM, SIGINT, SIGHUP, 0};
@@ -246,14 +269,18 @@ static int start(struct agent *agent, struct error *error)
         .busy = reply_busy,
         .arg = agent,
     };
+    struct descriptors descriptors;
     POINT("agent.start");
     signal(SIGPIPE, SIG_IGN);
+    descriptors_raise();
     if (loop_create(&agent->loop, error) != 0 || loop_signals(agent->loop, signals, error) != 0 ||
         pg_set_create(&agent->set, agent->loop, error) != 0 || tms_create(agent, error) != 0 ||
         sessions_create(agent, error) != 0 || pool_create(agent, error) != 0 ||
         indoubt_create(agent, error) != 0 || acceptors_create(agent, error) != 0 ||
-        peers_create(agent, error) != 0)
+        peers_create(agent, error) != 0 ||
+        agent_plan_descriptors(options, &descriptors, error) != 0)
         return -1;
+    server.descriptors = descriptors.bound;
     return net_listen(&agent->server, agent->loop, &server, error) != 0
                ? -1
                : control_open(agent, error);

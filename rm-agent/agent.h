@@ -25,6 +25,7 @@
 #ifndef ASSENT_RM_AGENT_AGENT_H
 #define ASSENT_RM_AGENT_AGENT_H
 
+#include "common/descriptors.h"
 #include "common/reply.h"
 #include "core/participant.h"
 #include "rm-agent/pg.h"
@@ -33,7 +34,6 @@ enum {
     CONNINFO_BYTES = 1024,
     NUMBER_BYTES = 24, /* any 64-bit number as text */
     EXEC_ROLES_MAX = 16,
-    AGENT_BRANCHES_MAX = 16384, /* remembered at once */
     ROLE_NAME_BYTES = 64,       /* PostgreSQL's own limit */
     QUOTED_BYTES = 2 * GID_BYTES + 4,
 };
@@ -43,7 +43,8 @@ enum {
 /* SQL: the owner of a row p of pg_prepared_xact(), NULL once he was dropped. The view
  * pg_prepared_xacts would look owner and database up for every row before it finds ours. */
 #define PREPARED_OWNER                                                                             \
-    "nullif(pg_catalog.pg_get_userbyid(p.ownerid)::text, 'unknown (OID=' || p.ownerid || ')')"
+    "nullif(pg_catalog.pg_get_userbyid(p.ownerid)::pg_catalog.text, 'unknown (OID=' || p.ownerid " \
+    "|| ')')"
 
 struct exec_role {
     char name[ROLE_BYTES]; /* of the section [exec NAME] */
@@ -59,6 +60,7 @@ struct agent_options {
     char conninfo[CONNINFO_BYTES];
     uint32_t pool_size;
     uint32_t max_sessions;
+    uint32_t max_branches;
     uint32_t socket_mode;
     char socket_group[ROLE_NAME_BYTES];
     uint32_t role_count;
@@ -107,6 +109,7 @@ struct agent {
     struct agent_health health;
     uint64_t health_ms; /* when to ask for it again */
     bool slots_warned;
+    bool branches_warned;
     bool checking; /* `check` is under way */
     bool draining;
     bool over; /* the loop is to end */
@@ -135,6 +138,10 @@ void agent_event(struct agent *agent, struct participant_event event);
 /* The same, for an answer: message and sqlstate may be NULL. */
 void agent_tell(struct agent *agent, const struct branch_id *branch,
                 enum participant_event_type type, const char *sqlstate, const char *message);
+/* How many files may be open, but for those that these settings need. Returns -1 with *error if
+ * that leaves nothing for those who connect. */
+int agent_plan_descriptors(const struct agent_options *options, struct descriptors *out,
+                           struct error *error);
 /* For `status`: what went wrong last. */
 void agent_note(struct agent *agent, const char *message);
 

@@ -117,9 +117,9 @@ const char check_role[] =
     " session_user, rolname), format('GRANT \"%s\" TO \"%s\"', rolname, session_user)"
     " FROM pg_roles WHERE rolname = $1::text AND NOT pg_has_role(oid, 'USAGE') "
 
-    "UNION ALL SELECT 'error', format('role \"%s\" may not call assent.mark(text), which a"
+    "UNION ALL SELECT 'error', format('role \"%s\" may not call assent.mark(text, text), which a"
     " transaction with one branch needs', rolname), '" INSTALL_SCHEMA "'"
-    " FROM pg_roles r JOIN pg_proc p ON p.oid = to_regprocedure('assent.mark(text)')"
+    " FROM pg_roles r JOIN pg_proc p ON p.oid = to_regprocedure('assent.mark(text, text)')"
     " WHERE rolname = $1::text AND NOT (has_function_privilege(r.oid, p.oid, 'EXECUTE')"
     " AND has_schema_privilege(r.oid, 'assent', 'USAGE')) "
 

@@ -14,6 +14,7 @@
 enum {
     POOL_SIZE = 16,
     MAX_SESSIONS = 64,
+    MAX_BRANCHES = 16384,
     TERMINATION_TIMEOUT_MS = 5000,
     TERMINATION_LEAST_MS = 2000
 };
@@ -36,6 +37,7 @@ static const struct conf_key keys[] = {
     {"agent", "socket_mode", CONF_MODE, AGENT(socket_mode), 0, 0, 0},
     {"agent", "pool_size", CONF_COUNT, AGENT(pool_size), 0, 1, 1000},
     {"agent", "max_sessions", CONF_COUNT, AGENT(max_sessions), 0, 1, 10000},
+    {"agent", "max_branches", CONF_COUNT, AGENT(max_branches), 0, 64, 1000000},
     {"exec ", "conninfo", CONF_TEXT, offsetof(struct exec_role, conninfo),
      ROOM(struct exec_role, conninfo), 0, 0},
     {NULL, NULL, CONF_TEXT, 0, 0, 0, 0},
@@ -113,6 +115,7 @@ int config_read(const char *path, struct agent_options *out, struct error *error
     memset(out, 0, sizeof *out);
     out->pool_size = POOL_SIZE;
     out->max_sessions = MAX_SESSIONS;
+    out->max_branches = MAX_BRANCHES;
     out->termination_timeout_ms = TERMINATION_TIMEOUT_MS;
     if (conf_read(path, keys, section, out, error) != 0 || check(path, out, error) != 0)
         return -1;

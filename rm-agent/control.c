@@ -358,12 +358,21 @@ static void took_gids(void *arg, const struct pg_reply *replies, int count)
     greet(control, took_peers, peers_stored_sql, NULL, NULL);
 }
 
-/* Whatever we said before was said in a higher incarnation than the next. */
+/* Whatever we said before was said in a higher incarnation than the next, and no coordinator has
+ * accepted the database as it is: that is known from here on. Where there is no schema, nothing of
+ * a coordinator is left either. */
 static void remembered(void *arg, const struct pg_reply *replies, int count)
 {
     struct control *control = arg;
-    (void)replies;
+    bool schema =
+        strncmp(replies->sqlstate, "42", 2) == 0 || strcmp(replies->sqlstate, "3F000") == 0;
     (void)count;
+    if (!replies->alive)
+        return; /* it is found again at the next connection */
+    if (replies->sqlstate[0] != '\0' && !schema) {
+        pg_drop(control->pg, replies->message);
+        return;
+    }
     agent_start_over(control->agent, "%s; the agent starts over, and the coordinators judge it",
                      control->lost);
 }
@@ -378,7 +387,8 @@ static void start_over(struct control *control, const char *format, ...)
     va_end(args);
     u64_format(control->agent->incarnation, incarnation);
     greet(control, remembered,
-          "UPDATE assent.agent SET incarnation = $1::bigint WHERE incarnation < $1::bigint",
+          "WITH suspect AS (" TMS_SUSPECT_SQL ")"
+          " UPDATE assent.agent SET incarnation = $1::bigint WHERE incarnation < $1::bigint",
           incarnation, NULL);
 }
 
@@ -507,7 +517,7 @@ static void took_own_entry(void *arg, const struct pg_reply *replies, int count)
     POINT("agent.before-incarnation-raised");
     if (control->agent->participant == NULL)
         greet(control, took_incarnation,
-              "UPDATE assent.agent SET incarnation = incarnation + 1, rm = $1"
+              "UPDATE assent.agent SET incarnation = incarnation + 1, rm = $1, secrets = true"
               " WHERE coalesce(rm, $1) = $1 RETURNING incarnation",
               control->agent->options->rm, NULL);
     else
@@ -616,17 +626,9 @@ int control_open(struct agent *agent, struct error *error)
     control->agent = agent;
     control->last = &control->first;
     agent->control = control;
-    /* Plans are made once, when assent.session is all but empty, and would read the whole table.
-     * While a prepared transaction pins it, it fills with dead rows: only an index stays quick.
-     * What is then scanned all the same counts as so dear that PostgreSQL would compile each
-     * statement first, which takes longer than all that it saves. */
     struct pg_options options = {
         .conninfo = agent->options->conninfo,
-        .settings = "-c synchronous_commit=on -c lock_timeout=10s -c statement_timeout=0"
-                    " -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0"
-                    " -c search_path=pg_catalog -c default_transaction_isolation=read\\ committed"
-                    " -c default_transaction_read_only=off -c datestyle=ISO"
-                    " -c enable_seqscan=off -c enable_bitmapscan=off -c jit=off" PG_PLAN_ONCE,
+        .settings = settings_of_control,
         .retry = true,
         .up = up,
         .down = down,

@@ -23,22 +23,24 @@ struct loss {
     struct agent *agent;
     struct branch_id branch;
     enum participant_event_type type;
+    const char *why;
 };
 
 static void backend_of_branch_is_gone(void *arg)
 {
     struct loss loss = *(struct loss *)arg;
     free(arg);
-    agent_tell(loss.agent, &loss.branch, loss.type, NULL, NULL);
+    agent_tell(loss.agent, &loss.branch, loss.type, NULL, loss.why);
 }
 
 void session_tell_when_gone(struct agent *agent, const struct branch_id *branch,
-                            struct backend backend, enum participant_event_type type)
+                            struct backend backend, enum participant_event_type type,
+                            const char *why)
 {
     struct loss *loss = malloc(sizeof *loss);
     if (loss == NULL)
         abort();
-    *loss = (struct loss){agent, *branch, type};
+    *loss = (struct loss){agent, *branch, type, why};
     control_end_backend(agent, backend, backend_of_branch_is_gone, loss);
 }
 
@@ -80,7 +82,7 @@ static void ended(struct line *line, enum command command, const struct pg_reply
         struct backend backend = pg_backend(line->pg);
         session_over(session);
         pg_drop(line->pg, reply->message);
-        session_tell_when_gone(agent, &event.branch, backend, PE_UNKNOWN);
+        session_tell_when_gone(agent, &event.branch, backend, PE_UNKNOWN, NULL);
         return;
     }
     if (event.type == PE_REFUSAL) {
@@ -130,7 +132,7 @@ static void committed_one_phase(void *arg, const struct pg_reply *replies, int c
  * committed must also have reached the standby that the server waits for. */
 #define GATE                                                                                       \
     "SELECT pg_catalog.pg_current_xact_id_if_assigned(), current_user,"                            \
-    " 1 / coalesce((pg_catalog.pg_current_xact_id_if_assigned()"                                   \
+    " 1 OPERATOR(pg_catalog./) coalesce((pg_catalog.pg_current_xact_id_if_assigned()"              \
     " OPERATOR(pg_catalog.=) $1::pg_catalog.xid8)::pg_catalog.int4, 0),"                           \
     " pg_catalog.set_config('synchronous_commit', 'on', true)"
 
@@ -222,22 +224,22 @@ static void judged_read_only(void *arg, const struct pg_reply *replies, int coun
 static void prepare_read_only(struct session *session)
 {
     static const struct pg_statement judge = {
-        .sql = "SELECT pg_catalog.current_setting('transaction_read_only') = 'on'"
+        .sql = "SELECT pg_catalog.current_setting('transaction_read_only')"
+               " OPERATOR(pg_catalog.=) 'on'"
                " AND pg_catalog.pg_current_xact_id_if_assigned() IS NULL"
-               " AND pg_catalog.current_setting('transaction_isolation') <> 'serializable'"};
+               " AND pg_catalog.current_setting('transaction_isolation')"
+               " OPERATOR(pg_catalog.<>) 'serializable'"};
     POINT("agent.before-read-only");
     pg_run(session->line->pg, &judge, 1, judged_read_only, session->line);
 }
 
 static void commit_one_phase(struct session *session)
 {
-    char gtrid[GTRID_BYTES];
-    gtrid_format(&session->branch.gtrid, gtrid);
     const char *const xid[] = {session->xid};
-    const char *const marker[] = {gtrid};
+    const char *const marker[] = {session->gid, session->secret};
     const struct pg_statement statements[] = {
         {.sql = GATE, .count = 1, .values = xid, .more = true},
-        {.sql = "SELECT assent.mark($1)", .count = 1, .values = marker, .more = true},
+        {.sql = "SELECT assent.mark($1, $2)", .count = 2, .values = marker, .more = true},
         {.sql = "COMMIT"},
     };
     POINT("agent.before-one-phase");
@@ -284,7 +286,7 @@ static void rolled_back(void *arg, const struct pg_reply *replies, int count)
     struct backend backend = pg_backend(line->pg);
     pg_drop(line->pg, replies->message);
     /* Nothing was ever prepared: with the backend its work is gone. */
-    session_tell_when_gone(agent, &branch, backend, PE_FINISHED);
+    session_tell_when_gone(agent, &branch, backend, PE_FINISHED, NULL);
 }
 
 void session_end(struct session *session)
@@ -297,7 +299,12 @@ void session_end(struct session *session)
         POINT("agent.rollback-sent");
         return;
     }
+    /* A statement ran meanwhile, and its coordinator may have been turned away (adopt.c). */
     struct tm_link *tm = tms_find(session->agent, session->branch.gtrid.tm);
+    if (tm == NULL) {
+        pg_drop(session->line->pg, "its coordinator is not registered any more");
+        return;
+    }
     session->asks++;
     positions_raise(session->agent, tm, session->lsn, false, raised, session);
 }

@@ -433,6 +433,8 @@ static void took_health(void *arg, const struct pg_reply *reply)
     agent->health.prepared = (uint32_t)strtoul(pg_value(reply, 0, 0), NULL, 10);
     agent->health.oldest_s = (uint32_t)strtoul(pg_value(reply, 0, 1), NULL, 10);
     agent->health.sessions = sessions_open(agent);
+    agent->health.branches = participant_held(agent->participant);
+    agent->health.branches_max = agent->options->max_branches;
     preflight_slots(agent);
 }
 

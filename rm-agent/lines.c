@@ -166,9 +166,7 @@ static struct line *line_open(struct agent *agent, uint32_t role)
         abort();
     struct pg_options options = {
         .conninfo = agent->options->roles[role].conninfo,
-        .settings = "-c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0"
-                    " -c lock_timeout=10s -c client_connection_check_interval=2s"
-                    " -c datestyle=ISO",
+        .startup = startup_of_sessions,
         .up = line_up,
         .down = line_down,
         .arg = line,

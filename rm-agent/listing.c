@@ -6,7 +6,8 @@
  * anybody who may open the socket may ask; but other people's SQL is for the agent's own user and
  * root.
  *
- *     {"op":"prepared","evidence":[{"gid":"1095978580_...","xid":"90211"}]}
+ *     {"op":"prepared","evidence":[{"gid":"1095978580_...","xid":"90211"}],"limit":250,
+ *      "after":{"foreign":false,"prepared":"1700000000.25","gid":"1095978580_..."}}
  */
 #include "rm-agent/listing.h"
 
@@ -20,59 +21,82 @@
 #include "rm-agent/indoubt.h"
 #include "rm-agent/requests.h"
 
-enum { EVIDENCE_MAX = 256 };
+enum { EVIDENCE_MAX = 256, PAGE_MAX = 1000 };
 
 /* No process stands behind a prepared transaction: the way from it to its locks and to those who
  * wait for them is the lock on its own transactionid (as in the view assent.blocked_by_prepared).
- * A reply holds 4 MiB, so lists end somewhere. An xid that was not given out yet must not reach
- * pg_xact_status(), which would fail for all. */
+ * An xid that was not given out yet must not reach pg_xact_status(), which would fail for all.
+ *
+ * A reply holds 4 MiB, so it is a page: Assent's own first, of those the oldest first, and `next`
+ * where there is more, for `after` of the next question. What is prepared keeps its place, so that
+ * whatever was prepared before the first question is on one of the pages. Other lists that
+ * end somewhere have their whole number beside them. */
 static const char listing_sql[] =
     "WITH locks AS MATERIALIZED (SELECT * FROM pg_locks),"
-    " ours AS MATERIALIZED (SELECT p.*, (SELECT x.virtualtransaction FROM locks x"
-    "   WHERE x.locktype = 'transactionid' AND x.transactionid = p.transaction AND x.granted"
+    " here AS MATERIALIZED (SELECT p.*, extract(epoch FROM p.prepared)::numeric AS at,"
+    "   assent.gid_part(p.gid, 1) IS NULL AS alien"
+    "  FROM pg_prepared_xacts p WHERE p.database = current_database()),"
+    " ours AS MATERIALIZED (SELECT h.*, (SELECT x.virtualtransaction FROM locks x"
+    "   WHERE x.locktype = 'transactionid' AND x.transactionid = h.transaction AND x.granted"
     "   AND x.pid IS NULL LIMIT 1) AS holder"
-    "  FROM pg_prepared_xacts p WHERE p.database = current_database()"
-    "  ORDER BY p.prepared, p.gid LIMIT 1000)"
+    "  FROM here h, (SELECT $4::json AS place) after WHERE json_typeof(place) = 'null'"
+    "   OR (h.alien, h.at, h.gid COLLATE \"C\") >"
+    "    ((place ->> 'foreign')::boolean, (place ->> 'prepared')::numeric, place ->> 'gid')"
+    "  ORDER BY h.alien, h.at, h.gid COLLATE \"C\" LIMIT $5::int),"
+    " last AS (SELECT o.alien, o.at, o.gid FROM ours o"
+    "  ORDER BY o.alien DESC, o.at DESC, o.gid COLLATE \"C\" DESC LIMIT 1)"
     " SELECT json_build_object("
     "'near', pg_snapshot_xmax(pg_current_snapshot())::text,"
     "'freeze_max_age', current_setting('autovacuum_freeze_max_age')::int,"
+    "'total', (SELECT count(*) FROM here), 'foreign', (SELECT count(*) FROM here WHERE alien),"
+    "'next', (SELECT json_build_object('foreign', l.alien, 'prepared', l.at::text, 'gid', l.gid)"
+    "  FROM last l WHERE EXISTS (SELECT FROM here h"
+    "   WHERE (h.alien, h.at, h.gid COLLATE \"C\") > (l.alien, l.at, l.gid))),"
     "'coordinators', (SELECT coalesce(json_agg(json_build_object('tm', t.name,"
     "  'log', replace(t.log::text, '-', ''), 'incarnation', t.incarnation::text,"
     "  'instance', replace(t.instance::text, '-', ''),"
     "  'position', assent.last('position', t.name)::text,"
     "  'beat', assent.last('beat', t.name)::text)), '[]') FROM assent.tm t),"
+    /* Those that were asked for are never the ones that are left out. */
+    "'rows_more', (SELECT count(*) > 1000 FROM assent.acceptor WHERE outcome IS NULL),"
     "'rows', (SELECT coalesce(json_agg(json_build_object("
     "  'gtrid', r.gtrid, 'acceptors', json_build_object('agents', r.agents, 'tm', r.with_tm),"
     "  'promised', r.promised::text, 'accepted', r.accepted::text,"
     "  'value', coalesce(r.value, ''), 'outcome', coalesce(r.outcome, ''))), '[]')"
     "  FROM (SELECT a.*, concat_ws('.', a.tm, a.incarnation, a.sequence) AS gtrid FROM"
-    "   (SELECT * FROM assent.acceptor WHERE outcome IS NULL"
-    "    UNION SELECT a.* FROM (SELECT string_to_array(assent.gid_part(gid, 1), '.') AS part"
+    "   (SELECT a.* FROM (SELECT string_to_array(assent.gid_part(gid, 1), '.') AS part"
     "     FROM ours UNION SELECT string_to_array(gtrid, '.')"
     "     FROM json_array_elements_text($3::json) gtrid) o JOIN assent.acceptor a ON a.tm = "
     "o.part[1] AND a.incarnation ="
     "     CASE WHEN length(o.part[2]) < 19 THEN o.part[2]::bigint END AND a.sequence ="
-    "     CASE WHEN length(o.part[3]) < 19 THEN o.part[3]::bigint END) a"
-    "   ORDER BY a.tm, a.incarnation, a.sequence LIMIT 1000) r),"
+    "     CASE WHEN length(o.part[3]) < 19 THEN o.part[3]::bigint END"
+    "    UNION (SELECT * FROM assent.acceptor WHERE outcome IS NULL"
+    "     ORDER BY tm, incarnation, sequence LIMIT 1000)) a"
+    "   ORDER BY a.tm, a.incarnation, a.sequence) r),"
     "'prepared', (SELECT coalesce(json_agg(json_build_object("
     "  'gid', o.gid, 'transaction', o.transaction::text, 'owner', coalesce(o.owner, ''),"
     "  'actable', (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = current_user)"
     "   OR coalesce(pg_has_role(o.owner, 'MEMBER'), false),"
     "  'age_s', greatest(0, extract(epoch FROM now() - o.prepared)::bigint),"
     "  'xid_age', age(o.transaction),"
-    "  'locks', (SELECT count(*) FROM locks h WHERE h.pid IS NULL"
-    "   AND h.virtualtransaction = o.holder),"
-    "  'tables', (SELECT coalesce(json_agg(json_build_object('table', t.name, 'modes', t.modes)),"
-    "   '[]') FROM (SELECT c.oid::regclass::text AS name,"
-    "     string_agg(DISTINCT h.mode, ', ') AS modes"
+    "  'locks', CASE WHEN NOT $6::boolean THEN (SELECT count(*) FROM locks h"
+    "   WHERE h.pid IS NULL AND h.virtualtransaction = o.holder) END,"
+    "  'tables_total', t.total, 'tables', t.list, 'blocks_total', b.total, 'blocks', b.list"
+    " ) ORDER BY o.alien, o.at, o.gid COLLATE \"C\"), '[]') FROM ours o"
+    "  LEFT JOIN LATERAL (SELECT coalesce(max(t.total), 0) AS total,"
+    "    coalesce(json_agg(json_build_object('table', t.name, 'modes', t.modes)), '[]') AS list"
+    "   FROM (SELECT c.oid::regclass::text AS name, string_agg(DISTINCT h.mode, ', ') AS modes,"
+    "     count(*) OVER () AS total"
     "    FROM locks h JOIN pg_class c ON c.oid = h.relation AND c.relkind IN ('r', 'p', 'm')"
     "    WHERE h.pid IS NULL AND h.virtualtransaction = o.holder AND h.locktype = 'relation'"
-    "    GROUP BY c.oid ORDER BY 1 LIMIT 20) t),"
-    "  'blocks', (SELECT coalesce(json_agg(json_build_object('pid', w.pid, 'role', w.usename,"
-    "    'application', w.application_name, 'waited_s', w.waited_s, 'lock', w.mode,"
-    "    'query', CASE WHEN $2::bool THEN w.query END)), '[]')"
+    "    GROUP BY c.oid ORDER BY 1 LIMIT 20) t) t ON NOT $6::boolean"
+    "  LEFT JOIN LATERAL (SELECT coalesce(max(w.total), 0) AS total,"
+    "    coalesce(json_agg(json_build_object('pid', w.pid, 'role', w.usename,"
+    "     'application', w.application_name, 'waited_s', w.waited_s, 'lock', w.mode,"
+    "     'query', CASE WHEN $2::bool THEN w.query END)), '[]') AS list"
     "   FROM (SELECT w.pid, a.usename, a.application_name, w.mode, left(a.query, 300) AS query,"
-    "     greatest(0, extract(epoch FROM now() - w.waitstart)::bigint) AS waited_s"
+    "     greatest(0, extract(epoch FROM now() - w.waitstart)::bigint) AS waited_s,"
+    "     count(*) OVER () AS total"
     "    FROM locks w LEFT JOIN pg_stat_activity a ON a.pid = w.pid"
     "    WHERE NOT w.granted AND EXISTS (SELECT FROM locks h WHERE h.pid IS NULL AND h.granted"
     "     AND h.virtualtransaction = o.holder AND h.locktype = w.locktype"
@@ -80,8 +104,8 @@ static const char listing_sql[] =
     "          w.classid, w.objid, w.objsubid) IS NOT DISTINCT FROM"
     "         (h.database, h.relation, h.page, h.tuple, h.virtualxid, h.transactionid,"
     "          h.classid, h.objid, h.objsubid))"
-    "    AND 0 = ANY (pg_blocking_pids(w.pid)) ORDER BY w.waitstart LIMIT 10) w)"
-    " ) ORDER BY o.prepared, o.gid), '[]') FROM ours o),"
+    "    AND 0 = ANY (pg_blocking_pids(w.pid)) ORDER BY w.waitstart LIMIT 10) w) b"
+    "   ON NOT $6::boolean),"
     "'evidence', (SELECT coalesce(json_agg(json_build_object('gid', a.gid, 'xid', a.xid,"
     "  'prepared', EXISTS (SELECT FROM pg_prepared_xacts p WHERE p.gid = a.gid"
     "   AND p.database = current_database()),"
@@ -207,6 +231,22 @@ static char *read_gtrids(const cJSON *object, struct failure *failure)
     return NULL;
 }
 
+/* Where the page before ended, as it has been answered; NULL with *failure. */
+static char *read_after(const cJSON *object, struct failure *failure)
+{
+    const cJSON *after = cJSON_GetObjectItemCaseSensitive(object, "after");
+    const char *at = member_text(after, "prepared");
+    bool good = cJSON_IsBool(cJSON_GetObjectItemCaseSensitive(after, "foreign")) && at[0] != '\0' &&
+                strspn(at, "0123456789.") == strlen(at) && strspn(at, "0123456789") > 0 &&
+                strlen(at) < NUMBER_BYTES + 8 && member_text(after, "gid")[0] != '\0';
+    size_t length;
+    if (after == NULL || good)
+        return wire_print(after == NULL ? cJSON_CreateNull() : cJSON_Duplicate(after, true),
+                          &length);
+    refuse(failure, ERR_INVALID_REQUEST, "after: not what `next` of an answer was");
+    return NULL;
+}
+
 /* What the database wrote, and what this agent knows of itself. */
 static cJSON *complete(const struct agent *agent, cJSON *answer)
 {
@@ -257,18 +297,28 @@ static void listed(void *arg, const struct pg_reply *reply)
 void listing_answer(struct agent *agent, struct asker *asker, const cJSON *object, bool queries)
 {
     struct failure failure = {0};
+    char number[NUMBER_BYTES], *after = NULL;
+    bool brief = false;
+    uint64_t limit;
     char *evidence = read_evidence(object, &failure);
     char *gtrids = evidence == NULL ? NULL : read_gtrids(object, &failure);
-    if (gtrids == NULL) {
-        asker_failure(asker, &failure);
-        free(evidence);
-        return;
-    }
+    if (gtrids == NULL || (after = read_after(object, &failure)) == NULL ||
+        field_u64(object, "limit", false, &limit, &failure) != 0 ||
+        field_bool(object, "brief", &brief, &failure) != 0)
+        goto refused;
     struct listing *listing = malloc(sizeof *listing);
     if (listing == NULL)
         abort();
     *listing = (struct listing){agent, asker};
-    control_ask(agent, listed, listing, listing_sql, 3, evidence, queries ? "t" : "f", gtrids);
+    u64_format(limit < 1 || limit > PAGE_MAX ? PAGE_MAX : limit, number);
+    control_ask(agent, listed, listing, listing_sql, 6, evidence, queries ? "t" : "f", gtrids,
+                after, number, brief ? "t" : "f");
+    goto finish;
+
+refused:
+    asker_failure(asker, &failure);
+finish:
     free(evidence);
     free(gtrids);
+    free(after);
 }

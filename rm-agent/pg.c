@@ -16,7 +16,7 @@
 #include "common/ticket.h"
 
 enum { CONNECT_MS = 10 * 1000, RETRY_LEAST_MS = 100, RETRY_MOST_MS = 5 * 1000 };
-enum { KEPT_MAX = 32, NOT_PARSED = -1 };
+enum { KEPT_MAX = 32, NOT_PARSED = -1, SETTINGS_BYTES = 1024 };
 
 enum state {
     PG_CLOSED,     /* waits for retry_ms, or for ever */
@@ -43,7 +43,7 @@ struct pg {
     struct pg_set *set;
     struct pg_options options;
     char *conninfo;
-    char *settings;
+    char *startup; /* the conninfo's own options, and ours */
     enum state state;
     PGconn *conn;
     int watched_fd;
@@ -97,7 +97,7 @@ static void release(struct pg *pg)
     if (pg->depth > 0 || !pg->doomed)
         return;
     free(pg->conninfo);
-    free(pg->settings);
+    free(pg->startup);
     free(pg);
 }
 
@@ -175,7 +175,7 @@ static void take_notice(void *arg, const PGresult *result)
 }
 
 /* The conninfo's own `options` are kept, ours come behind them. */
-static char *join_settings(const char *conninfo, const char *settings)
+static char *join_startup(const char *conninfo, const char *startup)
 {
     char *joined = NULL;
     PQconninfoOption *parsed = PQconninfoParse(conninfo, NULL);
@@ -183,7 +183,7 @@ static char *join_settings(const char *conninfo, const char *settings)
     for (PQconninfoOption *option = parsed; option != NULL && option->keyword != NULL; option++)
         if (strcmp(option->keyword, "options") == 0 && option->val != NULL)
             own = option->val;
-    if (asprintf(&joined, "%s %s", own, settings) < 0)
+    if (asprintf(&joined, "%s %s", own, startup) < 0)
         joined = NULL;
     PQconninfoFree(parsed);
     return joined;
@@ -201,7 +201,7 @@ static void connect_begin(struct pg *pg)
                                     "keepalives_interval",
                                     "keepalives_count",
                                     NULL};
-    const char *const values[] = {"primary", pg->conninfo, "UTF8", pg->settings, "assent-agent",
+    const char *const values[] = {"primary", pg->conninfo, "UTF8", pg->startup, "assent-agent",
                                   "10",      "5",          "3",    NULL};
     pg->conn = PQconnectStartParams(keywords, values, 1);
     pg->state = PG_CONNECTING;
@@ -217,21 +217,75 @@ static void connect_begin(struct pg *pg)
         watch(pg, EPOLLOUT);
 }
 
+/* ---- the greeting: which backend is it, and has it the settings that we need? ---- */
+
+/* Names are qualified, operators too: nobody has said yet where they are looked for, and in an
+ * application's session it is for the application to say. */
+static const struct pg_statement who = {
+    .sql = "SELECT (extract(epoch FROM backend_start) OPERATOR(pg_catalog.*) 1000000)::bigint,"
+           " pid, datid FROM pg_catalog.pg_stat_activity"
+           " WHERE pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()"};
+static const struct pg_statement take_path = {.sql = "SET search_path = pg_catalog, pg_temp",
+                                              .more = true};
+/* What is not known to this server is left out. */
+static const char take_settings[] = "SELECT name, value, set_config(name, value, false)"
+                                    " FROM unnest($1::text[], $2::text[]) AS wanted (name, value)"
+                                    " WHERE current_setting(name, true) IS NOT NULL";
+
+/* As arrays' texts: neither names nor values have a quote or a backslash. */
+static void write_settings(const struct pg_setting *settings, char names[SETTINGS_BYTES],
+                           char values[SETTINGS_BYTES])
+{
+    size_t name_at = 0, value_at = 0;
+    const char *before = "{";
+    for (; settings->name != NULL; settings++) {
+        name_at += (size_t)snprintf(names + name_at, SETTINGS_BYTES - name_at, "%s\"%s\"", before,
+                                    settings->name);
+        value_at += (size_t)snprintf(values + value_at, SETTINGS_BYTES - value_at, "%s\"%s\"",
+                                     before, settings->value);
+        before = ",";
+        assert(name_at < SETTINGS_BYTES - 1 && value_at < SETTINGS_BYTES - 1);
+    }
+    strcpy(names + name_at, "}");
+    strcpy(values + value_at, "}");
+}
+
+/* Returns whether each setting is what it should be; else why not. */
+static bool settings_taken(const struct pg_reply *reply, char why[REASON_BYTES])
+{
+    if (reply->sqlstate[0] != '\0') {
+        snprintf(why, REASON_BYTES, "its settings cannot be made: %s", reply->message);
+        return false;
+    }
+    for (int i = 0; i < pg_rows(reply); i++)
+        if (strcmp(pg_value(reply, i, 1), pg_value(reply, i, 2)) != 0) {
+            snprintf(why, REASON_BYTES, "its setting %s is %s and not %s, as it has to be",
+                     pg_value(reply, i, 0), pg_value(reply, i, 2), pg_value(reply, i, 1));
+            return false;
+        }
+    return true;
+}
+
 static void greeted(void *arg, const struct pg_reply *replies, int count)
 {
     struct pg *pg = arg;
-    (void)count;
-    if (!replies->alive)
+    const struct pg_reply *reply = &replies[count - 1];
+    char why[REASON_BYTES];
+    if (!reply->alive)
         return; /* lost() goes on to tell */
-    if (pg_rows(replies) != 1) {
-        lost(pg, replies->message[0] != '\0' ? replies->message : "no row in pg_stat_activity");
+    if (count > 1 && !settings_taken(&replies[1], why)) {
+        lost(pg, why);
+        return;
+    }
+    if (pg_rows(reply) != 1) {
+        lost(pg, reply->message[0] != '\0' ? reply->message : "no row in pg_stat_activity");
         return;
     }
     pg->backend.pid = PQbackendPID(pg->conn);
-    pg->backend.start_us = strtoll(pg_value(replies, 0, 0), NULL, 10);
-    text_copy(pg->database, sizeof pg->database, pg_value(replies, 0, 2),
-              strlen(pg_value(replies, 0, 2)));
-    if (pg->backend.pid != atoi(pg_value(replies, 0, 1))) {
+    pg->backend.start_us = strtoll(pg_value(reply, 0, 0), NULL, 10);
+    text_copy(pg->database, sizeof pg->database, pg_value(reply, 0, 2),
+              strlen(pg_value(reply, 0, 2)));
+    if (pg->backend.pid != atoi(pg_value(reply, 0, 1))) {
         lost(pg, "a connection pooler stands between: connect to the server itself");
         return;
     }
@@ -245,15 +299,21 @@ static void start_job(struct pg *pg, const struct pg_statement *statements, int 
 
 static void greet(struct pg *pg)
 {
-    static const struct pg_statement who = {
-        .sql = "SELECT (extract(epoch FROM backend_start) * 1000000)::bigint, pid, datid"
-               " FROM pg_catalog.pg_stat_activity WHERE pid = pg_backend_pid()"};
+    char names[SETTINGS_BYTES], values[SETTINGS_BYTES];
+    const char *const lists[] = {names, values};
+    const struct pg_statement statements[] = {
+        take_path, {.sql = take_settings, .count = 2, .values = lists, .more = true}, who};
     if (PQsetnonblocking(pg->conn, 1) != 0) {
         lost(pg, PQerrorMessage(pg->conn));
         return;
     }
     pg->state = PG_GREETING;
-    start_job(pg, &who, 1, NULL, greeted, pg);
+    if (pg->options.settings == NULL) {
+        start_job(pg, &who, 1, NULL, greeted, pg);
+        return;
+    }
+    write_settings(pg->options.settings, names, values);
+    start_job(pg, statements, 3, NULL, greeted, pg);
 }
 
 static void connect_go_on(struct pg *pg)
@@ -609,10 +669,10 @@ uint64_t pg_set_wake_ms(const struct pg_set *set)
 void pg_set_conninfo(struct pg *pg, const char *conninfo)
 {
     free(pg->conninfo);
-    free(pg->settings);
+    free(pg->startup);
     pg->conninfo = strdup(conninfo);
-    pg->settings = join_settings(conninfo, pg->options.settings);
-    if (pg->conninfo == NULL || pg->settings == NULL)
+    pg->startup = join_startup(conninfo, pg->options.startup == NULL ? "" : pg->options.startup);
+    if (pg->conninfo == NULL || pg->startup == NULL)
         abort();
 }
 
@@ -681,6 +741,17 @@ const char *pg_database(const struct pg *pg)
 PGTransactionStatusType pg_transaction(const struct pg *pg)
 {
     return pg->conn == NULL ? PQTRANS_UNKNOWN : PQtransactionStatus(pg->conn);
+}
+
+bool pg_server_is(const struct pg *pg, int version_number)
+{
+    return PQserverVersion(pg->conn) >= version_number;
+}
+
+bool pg_in_utf8(const struct pg *pg)
+{
+    const char *encoding = PQparameterStatus(pg->conn, "client_encoding");
+    return encoding != NULL && strcmp(encoding, "UTF8") == 0;
 }
 
 void pg_server_version(const struct pg *pg, char *out, size_t room)

@@ -14,12 +14,9 @@
 
 #include "common/loop.h"
 #include "core/message.h"
+#include "rm-agent/settings.h"
 
 enum { PG_STATEMENTS_MAX = 32 };
-
-/* For connections that run the agent's own few statements again and again: PostgreSQL would else
- * plan those with arrays anew each time, for as many elements as there are. */
-#define PG_PLAN_ONCE " -c plan_cache_mode=force_generic_plan -c jit=off"
 
 struct pg_set; /* all connections of one loop */
 struct pg;
@@ -60,8 +57,9 @@ typedef void pg_down_fn(void *arg, const char *why);
 
 struct pg_options {
     const char *conninfo;
-    const char *settings; /* "-c lock_timeout=10s ...", added to the conninfo's own options */
-    bool retry;           /* connect again for ever, backing off with jitter */
+    const char *startup; /* "-c name=value ...", behind the conninfo's own options; "" for none */
+    const struct pg_setting *settings; /* set and compared before up(); NULL: as the role's are */
+    bool retry;                        /* connect again for ever, backing off with jitter */
     pg_up_fn *up;
     pg_down_fn *down;
     void *arg;
@@ -92,6 +90,10 @@ struct backend pg_backend(const struct pg *pg);
 const char *pg_database(const struct pg *pg);
 /* PQTRANS_IDLE and so on; read it only when no job runs. */
 PGTransactionStatusType pg_transaction(const struct pg *pg);
+/* Is the server of this version, as server_version_num says it, or a later one? */
+bool pg_server_is(const struct pg *pg, int version_number);
+/* What it takes and sends text in is UTF-8, as it was at first: the session may have changed it. */
+bool pg_in_utf8(const struct pg *pg);
 /* The whole version, "15.6 (Debian ...)" cut at the blank. */
 void pg_server_version(const struct pg *pg, char *out, size_t room);
 /* A gid or another name as a literal or identifier, quotes included. */

@@ -21,7 +21,7 @@
 #include "rm-agent/requests.h"
 #include <config.h>
 
-enum { NEARLY_ALL_PERCENT = 90 };
+enum { NEARLY_ALL_PERCENT = 90, NEAR_PERCENT = 80 };
 
 struct preflight {
     struct agent *agent;
@@ -280,4 +280,10 @@ void preflight_slots(struct agent *agent)
                     "in use: beyond, every branch is refused",
                     health->prepared, health->slots_max);
     agent->slots_warned = nearly_all;
+    nearly_all = health->branches * 100 >= health->branches_max * (uint32_t)NEAR_PERCENT;
+    if (nearly_all && !agent->branches_warned)
+        log_warning("%u of the %u branches that max_branches allows are under way: beyond, new "
+                    "ones are refused",
+                    health->branches, health->branches_max);
+    agent->branches_warned = nearly_all;
 }

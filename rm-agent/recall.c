@@ -52,29 +52,33 @@ void recall_note(struct agent *agent, const struct result *result)
         all->count++;
 }
 
-/* What is said of a branch that is under way. While its vote is being made nothing is certain. */
+/* What is said of a branch that is under way. A session is told to prepare once: before its answer
+ * there was no vote, and no commit without it. A branch that is looked for may have voted before
+ * this agent's start. */
 static enum recall recall_of(enum branch_state state)
 {
     static const enum recall meaning[BRANCH_STATES] = {
-        [BRANCH_OPEN] = RECALL_NOT_VOTED,    [BRANCH_CLOSING] = RECALL_NOT_VOTED,
-        [BRANCH_REFUSED] = RECALL_NOT_VOTED, [BRANCH_READY] = RECALL_VOTED,
-        [BRANCH_SEEKING] = RECALL_COMMIT,    [BRANCH_COMMITTING] = RECALL_COMMIT,
-        [BRANCH_EVICTING] = RECALL_COMMIT,   [BRANCH_DOOMED] = RECALL_ROLLBACK,
-        [BRANCH_CLEARING] = RECALL_ROLLBACK, [BRANCH_UNDOING] = RECALL_ROLLBACK,
+        [BRANCH_PREPARING] = RECALL_NOT_VOTED, [BRANCH_VERIFYING] = RECALL_VOTING,
+        [BRANCH_OPEN] = RECALL_NOT_VOTED,      [BRANCH_CLOSING] = RECALL_NOT_VOTED,
+        [BRANCH_REFUSED] = RECALL_NOT_VOTED,   [BRANCH_READY] = RECALL_VOTED,
+        [BRANCH_SEEKING] = RECALL_COMMIT,      [BRANCH_COMMITTING] = RECALL_COMMIT,
+        [BRANCH_EVICTING] = RECALL_COMMIT,     [BRANCH_DOOMED] = RECALL_ROLLBACK,
+        [BRANCH_CLEARING] = RECALL_ROLLBACK,   [BRANCH_UNDOING] = RECALL_ROLLBACK,
     };
     return meaning[state];
 }
 
-static void say(cJSON *list, const struct gtrid *gtrid, enum recall recall)
+static cJSON *say(cJSON *list, const struct gtrid *gtrid, enum recall recall)
 {
     char text[GTRID_BYTES];
     if (recall == RECALL_NOTHING)
-        return;
+        return NULL;
     cJSON *item = cJSON_CreateObject();
     gtrid_format(gtrid, text);
     cJSON_AddStringToObject(item, "gtrid", text);
     cJSON_AddStringToObject(item, "recalls", recall_word(recall));
     cJSON_AddItemToArray(list, item);
+    return item;
 }
 
 static void say_from_memory(const struct agent *agent, const struct gtrid *gtrid, cJSON *list)
@@ -82,13 +86,18 @@ static void say_from_memory(const struct agent *agent, const struct gtrid *gtrid
     const struct recollection *all = agent->recollection;
     struct branch_id branch;
     enum branch_state state;
+    char gid[GID_BYTES];
     for (uint32_t i = 0; all != NULL && i < all->count; i++)
         if (gtrid_equal(&all->ended[i].branch.gtrid, gtrid))
             say(list, gtrid, all->ended[i].recall);
     for (uint32_t at = participant_next(agent->participant, 0, &branch, &state); at != UINT32_MAX;
          at = participant_next(agent->participant, at + 1, &branch, &state))
-        if (gtrid_equal(&branch.gtrid, gtrid))
-            say(list, gtrid, recall_of(state));
+        if (gtrid_equal(&branch.gtrid, gtrid)) {
+            cJSON *item = say(list, gtrid, recall_of(state));
+            gid_format(&branch, gid);
+            if (item != NULL)
+                cJSON_AddStringToObject(item, "gid", gid);
+        }
 }
 
 /* ---- asking and answering ---- */

@@ -37,16 +37,20 @@ static const char *fixed_key_changed(const struct agent_options *now,
         return "witness";
     if (now->termination_timeout_ms != next->termination_timeout_ms)
         return "termination_timeout";
+    if (now->max_branches != next->max_branches)
+        return "max_branches";
     return NULL;
 }
 
-static void take(struct agent *agent, const struct agent_options *next)
+static void take(struct agent *agent, const struct agent_options *next,
+                 const struct descriptors *descriptors)
 {
     struct agent_options *before = malloc(sizeof *before);
     if (before == NULL)
         abort();
     *before = *agent->options;
     *agent->options = *next;
+    net_server_bound(agent->server, descriptors->bound);
     control_reconfigure(agent);
     pool_reconfigure(agent);
     lines_reconfigure(agent, before);
@@ -63,8 +67,10 @@ void reload(struct agent *agent)
     if (next == NULL)
         abort();
     sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)loop_now_us());
-    if (config_read(agent->path, next, &error) != 0) {
-        log_error("%s; the configuration stays as it was", error.message);
+    struct descriptors descriptors;
+    if (config_read(agent->path, next, &error) != 0 ||
+        agent_plan_descriptors(next, &descriptors, &error) != 0) {
+        log_error("%s; the configuration stays as it was. %s", error.message, error.hint);
     } else {
         const char *key = fixed_key_changed(agent->options, next);
         if (key != NULL)
@@ -72,7 +78,7 @@ void reload(struct agent *agent)
                       "as it was",
                       agent->path, key);
         else
-            take(agent, next);
+            take(agent, next, &descriptors);
     }
     if (agent->participant != NULL)
         sd_notify(0, "READY=1");

@@ -16,6 +16,7 @@
 #include "rm-agent/control.h"
 #include "rm-agent/requests.h"
 #include "rm-agent/session.h"
+#include "rm-agent/tms.h"
 
 /* ---- sessions ---- */
 
@@ -227,10 +228,30 @@ void sessions_end(struct agent *agent, const struct branch_id *branch)
     struct line *line = session->line;
     session_refuse_exec(session, ERR_BRANCH_LOST, "the branch was rolled back");
     session_over(session);
-    session_tell_when_gone(agent, branch, line_close(line), PE_FINISHED);
+    session_tell_when_gone(agent, branch, line_close(line), PE_FINISHED, NULL);
+}
+
+void sessions_interrupt(struct agent *agent, const struct branch_id *branch, bool at_once)
+{
+    static const char why[] = "a statement of the branch was still running when its time was over";
+    struct session *session = session_find_branch(agent, branch);
+    if (session == NULL || session->state == SESSION_OVER)
+        return;
+    if (session->state == SESSION_ENDING) {
+        if (at_once)
+            pg_drop(session->line->pg, "the branch's time is over");
+        return;
+    }
+    struct line *line = session->line;
+    session_refuse_exec(session, ERR_BRANCH_LOST, why);
+    session_over(session);
+    session_tell_when_gone(agent, branch, line_close(line), PE_REFUSAL, why);
 }
 
 /* ---- exec ---- */
+
+static const char branches_full[] =
+    "the agent has %u branches under way, and max_branches allows no more; try again later";
 
 /* A branch that is not open here: may this statement open it? */
 static int check_new(struct agent *agent, const struct session *session,
@@ -250,6 +271,13 @@ static int check_new(struct agent *agent, const struct session *session,
     }
     if (session != NULL || n > 1)
         return refuse(failure, ERR_BRANCH_LOST, "the branch's session is gone");
+    if (tms_has_closed(agent, &branch->gtrid))
+        return refuse(
+            failure, ERR_WRONG_STATE,
+            "the branch is over: its transaction has ended here, and no session is opened "
+            "in it again");
+    if (!participant_has_room(agent->participant))
+        return refuse(failure, ERR_BUSY, branches_full, agent->options->max_branches);
     if (agent->draining)
         return refuse(failure, ERR_NOT_READY, "the agent is stopping");
     if (!control_ready(agent))

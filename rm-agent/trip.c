@@ -40,14 +40,20 @@ static void answer_was_lost(void *arg)
 
 #define RAISE RAISE_POSITION("$4", "$5")
 
-/* Makes their owner the role of the next commands, if each gid is the transaction that is meant. */
+/* Makes their owner the role of the next commands, if each gid is the transaction that is meant.
+ * This runs as a member of every application's role: names are qualified though the path is set. */
 static const char become_owner[] =
-    "SELECT count(*), min(owner), set_config('synchronous_commit', 'off', true), " RAISE
-    ", set_config('role', CASE WHEN count(*) = cardinality($1::text[])"
-    " AND min(owner) = max(owner) THEN min(owner) ELSE 'none' END, false)"
-    " FROM (SELECT " PREPARED_OWNER " AS owner FROM unnest($1::text[], $2::xid[]) meant (gid, xid)"
+    "SELECT pg_catalog.count(*), pg_catalog.min(owner),"
+    " pg_catalog.set_config('synchronous_commit', 'off', true), " RAISE
+    ", pg_catalog.set_config('role', CASE WHEN"
+    " pg_catalog.count(*) = pg_catalog.cardinality($1::pg_catalog.text[])"
+    " AND pg_catalog.min(owner) = pg_catalog.max(owner) THEN pg_catalog.min(owner)"
+    " ELSE 'none' END, false)"
+    " FROM (SELECT " PREPARED_OWNER
+    " AS owner FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]),"
+    " pg_catalog.unnest($2::pg_catalog.xid[])) meant (gid, xid)"
     " JOIN pg_catalog.pg_prepared_xact() p ON p.gid = meant.gid AND p.transaction = meant.xid"
-    " WHERE p.dbid = $3::oid) found";
+    " WHERE p.dbid = $3::pg_catalog.oid) found";
 
 /* As arrays' texts: gids have no character that would need quoting. */
 struct meant {

@@ -12,8 +12,9 @@
 #include <string.h>
 
 #include "common/logger.h"
+#include "tm/capacity.h"
 
-enum { LOOK_MS = 1000, DOWN_PATIENCE_MS = 10 * 1000, NEARLY_ALL_PERCENT = 90 };
+enum { LOOK_MS = 1000, DOWN_PATIENCE_MS = 10 * 1000, NEARLY_ALL_PERCENT = 90, NEAR_PERCENT = 80 };
 
 /* The worst first. */
 enum alarm_kind {
@@ -24,13 +25,25 @@ enum alarm_kind {
     ALARM_IN_DOUBT,
     ALARM_DOWN,
     ALARM_SLOTS,
+    ALARM_BRANCHES,
+    ALARM_DISK,
+    ALARM_CONNECTIONS,
+    ALARM_HTTP,
     ALARM_KINDS
 };
 
 static const char *const kind_words[ALARM_KINDS] = {
-    [ALARM_FENCED] = "fenced", [ALARM_QUARANTINED] = "quarantined", [ALARM_REFUSED] = "refused",
-    [ALARM_MIXED] = "mixed",   [ALARM_IN_DOUBT] = "in-doubt",       [ALARM_DOWN] = "down",
+    [ALARM_FENCED] = "fenced",
+    [ALARM_QUARANTINED] = "quarantined",
+    [ALARM_REFUSED] = "refused",
+    [ALARM_MIXED] = "mixed",
+    [ALARM_IN_DOUBT] = "in-doubt",
+    [ALARM_DOWN] = "down",
     [ALARM_SLOTS] = "slots",
+    [ALARM_BRANCHES] = "branches",
+    [ALARM_DISK] = "disk",
+    [ALARM_CONNECTIONS] = "connections",
+    [ALARM_HTTP] = "http",
 };
 
 /* The coordinator's own alarms stand behind those of the last RM. */
@@ -124,6 +137,25 @@ static bool is_slots_full(const struct rm *rm, const struct link_view *link, str
     return true;
 }
 
+/* Each counts as none where its agent is older and does not say. */
+static bool is_near(uint32_t used, uint32_t most)
+{
+    return most > 0 && used * (uint64_t)100 >= most * (uint64_t)NEAR_PERCENT;
+}
+
+static bool is_branches_full(const struct rm *rm, const struct link_view *link, struct alarm *alarm)
+{
+    const struct agent_health *health = &link->health;
+    if (rm->state != RM_UP || !is_near(health->branches, health->branches_max))
+        return false;
+    describe(alarm, "", "assentctl in-doubt; else raise max_branches in [agent] and restart it");
+    snprintf(alarm->what, sizeof alarm->what,
+             "%s: its agent has %" PRIu32 " of the %" PRIu32
+             " branches under way that max_branches allows; beyond, new ones are refused",
+             rm->name, health->branches, health->branches_max);
+    return true;
+}
+
 static bool is_down(const struct rm *rm, const struct link_view *link, struct alarm *alarm)
 {
     if (rm->state != RM_DOWN || rm->retired)
@@ -171,6 +203,78 @@ static bool is_fenced(const struct registry *registry, struct alarm *alarm)
     return true;
 }
 
+/* ---- what the coordinator itself runs out of ---- */
+
+enum { NEAR_PERCENT = 80, MEBIBYTE = 1024 * 1024 };
+
+static bool is_near(uint32_t used, uint32_t most)
+{
+    return (uint64_t)used * 100 >= (uint64_t)most * NEAR_PERCENT;
+}
+
+static bool is_disk_full(const struct server *server, struct alarm *alarm)
+{
+    struct wal_stats stats;
+    wal_stats(server->wal, &stats);
+    if (stats.disk_free >= stats.disk_least)
+        return false;
+    describe(alarm, "", "make room, or move [tm] data_dir: the coordinator ends when it is full");
+    snprintf(alarm->what, sizeof alarm->what,
+             "the disk of %s, the log, has %" PRIu64 " MiB free, and should have %" PRIu64,
+             server->settings->data_dir, stats.disk_free / MEBIBYTE,
+             stats.disk_least / MEBIBYTE + 1);
+    return true;
+}
+
+static bool is_crowded(const struct server *server, struct alarm *alarm)
+{
+    struct capacity_view view;
+    capacity_show(server, &view);
+    if (!is_near(view.connections, view.connections_max))
+        return false;
+    describe(alarm, "", "find out who connects, or raise LimitNOFILE of its service");
+    snprintf(alarm->what, sizeof alarm->what,
+             "%" PRIu32 " connections are open, and there is room for %" PRIu32 " (at most %" PRIu32
+             " files may be open); beyond, those that ask for nothing are "
+             "closed, and %" PRIu64 " have been",
+             view.connections, view.connections_max, server->descriptors.limit, view.refused);
+    return true;
+}
+
+static bool is_http_full(const struct server *server, struct alarm *alarm)
+{
+    struct capacity_view view;
+    capacity_show(server, &view);
+    if (server->http == NULL || !is_near(view.http_waiting, view.http_waiting_max))
+        return false;
+    describe(alarm, "", "assentctl in-doubt; or raise [tm] http_max_waiting");
+    snprintf(alarm->what, sizeof alarm->what,
+             "%" PRIu32 " requests over HTTP wait for their end, and %" PRIu32
+             " may; more are answered `busy`",
+             view.http_waiting, view.http_waiting_max);
+    return true;
+}
+
+static bool holds_here(const struct server *server, enum alarm_kind kind, struct alarm *alarm)
+{
+    switch (kind) {
+    case ALARM_FENCED:
+        return is_fenced(coordinator_registry(server->coordinator), alarm);
+    case ALARM_MIXED:
+        return is_mixed(server, alarm);
+    case ALARM_IN_DOUBT:
+        return is_old_in_doubt(server, alarm);
+    case ALARM_DISK:
+        return is_disk_full(server, alarm);
+    case ALARM_CONNECTIONS:
+        return is_crowded(server, alarm);
+    case ALARM_HTTP:
+        return is_http_full(server, alarm);
+    default:
+        return false;
+    }
+}
+
 /* Does this condition hold at this place? */
 static bool holds(const struct server *server, enum alarm_kind kind, uint32_t place,
                   struct alarm *alarm)
@@ -178,10 +282,7 @@ static bool holds(const struct server *server, enum alarm_kind kind, uint32_t pl
     const struct registry *registry = coordinator_registry(server->coordinator);
     struct link_view link;
     if (place == COORDINATOR)
-        return kind == ALARM_FENCED     ? is_fenced(registry, alarm)
-               : kind == ALARM_MIXED    ? is_mixed(server, alarm)
-               : kind == ALARM_IN_DOUBT ? is_old_in_doubt(server, alarm)
-                                        : false;
+        return holds_here(server, kind, alarm);
     if (place >= registry->count)
         return false;
     const struct rm *rm = &registry->rms[place];
@@ -195,10 +296,15 @@ static bool holds(const struct server *server, enum alarm_kind kind, uint32_t pl
         return is_down(rm, &link, alarm);
     case ALARM_SLOTS:
         return is_slots_full(rm, &link, alarm);
+    case ALARM_BRANCHES:
+        return is_branches_full(rm, &link, alarm);
     case ALARM_IN_DOUBT:
         return is_old_prepared(server, rm, &link, alarm);
     case ALARM_FENCED:
     case ALARM_MIXED:
+    case ALARM_DISK:
+    case ALARM_CONNECTIONS:
+    case ALARM_HTTP:
     case ALARM_KINDS:
         break;
     }

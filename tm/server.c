@@ -20,6 +20,7 @@
 #include "common/reply.h"
 #include "common/ticket.h"
 #include "tm/alarms.h"
+#include "tm/capacity.h"
 #include "tm/inquiry.h"
 #include "tm/peers.h"
 #include "tm/timeline.h"
@@ -574,8 +575,8 @@ static int make_core(struct server *server, struct error *error)
         .branches_max = settings->max_branches,
         .waiters_max = settings->max_waiting,
         .ended_max = 10000,
-        .outcome_chunks_max = 8192,
-        .keys_max = 128 * 1024,
+        .outcome_chunks_max = (settings->max_outcomes - 1) / CHUNK_SEQUENCES + 1,
+        .keys_max = settings->max_keys,
     };
     struct coordinator_settings core = {
         .transaction_timeout_ms = settings->transaction_timeout_ms,
@@ -583,6 +584,7 @@ static int make_core(struct server *server, struct error *error)
         .resend_most_ms = 5000,
         .scan_ms = 5000,
         .retention_ms = settings->retention_ms,
+        .key_retention_ms = settings->key_retention_ms,
     };
     memcpy(core.tm, settings->tm, sizeof core.tm);
     random_bytes(&core.seed, sizeof core.seed);
@@ -634,6 +636,7 @@ static int start(struct server *server, const struct server_claims *claims, stru
     const struct settings *settings = server->settings;
 
     POINT("tm.start");
+    descriptors_raise();
     if (loop_create(&server->loop, error) != 0 || loop_signals(server->loop, signals, error) != 0 ||
         make_core(server, error) != 0 || open_log(server, claims->moved, error) != 0 ||
         open_trail(server, error) != 0)
@@ -659,7 +662,8 @@ static int start(struct server *server, const struct server_claims *claims, stru
         wal_begin(server->wal, coordinator_incarnation(server->coordinator), take_durable, server,
                   error) != 0 ||
         links_open(&server->links, server->loop, POST_LINK, server->coordinator,
-                   &server->wal_info.log, peer_key, error) != 0)
+                   &server->wal_info.log, peer_key, error) != 0 ||
+        capacity_plan(server, error) != 0)
         return -1;
 
     const struct net_server_options options = {
@@ -667,6 +671,7 @@ static int start(struct server *server, const struct server_claims *claims, stru
         .mode = settings->socket_mode,
         .group = settings->socket_group,
         .max_waiting = settings->max_waiting,
+        .descriptors = server->descriptors.bound,
         .handler = take_request,
         .busy = reply_busy,
         .arg = server,
@@ -674,9 +679,13 @@ static int start(struct server *server, const struct server_claims *claims, stru
     POINT("tm.before-listen");
     if (net_listen(&server->net, server->loop, &options, error) != 0)
         return -1;
+    const struct http_limits limits = {
+        .connections = server->http_connections_max,
+        .waiting = server->http_waiting_max,
+    };
     return settings->http_listen[0] == '\0'
                ? 0
-               : http_listen(&server->http, settings->http_listen, server, error);
+               : http_listen(&server->http, settings->http_listen, &limits, server, error);
 }
 
 static void stop(struct server *server, bool clean)

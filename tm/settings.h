@@ -18,12 +18,16 @@ struct settings {
     char listen[URL_BYTES];
     char http_listen[64]; /* "": no HTTP */
     char socket_group[64];
+    uint32_t http_max_waiting;
     bool http_admin; /* a DBA's requests are taken over HTTP too */
     uint32_t socket_mode;
     uint32_t transaction_timeout_ms;
     uint32_t log_min_duration_ms; /* 0: no transaction is logged as slow */
     uint32_t in_doubt_alarm_ms;   /* 0: never */
     uint32_t retention_ms;
+    uint32_t key_retention_ms;
+    uint32_t max_outcomes;
+    uint32_t max_keys;
     uint32_t max_transactions;
     uint32_t max_branches;
     uint32_t max_waiting;

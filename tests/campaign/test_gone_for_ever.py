@@ -15,11 +15,17 @@ from test_kill_matrix import FIRST_START, STOPPING, points
 
 FINISHED_S = 15
 REACHED_WITHIN_S = 20
-ALWAYS = ("tm.order-prepare", "tm.order-ballot", "tm.take-ballot", "tm.order-commit")
+
+# One moment of each kind, without --long too: while it asks for votes and counts them, before its
+# record is with the log, before and behind the sync, while it asks the acceptors and counts them,
+# before and behind the decision, and while it tells clients and agents of it, and hears of its end.
+ALWAYS = ("tm.order-prepare", "tm.take-ready", "tm.before-append", "log.before-sync",
+          "log.after-sync", "tm.order-ballot", "tm.take-ballot", "tm.before-decided",
+          "tm.after-decided", "tm.before-replies", "tm.order-commit", "tm.take-done")
 
 
 def moments():
-    """Of the coordinator and its log; all but a few only with --long."""
+    """Of the coordinator and its log; all but one of each kind only with --long."""
     for name in points():
         if name.startswith(("tm.", "log.")) and name not in FIRST_START + STOPPING:
             yield pytest.param(name, marks=[] if name in ALWAYS else [pytest.mark.long])

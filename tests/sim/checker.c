@@ -249,6 +249,8 @@ static void check_key(struct sim *sim, const struct fate *fate)
 
 static void decided_to_commit(struct sim *sim, struct fate *fate)
 {
+    if (!fate->commit_durable)
+        fate->durable_us = sim->now_us;
     fate->commit_durable = true;
     check_key(sim, fate);
     check_told(sim, fate);
@@ -537,6 +539,16 @@ static void see_begun(struct sim *sim, struct fate *fate, const struct uuid *ins
     fate->excused |= again;
 }
 
+/* Nobody can have run for longer than there was time. */
+static void check_remembered(struct sim *sim, const struct fate *fate, enum outcome outcome)
+{
+    uint64_t most_ms = (sim->now_us - fate->durable_us) / MS + sim->jumped_ms;
+    if (outcome == OUTCOME_FORGOTTEN && fate->commit_durable && !sim->checker.forked &&
+        !fate->excused && most_ms <= sim->plan.retention_ms)
+        violation(sim, "%s is forgotten %llu ms after its commit", gtrid_word(&fate->gtrid),
+                  (unsigned long long)most_ms);
+}
+
 void checker_told(struct sim *sim, const struct reply *reply, const struct uuid *instance)
 {
     if (reply->gtrid.tm[0] == '\0' || (reply->op != OP_COMMIT && reply->op != OP_ROLLBACK &&
@@ -548,6 +560,7 @@ void checker_told(struct sim *sim, const struct reply *reply, const struct uuid 
     if (reply->error == ERR_UNKNOWN_TRANSACTION && fate->commit_durable && !sim->checker.forked)
         violation(sim, "%s is committed, and a client is told that it is unknown",
                   gtrid_word(&fate->gtrid));
+    check_remembered(sim, fate, reply->outcome);
     if (reply->outcome == OUTCOME_ROLLED_BACK && !may_be_another(sim, &reply->gtrid))
         fate->told_rolled_back = true;
     if (reply->outcome == OUTCOME_MIXED && !any_touched(sim, fate) && !sim->checker.forked)
@@ -824,6 +837,7 @@ static void check_outcome(struct sim *sim, const struct host *host, struct fate 
     if (fate_excused(sim, fate) || any_quarantine(sim) || sim->mended > MENDS_MAX ||
         (sim->checker.forked && !committed))
         return;
+    check_remembered(sim, fate, outcome);
     if (outcome == OUTCOME_FORGOTTEN && sim->plan.three_phase > 0)
         return;
     if (committed && outcome != OUTCOME_COMMITTED)

@@ -413,10 +413,12 @@ static void jump(struct sim *sim)
     uint64_t ms = between(sim, 1, choice(sim, 2000) ? 100000 : 5000);
     uint32_t rm = any_rm(sim);
     note(sim, "clock", "jumps by %llu ms", (unsigned long long)ms);
-    if (choice(sim, 5000))
+    if (choice(sim, 5000)) {
         sim->hosts[0].clock_ms += ms;
-    else
+        sim->jumped_ms += ms < 2000 ? ms : 2000;
+    } else {
         sim->agents[rm].clock_ms += ms;
+    }
 }
 
 static void strike(struct sim *sim, enum fault fault)

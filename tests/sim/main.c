@@ -26,6 +26,7 @@ static void usage(FILE *out)
             "usage: assent-sim --seed N [--verbose]       one night, and its transcript\n"
             "       assent-sim --seeds N [--from M] [--jobs J] [--coverage]\n"
             "                                             a range; stops at the first violation\n"
+            "       assent-sim --nights FILE              those whose seeds are in it\n"
             "       assent-sim --mutants[=NAME]           is every planted mistake found?\n"
             "       assent-sim --mutant NAME --seed N     one of them at work\n");
 }
@@ -85,6 +86,31 @@ static int run_share(uint64_t from, uint64_t count, uint64_t job, uint64_t jobs,
         *happenings += sim.happenings;
     }
     return 0;
+}
+
+/* One seed a line, and behind it why it is there. */
+static int run_nights(const char *path)
+{
+    char line[256];
+    uint64_t seed, count = 0;
+    int failed = 0;
+    FILE *file = fopen(path, "r");
+    if (file == NULL) {
+        perror(path);
+        return 2;
+    }
+    while (fgets(line, sizeof line, file) != NULL) {
+        if (sscanf(line, "%" SCNu64, &seed) != 1)
+            continue;
+        count++;
+        if (sim_run(&sim, seed, false))
+            continue;
+        say_violation(seed);
+        failed = 1;
+    }
+    fclose(file);
+    printf("%" PRIu64 " nights of %s: %s\n", count, path, failed ? "VIOLATED" : "no violation");
+    return failed || count == 0;
 }
 
 struct share {
@@ -232,15 +258,21 @@ static uint64_t number(const char *text)
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"seed", required_argument, NULL, 's'},   {"seeds", required_argument, NULL, 'n'},
-        {"from", required_argument, NULL, 'f'},   {"jobs", required_argument, NULL, 'j'},
-        {"verbose", no_argument, NULL, 'v'},      {"mutants", optional_argument, NULL, 'm'},
-        {"coverage", no_argument, NULL, 'c'},     {"help", no_argument, NULL, 'h'},
-        {"mutant", required_argument, NULL, 'p'}, {NULL, 0, NULL, 0},
+        {"seed", required_argument, NULL, 's'},
+        {"seeds", required_argument, NULL, 'n'},
+        {"from", required_argument, NULL, 'f'},
+        {"jobs", required_argument, NULL, 'j'},
+        {"verbose", no_argument, NULL, 'v'},
+        {"mutants", optional_argument, NULL, 'm'},
+        {"coverage", no_argument, NULL, 'c'},
+        {"help", no_argument, NULL, 'h'},
+        {"mutant", required_argument, NULL, 'p'},
+        {"nights", required_argument, NULL, 'w'},
+        {NULL, 0, NULL, 0},
     };
     uint64_t seed = 0, seeds = 0, from = 1, jobs = 1;
     bool verbose = false, one = false, coverage = false, all_mutants = false;
-    const char *only = NULL;
+    const char *only = NULL, *nights = NULL;
     int option;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (option) {
@@ -272,6 +304,9 @@ int main(int argc, char **argv)
                 if (strcmp(mutants[i].name, optarg) == 0)
                     mutant_planted = (enum mutant)i;
             break;
+        case 'w':
+            nights = optarg;
+            break;
         case 'h':
             usage(stdout);
             return 0;
@@ -284,6 +319,8 @@ int main(int argc, char **argv)
         return run_mutants(only);
     if (one)
         return run_one(seed, verbose);
+    if (nights != NULL)
+        return run_nights(nights);
     if (seeds == 0 || jobs == 0 || jobs > JOBS_MAX) {
         usage(stderr);
         return 2;

@@ -15,6 +15,7 @@
 #include <stdarg.h>
 
 #include "core/acceptor.h"
+#include "core/closed.h"
 #include "core/participant.h"
 #include "core/terminator.h"
 #include "core/turn.h"
@@ -309,6 +310,7 @@ struct wal_entry {
     uint32_t timeline;
     bool marked;
     bool through_agent;
+    uint64_t met;
     struct uuid log, instance;
     union {
         struct row row;
@@ -375,6 +377,7 @@ struct database {
     struct gtrid markers[TXNS];
     uint32_t first_identity;       /* the timeline in which it first heard of the TM */
     uint32_t identity;             /* the timeline that the TM has accepted since, 0 none */
+    uint64_t met;                  /* drawn when it first heard of the TM */
     struct txn_number votes_after; /* what was begun up to there it may have forgotten */
     struct forget forgotten;
     struct row rows[TXNS];
@@ -456,7 +459,7 @@ void command_await(struct sim *sim, uint32_t command, enum happening_type what, 
 void command_release(struct sim *sim, uint32_t command);
 uint64_t database_setval_beat(struct sim *sim, uint32_t rm);
 void database_setval_position(struct sim *sim, uint32_t rm, uint64_t lsn);
-void database_register(struct sim *sim, uint32_t rm, const struct offer *offer);
+void database_register(struct sim *sim, uint32_t rm, const struct offer *offer, uint64_t met);
 void database_raise_incarnation(struct sim *sim, uint32_t rm);
 struct prepared *database_find(struct database *database, const struct branch_id *branch);
 /* The acceptor's row of a branch that is about to be prepared; false: it must not be. */
@@ -465,7 +468,9 @@ bool database_join(struct sim *sim, uint32_t rm, const struct branch_id *branch,
 const struct row *database_row(const struct database *database, const struct gtrid *gtrid);
 void database_forget(struct sim *sim, uint32_t rm, const struct forget *forget);
 /* A TM that knows this database has accepted it. */
-void database_identify(struct sim *sim, uint32_t rm, const struct txn_number *begun);
+void database_identify(struct sim *sim, uint32_t rm, const struct order *recover);
+/* Its agent has seen that it lost data. */
+void database_suspect(struct sim *sim, uint32_t rm);
 /* By a DBA's hand, behind everybody's back. */
 void database_by_hand(struct sim *sim, uint32_t rm);
 
@@ -494,6 +499,8 @@ struct agent {
     uint64_t clock_ms;
     void *room;
     struct participant *participant;
+    struct closed closed;
+    uint64_t closed_incarnation; /* whose transactions those are */
     uint32_t tm_node; /* whom the results go to */
     uint64_t tm_life;
     uint32_t outbox_count;
@@ -630,6 +637,7 @@ struct fate {
     uint32_t poll_count;
     struct poll polls[POLLS];
     bool commit_handed, commit_durable, delegated_durable;
+    uint64_t durable_us;  /* when its commit was */
     bool ended;           /* END is durable */
     bool asked_to_commit; /* the application has sent commit */
     bool told_committed, told_rolled_back;
@@ -765,6 +773,7 @@ struct sim {
     bool on_old_log;
     bool tm_gone; /* for ever */
     uint32_t mended;
+    uint64_t jumped_ms; /* of clocks of coordinators, as far as one can be taken in by it */
     struct database databases[RMS];
     struct agent agents[RMS];
     struct application apps[APPS];

@@ -578,6 +578,7 @@ void tm_start(struct sim *sim, uint32_t index)
         .resend_most_ms = 3000,
         .scan_ms = sim->plan.scan_ms,
         .retention_ms = sim->plan.retention_ms,
+        .key_retention_ms = sim->plan.retention_ms,
         .seed = 1,
     };
     struct replay replay = {sim, host};
@@ -588,7 +589,8 @@ void tm_start(struct sim *sim, uint32_t index)
     host->coordinator = coordinator_init(host->room, &limits, &settings);
     host->up = true;
     host->life = ++sim->next_life;
-    host->clock_ms = between(sim, 1, 1000000);
+    /* Hosts have been up for any time: what counts is how long a coordinator has run. */
+    host->clock_ms = between(sim, 1, chance(sim, 500) ? 1000000 : UINT64_C(1) << 45);
     host->turn_us = UINT64_MAX;
     host->inbox_count = 0;
     draw_uuid(sim, &host->instance);

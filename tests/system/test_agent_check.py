@@ -63,7 +63,7 @@ def test_grants_that_are_missing_are_named(site):
     site.sql("grant shop to assent")
     site.sql("revoke insert on assent.session from assent")
     assert "--install-schema" in found(site, "error", "may not INSERT assent.session")
-    site.sql("revoke execute on function assent.mark(text) from shop")
+    site.sql("revoke execute on function assent.mark(text, text) from shop")
     assert "--install-schema" in found(site, "error", '"shop" may not call assent.mark')
     site.install_schema()
     assert [severity for severity, _, _ in findings(site)] == ["error"]  # fsync is off in tests

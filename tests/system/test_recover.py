@@ -84,6 +84,21 @@ def test_what_one_agent_has_not_voted_for_is_rolled_back_at_the_others(bank):
     assert bank.balances() == (100, 100) and works(bank)
 
 
+def test_what_is_being_prepared_when_the_log_is_lost_is_no_vote_and_nobody_may_commit_the_rest(bank):
+    gtrid = bank.begin_move(30)
+    bank.commit_to_the_gate(gtrid, "--wait", "decided")
+    lose_log(bank)
+    assert plan(bank) == {
+        gtrid: ("rolled-back", "accounts has not voted for it, and cannot any more")}
+    _, words = recover_lost(bank, "--commit", gtrid, code=1)
+    assert "accounts has not voted for it" in words
+    recover_lost(bank)
+    bank.accounts.open_gate()
+    start_again(bank)
+    wait_until(bank.nothing_prepared)
+    assert bank.balances() == (100, 100) and works(bank)
+
+
 def test_a_word_against_the_proof_is_refused(bank):
     gtrid = lost_with_ledger_undone(bank)
     _, words = recover_lost(bank, "--rollback", gtrid, code=1)

@@ -235,6 +235,7 @@ static void start_tm(void)
         .resend_most_ms = 4000,
         .scan_ms = 1000000,
         .retention_ms = 1000000000,
+        .key_retention_ms = 1000000000,
     };
     free(tm_room);
     tm_room = calloc(1, coordinator_bytes(&limits));
@@ -412,6 +413,10 @@ static void tell_action(const struct participant_action *action)
         break;
     case PA_COMMIT_SESSION:
         did("-> mark it, and COMMIT its session");
+        break;
+    case PA_INTERRUPT:
+        did(action->at_once ? "-> wait for its session no longer, sent or not"
+                            : "-> wait for its session's statement no longer");
         break;
     case PA_END_SESSION:
         did("-> ROLLBACK its session");

@@ -23,19 +23,129 @@ START_TEST(no_cell_of_the_table_is_empty)
 }
 END_TEST
 
-/* Every event but the impossible ones, in every state, leaves a coordinator that goes on. */
+static struct txn *live_number(uint64_t sequence)
+{
+    uint32_t at = live_find(&tm->live, coordinator_incarnation(tm), sequence);
+    return at == NO_ITEM ? NULL : &tm->live.txns[at];
+}
+
+static void given_active(void)
+{
+    given_tm();
+    given_begun("accounts", "ledger");
+}
+
+static void given_aborting(void)
+{
+    given_preparing();
+    ask_about(OP_ROLLBACK, 1, "");
+}
+
+static void given_delegating(void)
+{
+    given_tm();
+    given_begun("accounts", NULL);
+    agent_says(RESULT_OPENED, 1, "accounts");
+    ask_about(OP_COMMIT, 1, "");
+}
+
+static void given_delegated(void)
+{
+    given_delegating();
+    log_is_durable();
+    did();
+}
+
+static void given_mixed(void)
+{
+    given_committing();
+    struct result heuristic = result_about(RESULT_HEURISTIC, 1, "accounts");
+    heuristic.actual = OUTCOME_ROLLED_BACK;
+    agent_says(RESULT_DONE, 1, "ledger");
+    hear(heuristic);
+}
+
+static void given_resolved(void)
+{
+    given_delegated();
+    ask((struct request){.op = OP_RESOLVE,
+                         .has_gtrid = true,
+                         .gtrid = gtrid_number(1),
+                         .wanted = OUTCOME_COMMITTED,
+                         .force = true});
+    log_is_durable();
+    did();
+}
+
+static void given_prelogging(void)
+{
+    struct request begin = {.op = OP_BEGIN, .protocol = PROTOCOL_3PC, .rm_count = 2};
+    strcpy(begin.rms[0], "accounts");
+    strcpy(begin.rms[1], "ledger");
+    given_tm();
+    ask(begin);
+    ask_about(OP_COMMIT, 1, "");
+    agent_says(RESULT_READY, 1, "accounts");
+    agent_says(RESULT_READY, 1, "ledger");
+}
+
+static void given_precommitting(void)
+{
+    given_prelogging();
+    log_is_durable();
+    did();
+}
+
+/* An agent has promised more than we have asked for: we lead a ballot above that. */
+static void given_promising(void)
+{
+    given_precommitting();
+    struct result outbid = result_about(RESULT_BALLOT, 1, "accounts");
+    outbid.ballot.type = BALLOT_OUTBID;
+    outbid.ballot.gtrid = gtrid_number(1);
+    outbid.ballot.promised = BALLOT_ROUND;
+    hear(outbid);
+    time_passes(30000);
+    did();
+}
+
+/* Every result, of every kind of ballot, of a live transaction and of none, in every state leaves a
+ * coordinator that goes on. */
 START_TEST(every_possible_result_in_every_state_is_survived)
 {
-    static void (*const givens[])(void) = {given_tm, given_preparing, given_logging,
-                                           given_committing};
-    for (size_t given = 0; given < sizeof givens / sizeof *givens; given++) {
-        for (int type = RESULT_READY; type < RESULTS; type++) {
-            givens[given]();
-            agent_says((enum result_type)type, 1, "accounts");
-            agent_says((enum result_type)type, 99, "accounts");
-            did();
-        }
-    }
+    static void (*const givens[TXN_STATES])(void) = {
+        [TXN_NONE] = given_tm,
+        [TXN_ACTIVE] = given_active,
+        [TXN_PREPARING] = given_preparing,
+        [TXN_LOGGING] = given_logging,
+        [TXN_COMMITTING] = given_committing,
+        [TXN_ABORTING] = given_aborting,
+        [TXN_DELEGATING] = given_delegating,
+        [TXN_DELEGATED] = given_delegated,
+        [TXN_MIXED] = given_mixed,
+        [TXN_RESOLVED] = given_resolved,
+        [TXN_PRELOGGING] = given_prelogging,
+        [TXN_PRECOMMITTING] = given_precommitting,
+        [TXN_PROMISING] = given_promising,
+    };
+    for (int state = 0; state < TXN_STATES; state++)
+        for (int type = RESULT_READY; type < RESULTS; type++)
+            for (int ballot = 0; ballot < (type == RESULT_BALLOT ? BALLOTS : 1); ballot++) {
+                givens[state]();
+                ck_assert_int_eq((int)(live_number(1) ? live_number(1)->state : TXN_NONE), state);
+                for (uint64_t sequence = 1; sequence <= 99; sequence += 98) {
+                    struct result result =
+                        result_about((enum result_type)type, sequence, "accounts");
+                    result.ballot.type = (enum ballot_type)ballot;
+                    result.ballot.gtrid = result.branch.gtrid;
+                    result.ballot.number = 2 * BALLOT_ROUND;
+                    result.ballot.value = OUTCOME_COMMITTED;
+                    hear(result);
+                }
+                log_is_durable();
+                did();
+                given_begun("ledger", NULL);
+            }
 }
 END_TEST
 
@@ -188,6 +298,75 @@ START_TEST(a_deadline_undoes)
     ck_assert_str_eq(did(), "reply in-progress\n");
     ask_about(OP_OUTCOME, 1, "");
     ck_assert_str_eq(did(), "reply rolled-back\n");
+}
+END_TEST
+
+START_TEST(a_client_waits_for_no_frozen_agent_beyond_the_transactions_time)
+{
+    given_tm();
+    given_begun("accounts", "ledger");
+    ask((struct request){
+        .op = OP_COMMIT, .has_gtrid = true, .gtrid = gtrid_number(1), .wait_ms = 300000});
+    agent_says(RESULT_READY, 1, "accounts");
+    did();
+    time_passes(30000);
+    ck_assert_ptr_nonnull(strstr(did(), "rollback accounts\nrollback ledger\n"));
+    agent_says(RESULT_DONE, 1, "accounts");
+    ck_assert_str_eq(did(), "");
+    time_passes(ROLLBACK_WAIT_MS);
+    ck_assert_ptr_nonnull(strstr(did(), "reply rolled-back, not yet applied\n"));
+    /* Nor does one who asks later. */
+    ask((struct request){
+        .op = OP_ROLLBACK, .has_gtrid = true, .gtrid = gtrid_number(1), .wait_ms = 300000});
+    ck_assert_ptr_null(strstr(did(), "reply"));
+    time_passes(ROLLBACK_WAIT_MS);
+    ck_assert_ptr_nonnull(strstr(did(), "reply rolled-back, not yet applied\n"));
+    agent_says(RESULT_DONE, 1, "ledger");
+    ask_about(OP_OUTCOME, 1, "");
+    ck_assert_str_eq(did(), "reply rolled-back\n");
+}
+END_TEST
+
+START_TEST(a_no_is_waited_for_everywhere_within_the_transactions_time)
+{
+    given_tm();
+    given_begun("accounts", "ledger");
+    ask((struct request){
+        .op = OP_COMMIT, .has_gtrid = true, .gtrid = gtrid_number(1), .wait_ms = 300000});
+    agent_says(RESULT_NO, 1, "accounts");
+    agent_says(RESULT_DONE, 1, "accounts");
+    did();
+    time_passes(29000);
+    ck_assert_ptr_null(strstr(did(), "reply"));
+    agent_says(RESULT_DONE, 1, "ledger");
+    ck_assert_str_eq(did(), "reply rolled-back\n");
+}
+END_TEST
+
+START_TEST(a_branch_is_enlisted_again_only_as_it_is)
+{
+    given_tm();
+    given_begun("accounts", NULL);
+    struct request again = {.op = OP_ENLIST, .has_gtrid = true, .gtrid = gtrid_number(1)};
+    strcpy(again.rm, "accounts");
+    ask(again);
+    ck_assert_str_eq(did(), "reply 1\n");
+    struct request others[3] = {again, again, again};
+    others[0].read_only = true;
+    others[1].isolation = SERIALIZABLE;
+    strcpy(others[2].role, "app");
+    for (size_t i = 0; i < 3; i++) {
+        char refused[32];
+        ask(others[i]);
+        snprintf(refused, sizeof refused, "refuse %d\n", ERR_BRANCH_DIFFERS);
+        ck_assert_str_eq(did(), refused);
+    }
+    strcpy(others[2].branch, "2");
+    ask(others[2]);
+    ask(others[2]);
+    others[2].role[0] = '\0'; /* what is left out is as it is */
+    ask(others[2]);
+    ck_assert_str_eq(did(), "reply 1\nreply 1\nreply 1\n");
 }
 END_TEST
 
@@ -949,6 +1128,9 @@ int main(void)
     TCase *aborts = tcase_create("abort");
     tcase_add_test(aborts, a_no_undoes_every_branch_and_logs_nothing);
     tcase_add_test(aborts, a_deadline_undoes);
+    tcase_add_test(aborts, a_client_waits_for_no_frozen_agent_beyond_the_transactions_time);
+    tcase_add_test(aborts, a_no_is_waited_for_everywhere_within_the_transactions_time);
+    tcase_add_test(aborts, a_branch_is_enlisted_again_only_as_it_is);
     tcase_add_test(aborts, an_idle_transaction_ends_at_its_timeout);
     tcase_add_test(aborts, a_branch_found_prepared_after_the_abort_is_undone);
     tcase_add_test(aborts, a_scan_that_finds_an_undecided_branch_changes_nothing);

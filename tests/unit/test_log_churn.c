@@ -36,7 +36,8 @@ static const struct coordinator_limits limits = {
     .outcome_chunks_max = CHUNKS,
     .keys_max = 1,
 };
-static const struct coordinator_settings settings = {.tm = "bank"};
+static const struct coordinator_settings settings = {
+    .tm = "bank", .retention_ms = UINT64_MAX, .key_retention_ms = UINT64_MAX};
 
 static char dir[64];
 static uint64_t transactions;

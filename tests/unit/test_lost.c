@@ -46,6 +46,15 @@ START_TEST(agents_that_contradict_each_other_prove_nothing)
 }
 END_TEST
 
+START_TEST(what_is_not_on_the_lists_yet_is_waited_for)
+{
+    ck_assert_int_eq((int)when_recalled(RECALL_VOTING, RECALL_VOTED), LOST_WAIT);
+    ck_assert_int_eq((int)when_recalled(RECALL_VOTING, RECALL_COMMIT), LOST_WAIT);
+    ck_assert_int_eq((int)when_recalled(RECALL_VOTING, RECALL_ACCEPTOR), LOST_WAIT);
+    ck_assert_int_eq((int)when_recalled(RECALL_VOTING, RECALL_ROLLBACK), LOST_ROLL_BACK);
+}
+END_TEST
+
 START_TEST(what_acceptors_decide_is_theirs_until_one_knows)
 {
     ck_assert_int_eq((int)when_recalled(RECALL_ACCEPTOR, RECALL_VOTED), LOST_ACCEPTORS);
@@ -153,6 +162,7 @@ int main(void)
     tcase_add_test(rules, one_branch_that_has_not_voted_decides_for_all);
     tcase_add_test(rules, votes_alone_prove_nothing);
     tcase_add_test(rules, agents_that_contradict_each_other_prove_nothing);
+    tcase_add_test(rules, what_is_not_on_the_lists_yet_is_waited_for);
     tcase_add_test(rules, what_acceptors_decide_is_theirs_until_one_knows);
     tcase_add_test(rules, a_later_start_than_any_agent_has_accepted_is_not_ours);
     tcase_add_test(rules, every_recollection_has_a_word_of_its_own);

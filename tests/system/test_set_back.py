@@ -1,0 +1,101 @@
+"""A database is set back to an old copy of its files, and nobody but its agent could know."""
+
+import contextlib
+import shutil
+import time
+
+import pytest
+
+import harness
+from harness import Database, give_to_postgres, wait_until
+from played import new_server
+from test_three_phase import Trio, all_finish, kill_for_ever, numbers, commit_to_the_gate, more_conf
+
+
+class SetBackTrio(Trio):
+    """The third database has a server of its own."""
+
+    def __init__(self, servers, folder, number, server):
+        super().__init__(servers, folder, number)
+        self.stock.drop()
+        self.server = server
+        self.stock = Database("stock", server, number, folder)
+        more_conf(self.stock, "termination_timeout = 2s")
+
+    def back_up(self):
+        """A copy of the server's files, as it ends; the agent is started anew behind it."""
+        self.stock.agent.stop()
+        self.server.stop()
+        shutil.copytree(self.server.data, self.copy)
+        self.server.start()
+        self.stock.agent.start()
+        self.wait_ready()
+
+    def set_back(self):
+        self.server.crash()
+        shutil.rmtree(self.server.data)
+        self.copy.rename(self.server.data)
+        give_to_postgres(self.server.data)
+        self.server.start()
+
+    @property
+    def copy(self):
+        return self.server.folder / "copy"
+
+
+@pytest.fixture
+def trio(run_folder, servers):
+    folder = run_folder / f"back{next(numbers)}"
+    folder.mkdir()
+    with new_server(run_folder) as server:
+        trio = SetBackTrio(servers, folder, folder.name, server)
+        try:
+            yield trio
+        finally:
+            trio.stop()
+
+
+def commit_without_ledger(trio):
+    """accounts and stock have accepted it, and the client was told; ledger has only voted."""
+    gtrid = trio.begin_work()
+    commit = commit_to_the_gate(trio, gtrid, trio.ledger, trio.stock)
+    trio.ledger.agent.pause()
+    trio.accounts.open_gate()
+    assert trio.ctl.finish(commit)["outcome"] == "committed"
+    wait_until(lambda: not trio.accounts.prepared() and not trio.stock.prepared(), 10)
+    return gtrid
+
+
+def ledger_waits(trio, seconds=4):
+    """It asks, and nobody who may have forgotten something tells it to roll back."""
+    trio.ledger.agent.resume()
+    wait_until(lambda: "asking the other acceptors" in trio.ledger.agent.log_text(), 15)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        assert trio.ledger.prepared(), "decided by a majority that has forgotten"
+        time.sleep(0.2)
+
+
+def everybody_is_back(trio):
+    trio.accounts.agent.start()
+    trio.tm.start()
+    assert all_finish(trio.accounts, trio.ledger, seconds=20), "it was committed"
+    states = {agent["rm"]: agent["state"] for agent in trio.ctl("agents", code=0).reply["agents"]}
+    assert states["stock"] == "quarantined"
+
+
+def test_an_agent_that_saw_its_database_lose_data_votes_on_nothing_before_it_is_accepted(trio):
+    trio.start()
+    trio.back_up()
+    commit_without_ledger(trio)
+    kill_for_ever(trio)
+    trio.accounts.agent.kill()
+    trio.set_back()
+    wait_until(lambda: "starts over" in trio.stock.agent.log_text(), 15)
+    ledger_waits(trio)
+    # Nor after another start, which finds nothing strange any more.
+    trio.stock.agent.kill()
+    trio.stock.agent.start()
+    trio.ledger.agent.pause()
+    ledger_waits(trio)
+    everybody_is_back(trio)

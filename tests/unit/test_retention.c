@@ -1,0 +1,260 @@
+/*
+ * tests/unit/test_retention.c - for how long the coordinator remembers what is over.
+ *
+ * A coordinator without anything around it, and a time that the tests make: it commits, its log
+ * is read by the next start, on a host that has been up for as long as one likes, and it is asked.
+ */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/coordinator.h"
+
+enum { DAY_MS = 24 * 3600 * 1000, LOG_MAX = 4096 };
+
+static struct coordinator_limits limits;
+static struct coordinator_settings settings;
+static struct coordinator *tm;
+static struct actions actions;
+static uint64_t now_ms;
+static uint64_t handed_over; /* records of this start */
+static uint64_t lsn_before;  /* of the newest record of earlier starts */
+static uint64_t agent_life;
+
+/* The log, if a test asks for one; the newest ones may not be durable. */
+static struct record *log_records;
+static uint32_t log_count;
+static bool logs;
+
+static void step(struct event event)
+{
+    event.now_ms = now_ms;
+    coordinator_step(tm, &event, &actions);
+    for (uint32_t i = 0; i < actions.record_count; i++, handed_over++) {
+        if (!logs)
+            continue;
+        ck_assert_uint_lt(log_count, LOG_MAX);
+        log_records[log_count] = actions.records[i];
+        log_records[log_count++].lsn = lsn_before + handed_over + 1;
+    }
+}
+
+static void go_on(void)
+{
+    struct event event;
+    while (coordinator_due(tm, now_ms, &event))
+        step(event);
+}
+
+static void log_is_durable(void)
+{
+    coordinator_durable(tm, handed_over, lsn_before + handed_over);
+    go_on();
+}
+
+static void agent_accepts(const char *rm)
+{
+    struct answer answer = {.system_identifier = 1, .agent_incarnation = ++agent_life};
+    strcpy(answer.rm, rm);
+    step((struct event){
+        .type = EV_ANSWER, .rm = registry_find(coordinator_registry(tm), rm), .answer = &answer});
+    log_is_durable();
+}
+
+static void make_tm(void)
+{
+    free(tm);
+    tm = coordinator_init(calloc(1, coordinator_bytes(&limits)), &limits, &settings);
+}
+
+static void start_tm(void)
+{
+    coordinator_configure(tm, "accounts", "ipc:///a");
+    handed_over = 0;
+    step((struct event){.type = EV_START, .recovered_lsn = lsn_before});
+    log_is_durable();
+    agent_accepts("accounts");
+}
+
+static void given_tm(void)
+{
+    make_tm();
+    start_tm();
+}
+
+/* The process dies; the next start reads what it wrote, on a host that has been up for so long. */
+static void restart(uint64_t uptime_ms)
+{
+    const char *why;
+    make_tm();
+    for (uint32_t i = 0; i < log_count; i++)
+        ck_assert_msg(coordinator_replay(tm, &log_records[i], &why), "%s", why);
+    lsn_before += handed_over;
+    now_ms = uptime_ms;
+    start_tm();
+}
+
+/* As the daemon lives: it looks at its clock once a second at least. */
+static void time_passes(uint64_t ms)
+{
+    for (uint64_t until = now_ms + ms; now_ms < until;) {
+        now_ms += until - now_ms < 1000 ? until - now_ms : 1000;
+        log_is_durable();
+    }
+}
+
+static const struct reply *ask(struct request request)
+{
+    step((struct event){.type = EV_REQUEST, .request = &request});
+    return &actions.replies[0];
+}
+
+static struct request about_key(enum op op, const char *key)
+{
+    struct request request = {.op = op, .timeout_ms = 3600 * 1000};
+    strcpy(request.key, key);
+    if (op == OP_BEGIN)
+        strcpy(request.rms[request.rm_count++], "accounts");
+    return request;
+}
+
+static enum error_code begins(const char *key, struct gtrid *gtrid)
+{
+    const struct reply *reply = ask(about_key(OP_BEGIN, key));
+    *gtrid = reply->gtrid;
+    return reply->error;
+}
+
+static struct result says(enum result_type type, const struct gtrid *gtrid)
+{
+    struct result result = {.type = type, .agent_incarnation = agent_life, .xid = 700};
+    result.branch.gtrid = *gtrid;
+    strcpy(result.branch.rm, "accounts");
+    return result;
+}
+
+static void agent_says(enum result_type type, const struct gtrid *gtrid)
+{
+    struct result result = says(type, gtrid);
+    step((struct event){.type = EV_RESULT, .result = &result});
+}
+
+static void is_asked_to_commit(const struct gtrid *gtrid)
+{
+    ask((struct request){.op = OP_COMMIT, .has_gtrid = true, .gtrid = *gtrid});
+    agent_says(RESULT_READY, gtrid);
+}
+
+static void ends(const struct gtrid *gtrid)
+{
+    is_asked_to_commit(gtrid);
+    log_is_durable();
+    agent_says(RESULT_DONE, gtrid);
+    log_is_durable();
+}
+
+static struct gtrid commits(const char *key)
+{
+    struct gtrid gtrid;
+    ck_assert_int_eq((int)begins(key, &gtrid), ERR_NONE);
+    ends(&gtrid);
+    return gtrid;
+}
+
+static enum outcome outcome_of(const struct gtrid *gtrid)
+{
+    const struct reply *reply =
+        ask((struct request){.op = OP_OUTCOME, .has_gtrid = true, .gtrid = *gtrid});
+    ck_assert_int_eq((int)reply->error, ERR_NONE);
+    return reply->outcome;
+}
+
+static bool is_known(const char *key)
+{
+    const struct reply *reply = ask(about_key(OP_OUTCOME, key));
+    if (reply->error == ERR_NONE)
+        ck_assert_int_eq((int)reply->outcome, OUTCOME_COMMITTED);
+    else
+        ck_assert_int_eq((int)reply->error, ERR_UNKNOWN_TRANSACTION);
+    return reply->error == ERR_NONE;
+}
+
+static void set_up(void)
+{
+    limits = (struct coordinator_limits){
+        .transactions_max = 64,
+        .branches_max = 64,
+        .waiters_max = 64,
+        .ended_max = 1,
+        .outcome_chunks_max = 16,
+        .keys_max = 1000,
+    };
+    settings = (struct coordinator_settings){
+        .tm = "bank",
+        .transaction_timeout_ms = 30000,
+        .resend_least_ms = 500,
+        .resend_most_ms = 5000,
+        .scan_ms = 5000,
+        .retention_ms = UINT64_C(7) * DAY_MS,
+        .key_retention_ms = UINT64_C(7) * DAY_MS,
+    };
+    log_records = calloc(LOG_MAX, sizeof *log_records);
+    log_count = 0;
+    logs = true;
+    now_ms = 1000;
+    lsn_before = 0;
+    agent_life = 0;
+}
+
+static void tear_down(void)
+{
+    free(log_records);
+    free(tm);
+    tm = NULL;
+}
+
+START_TEST(a_restart_on_a_host_that_is_up_for_longer_than_the_retention_forgets_nothing)
+{
+    given_tm();
+    struct gtrid first = commits("order-1");
+    commits("order-2");
+    restart(UINT64_C(30) * DAY_MS);
+    time_passes(60 * 1000);
+    ck_assert(is_known("order-1"));
+    ck_assert_int_eq((int)outcome_of(&first), OUTCOME_COMMITTED);
+    struct gtrid again;
+    ck_assert_int_eq((int)begins("order-1", &again), ERR_KEY_IN_USE);
+}
+END_TEST
+
+START_TEST(a_commit_late_in_a_run_of_numbers_is_remembered_for_its_whole_time)
+{
+    settings.retention_ms = settings.key_retention_ms = 30 * 1000;
+    given_tm();
+    commits("order-1");
+    time_passes(27 * 1000);
+    struct gtrid late = commits("order-2");
+    commits("another"); /* what ended last is kept whole for show */
+    time_passes(28 * 1000);
+    ck_assert(is_known("order-2"));
+    ck_assert_int_eq((int)outcome_of(&late), OUTCOME_COMMITTED);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("retention");
+    TCase *cases = tcase_create("retention");
+    tcase_add_checked_fixture(cases, set_up, tear_down);
+    tcase_set_timeout(cases, 120);
+    tcase_add_test(cases,
+                   a_restart_on_a_host_that_is_up_for_longer_than_the_retention_forgets_nothing);
+    tcase_add_test(cases, a_commit_late_in_a_run_of_numbers_is_remembered_for_its_whole_time);
+    suite_add_tcase(suite, cases);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
