@@ -111,7 +111,9 @@ static int check(const char *path, struct agent_options *options, struct error *
         if (options->roles[i].conninfo[0] == '\0')
             return fail(error, "%s: conninfo in [exec %s] is missing", path,
                         options->roles[i].name);
-        if (check_conninfo(path, options->roles[i].name, options->roles[i].conninfo, error) != 0)
+        char where[sizeof "exec " + ROLE_BYTES];
+        snprintf(where, sizeof where, "exec %s", options->roles[i].name);
+        if (check_conninfo(path, where, options->roles[i].conninfo, error) != 0)
             return -1;
     }
     return 0;
