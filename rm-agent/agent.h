@@ -20,6 +20,7 @@
  *     recall.c     the same from memory, for when a coordinator's log is lost
  *     adopt.c      and which log is followed in its place
  *     preflight.c  what stands in the agent's way
+ *     state_file.c what it knows of its database, kept outside of it
  *     reload.c     SIGHUP
  */
 #ifndef ASSENT_RM_AGENT_AGENT_H
@@ -34,7 +35,8 @@ enum {
     CONNINFO_BYTES = 1024,
     NUMBER_BYTES = 24, /* any 64-bit number as text */
     EXEC_ROLES_MAX = 16,
-    ROLE_NAME_BYTES = 64, /* PostgreSQL's own limit */
+    ROLE_NAME_BYTES = 64,       /* PostgreSQL's own limit */
+    STATE_FILE_BYTES = 256,
     QUOTED_BYTES = 2 * GID_BYTES + 4,
 };
 
@@ -60,12 +62,14 @@ struct agent_options {
     char listen[URL_BYTES];
     char peer_url[URL_BYTES]; /* where other agents reach us; "" where the coordinator does */
     bool witness;             /* no data here: an acceptor of every 3pc transaction */
+    char state_file[STATE_FILE_BYTES]; /* "" none */
     uint32_t termination_timeout_ms;
     char conninfo[CONNINFO_BYTES];
     uint32_t pool_size;
     uint32_t max_sessions;
     uint32_t session_lifetime_ms; /* how old a kept one may be when it is used again */
     uint32_t max_branches;
+    uint32_t max_row; /* bytes */
     uint32_t socket_mode;
     char socket_group[ROLE_NAME_BYTES];
     uint32_t role_count;
@@ -76,6 +80,7 @@ struct agent_options {
 struct identity {
     uint64_t system_identifier;
     uint32_t timeline;
+    uint64_t wal; /* where its WAL ended */
     char database[64];
     char server_version[32];
     char login[ROLE_NAME_BYTES];
@@ -93,6 +98,7 @@ struct acceptors;
 struct ballots;
 struct peers_known;
 struct recollection;
+struct state_file;
 
 struct agent {
     const char *path; /* of its configuration */
@@ -109,6 +115,7 @@ struct agent {
     struct ballots *ballots;
     struct peers_known *peers;
     struct recollection *recollection; /* NULL: nothing has ended yet */
+    struct state_file *state_file;     /* NULL: not configured */
     struct participant *participant;   /* NULL until the incarnation is known */
     uint64_t incarnation;              /* of this start, durable in the database; 0: not yet */
     struct identity identity;

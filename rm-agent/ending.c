@@ -139,12 +139,6 @@ static void committed_read_only(void *arg, const struct pg_reply *replies, int c
     ended(arg, COMMAND_COMMIT_READ_ONLY, replies, count - 1, NULL);
 }
 
-static void committed_one_phase(void *arg, const struct pg_reply *replies, int count)
-{
-    POINT("agent.one-phase-done");
-    ended(arg, COMMAND_COMMIT_ONE_PHASE, replies, count - 1, NULL);
-}
-
 /* Fails, and the transaction with it, unless it is the one that began here. What is
  * committed must also have reached the standby that the server waits for. */
 #define GATE                                                                                       \
@@ -262,17 +256,56 @@ static void prepare_read_only(struct session *session)
     pg_run(session->line->pg, &judge, 1, judged_read_only, session->line);
 }
 
+/* ---- one phase ---- */
+
+enum { MARKED = 2, ONE_PHASE_STATEMENTS = 4 }; /* which of them writes the marker */
+
+static void stepped_back(void *arg, const struct pg_reply *replies, int count)
+{
+    struct line *line = arg;
+    if (replies->sqlstate[0] == '\0' && replies->alive)
+        send_prepare(line->session, GATE, true);
+    else
+        ended(line, COMMAND_COMMIT_ONE_PHASE, replies, count - 1, NULL);
+}
+
+/* The application's role, after SET ROLE perhaps, may not write the marker; or the transaction is
+ * read-only by now; or anything else that would have kept no second branch from committing. */
+static bool is_unmarked_alone(const struct session *session, const struct pg_reply *replies)
+{
+    return session->or_prepare && replies[ONE_PHASE_STATEMENTS - 1].alive &&
+           replies[MARKED - 1].sqlstate[0] == '\0' && replies[MARKED].sqlstate[0] != '\0' &&
+           pg_transaction(session->line->pg) == PQTRANS_INERROR;
+}
+
+static void committed_one_phase(void *arg, const struct pg_reply *replies, int count)
+{
+    static const struct pg_statement step_back = {.sql = "ROLLBACK TO SAVEPOINT assent_marker"};
+    struct line *line = arg;
+    POINT("agent.one-phase-done");
+    if (is_unmarked_alone(line->session, replies))
+        pg_run(line->pg, &step_back, 1, stepped_back, line);
+    else
+        ended(line, COMMAND_COMMIT_ONE_PHASE, replies, count - 1, NULL);
+}
+
+/* Behind a savepoint, so that the work can be prepared, as with two branches, where the marker
+ * cannot be written. */
 static void commit_one_phase(struct session *session)
 {
     const char *const xid[] = {session->xid};
     const char *const marker[] = {session->gid, session->secret};
-    const struct pg_statement statements[] = {
+    const struct pg_statement statements[ONE_PHASE_STATEMENTS] = {
         {.sql = GATE, .count = 1, .values = xid, .more = true},
-        {.sql = "SELECT assent.mark($1, $2)", .count = 2, .values = marker, .more = true},
+        {.sql = "SAVEPOINT assent_marker", .more = true},
+        [MARKED] = {.sql = "SELECT assent.mark($1, $2)",
+                    .count = 2,
+                    .values = marker,
+                    .more = true},
         {.sql = "COMMIT"},
     };
     POINT("agent.before-one-phase");
-    pg_run(session->line->pg, statements, 3, committed_one_phase, session->line);
+    pg_run(session->line->pg, statements, ONE_PHASE_STATEMENTS, committed_one_phase, session->line);
     POINT("agent.one-phase-sent");
 }
 

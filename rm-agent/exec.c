@@ -118,7 +118,7 @@ static const char *parameter(const cJSON *item)
 }
 
 void exec_send(const struct exec *exec, struct pg *pg, const struct pg_statement *before, int count,
-               pg_row_fn *row, pg_done_fn *done, void *arg)
+               uint32_t row_most, pg_row_fn *row, pg_done_fn *done, void *arg)
 {
     int value_count = exec->params == NULL ? 0 : cJSON_GetArraySize(exec->params);
     const char **values = calloc((size_t)value_count + 1, sizeof *values);
@@ -136,7 +136,7 @@ void exec_send(const struct exec *exec, struct pg *pg, const struct pg_statement
         statements[at] = before[at];
     statements[count] =
         (struct pg_statement){.sql = exec->sql, .count = value_count, .values = values};
-    pg_run_rows(pg, statements, count + 1, row, done, arg);
+    pg_run_rows(pg, statements, count + 1, row_most, row, done, arg);
     free(values);
 }
 

@@ -22,6 +22,7 @@
 #include "rm-agent/preflight.h"
 #include "rm-agent/requests.h"
 #include "rm-agent/sessions.h"
+#include "rm-agent/state_file.h"
 #include "rm-agent/verdict.h"
 
 enum { LOOKS_A_QUERY = 64 };
@@ -438,6 +439,7 @@ static void took_health(void *arg, const struct pg_reply *reply)
     agent->health.branches = participant_held(agent->participant);
     agent->health.branches_max = agent->options->max_branches;
     preflight_slots(agent);
+    state_file_tick(agent, strtoull(pg_value(reply, 0, 3), NULL, 10));
 }
 
 void indoubt_refresh_health(struct agent *agent)
@@ -445,6 +447,7 @@ void indoubt_refresh_health(struct agent *agent)
     control_ask(agent, took_health, agent,
                 "SELECT count(*), greatest(0, coalesce(extract(epoch FROM now() -"
                 " min(prepared)), 0)::bigint),"
-                " count(*) FILTER (WHERE database <> current_database()) FROM pg_prepared_xacts",
+                " count(*) FILTER (WHERE database <> current_database()),"
+                " pg_current_wal_flush_lsn() - '0/0' FROM pg_prepared_xacts",
                 0);
 }

@@ -62,7 +62,7 @@ void line_return(struct line *line)
 {
     line->session = NULL;
     line->idle = true;
-    if (line->retired || loop_now_ms() >= old_ms(line))
+    if (line->retired || pg_swollen(line->pg) || loop_now_ms() >= old_ms(line))
         line_end(line);
 }
 
@@ -151,6 +151,11 @@ static void line_down(void *arg, const char *why)
     char kept[REASON_BYTES];
     text_copy(kept, sizeof kept, why, strlen(why));
     agent_note(agent, why);
+    if (session != NULL && pg_burst(line->pg))
+        session_refuse_exec(
+            session, ERR_RESULT_TOO_LARGE,
+            "a row of the result is larger than max_row allows by far: the branch's "
+            "session was ended, and its work is gone; roll back");
     struct backend backend = line_close(line);
     control_end_backend(agent, backend, backend_is_gone, NULL);
     if (session != NULL)

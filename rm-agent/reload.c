@@ -34,6 +34,8 @@ static const char *fixed_key_changed(const struct agent_options *now,
         return "socket_group";
     if (strcmp(now->peer_url, next->peer_url) != 0)
         return "peer_url";
+    if (strcmp(now->state_file, next->state_file) != 0)
+        return "state_file";
     if (now->witness != next->witness)
         return "witness";
     if (now->termination_timeout_ms != next->termination_timeout_ms)

@@ -94,10 +94,18 @@ static void became(struct finish *group, const struct pg_reply *reply)
     }
 }
 
+/* In whatever language it says so, the sequence is named. */
+static bool is_about_position(const struct finish *finish, const struct pg_reply *reply)
+{
+    char name[sizeof "position_" + TM_NAME_BYTES];
+    snprintf(name, sizeof name, "position_%s", finish->branch.gtrid.tm);
+    return strstr(reply->message, name) != NULL;
+}
+
 /* What it was refused for; where it was not allowed, in the words of whoever can put it right. */
 static const char *why(struct finish *finish, const struct pg_reply *reply)
 {
-    if (strcmp(reply->sqlstate, "42501") != 0)
+    if (strcmp(reply->sqlstate, "42501") != 0 || is_about_position(finish, reply))
         return reply->message;
     if (finish->found && finish->owner[0] == '\0')
         return "the owner of the prepared transaction was dropped; only a superuser can finish it";

@@ -115,6 +115,9 @@ class Process:
             raise AssertionError(f"{self.name} did not end when asked to") from None
 
     def log_text(self):
+        """A daemon writes in a thread of its own: what it said a moment ago may still be on its way."""
+        if self.running():
+            time.sleep(0.05)
         return pathlib.Path(self.log).read_text(errors="replace")
 
 
