@@ -207,12 +207,7 @@ static bool is_fenced(const struct registry *registry, struct alarm *alarm)
 
 /* ---- what the coordinator itself runs out of ---- */
 
-enum { NEAR_PERCENT = 80, MEBIBYTE = 1024 * 1024, UNREAD_MS = 3000 };
-
-static bool is_near(uint32_t used, uint32_t most)
-{
-    return (uint64_t)used * 100 >= (uint64_t)most * NEAR_PERCENT;
-}
+enum { MEBIBYTE = 1024 * 1024, UNREAD_MS = 3000 };
 
 static bool is_disk_full(const struct server *server, struct alarm *alarm)
 {
