@@ -154,7 +154,7 @@ def test_a_name_server_that_does_not_answer_keeps_nobody_waiting(stopped_bank, s
         conf.write("[rm ghost]\nurl = tcp://ghost.example.test:7411\n")
     for process in bank.processes:
         process.start()
-    wait_until(lambda: {rm["rm"]: rm["state"] for rm in bank.ctl("status")["rms"]}
+    wait_until(lambda: {rm["rm"]: rm["state"] for rm in bank.ctl("status").get("rms") or ()}
                == {"accounts": "up", "ledger": "up", "ghost": "down"}, 20)
     started = time.monotonic()
     server.stop()
