@@ -7,6 +7,7 @@
 #include "rm-agent/pg.h"
 
 #include <assert.h>
+#include <malloc.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +20,8 @@
 #include "rm-agent/targets.h"
 
 enum { CONNECT_MS = 10 * 1000, RETRY_LEAST_MS = 100, RETRY_MOST_MS = 5 * 1000 };
+/* What else a job of rows may make the heap grow by: the reply that they become. */
+enum { REPLY_ROOM = 3 * 1024 * 1024 };
 enum { KEPT_MAX = 32, NOT_PARSED = -1, SETTINGS_BYTES = 1024 };
 
 enum state {
@@ -38,6 +41,8 @@ struct job {
     int parsed[PG_STATEMENTS_MAX]; /* which of those kept it parses first, or NOT_PARSED */
     struct pg_reply *replies;      /* count of them */
     pg_row_fn *row;                /* for the last one's */
+    uint32_t row_most;
+    int64_t grown; /* by how much it made the heap grow, so far, with a row that is not complete */
     pg_done_fn *done;
     void *arg;
 };
@@ -63,6 +68,7 @@ struct pg {
     char database[16];          /* its oid */
     const char *kept[KEPT_MAX]; /* parsed in this backend, as "0", "1", ...; NULL: free */
     struct job job;
+    bool swollen, burst;
     int depth;   /* callbacks under way */
     bool doomed; /* to be freed when they are over */
 };
@@ -234,6 +240,7 @@ static void connect_to(struct pg *pg, const struct target *target)
     keywords[SETTINGS] = values[SETTINGS] = NULL;
     pg->conn = PQconnectStartParams(keywords, values, 1);
     pg->state = PG_CONNECTING;
+    pg->swollen = pg->burst = false;
     memset(pg->kept, 0, sizeof pg->kept);
     if (pg->conn == NULL)
         abort();
@@ -399,7 +406,7 @@ static void greeted(void *arg, const struct pg_reply *replies, int count)
 }
 
 static void start_job(struct pg *pg, const struct pg_statement *statements, int count,
-                      pg_row_fn *row, pg_done_fn *done, void *arg);
+                      uint32_t row_most, pg_row_fn *row, pg_done_fn *done, void *arg);
 
 static void greet(struct pg *pg)
 {
@@ -413,11 +420,11 @@ static void greet(struct pg *pg)
     }
     pg->state = PG_GREETING;
     if (pg->options.settings == NULL) {
-        start_job(pg, &who, 1, NULL, greeted, pg);
+        start_job(pg, &who, 1, 0, NULL, greeted, pg);
         return;
     }
     write_settings(pg->options.settings, names, values);
-    start_job(pg, statements, 3, NULL, greeted, pg);
+    start_job(pg, statements, 3, 0, NULL, greeted, pg);
 }
 
 static void connect_go_on(struct pg *pg)
@@ -511,7 +518,7 @@ static bool send_all(struct pg *pg, const struct pg_statement *statements)
 }
 
 static void start_job(struct pg *pg, const struct pg_statement *statements, int count,
-                      pg_row_fn *row, pg_done_fn *done, void *arg)
+                      uint32_t row_most, pg_row_fn *row, pg_done_fn *done, void *arg)
 {
     assert(count >= 1 && count <= PG_STATEMENTS_MAX && !pg->job.active);
     assert(!statements[count - 1].more);
@@ -520,6 +527,7 @@ static void start_job(struct pg *pg, const struct pg_statement *statements, int 
     pg->job.pipelined = count > 1 || statements->keep;
     pg->job.count = count;
     pg->job.row = row;
+    pg->job.row_most = row_most;
     pg->job.done = done;
     pg->job.arg = arg;
     pg->job.replies = calloc((size_t)count, sizeof *pg->job.replies);
@@ -701,12 +709,37 @@ static bool take_answers(struct pg *pg)
     return true;
 }
 
+/* libpq has no limit for the length of a row, nor does it tell how much it has read of one. But it
+ * takes room for all of it as soon as it has seen its length: then the heap has grown. */
+static int64_t heap_bytes(void)
+{
+    struct mallinfo2 heap = mallinfo2();
+    return (int64_t)heap.uordblks + (int64_t)heap.hblkhd;
+}
+
+/* Is the row that comes in too large, by what reading some of it has made the heap grow? */
+static bool bursts(struct pg *pg, int64_t grown)
+{
+    struct job *job = &pg->job;
+    job->grown += grown;
+    pg->swollen |= job->grown > REPLY_ROOM;
+    /* The room is doubled until a row fits. */
+    pg->burst = job->grown > 2 * (int64_t)job->row_most + REPLY_ROOM;
+    return pg->burst;
+}
+
 static void pump(struct pg *pg)
 {
+    bool rows = pg->job.active && pg->job.row != NULL;
+    int64_t before = rows ? heap_bytes() : 0;
     bool read = PQconsumeInput(pg->conn) == 1;
     bool good = take_answers(pg);
     if (pg->conn == NULL || pg->doomed)
         return;
+    if (rows && pg->job.active && bursts(pg, heap_bytes() - before)) {
+        lost(pg, "a row was too large");
+        return;
+    }
     if (!good || !read || PQstatus(pg->conn) == CONNECTION_BAD) {
         lost(pg, PQerrorMessage(pg->conn));
         return;
@@ -829,6 +862,16 @@ bool pg_connected(const struct pg *pg)
     return pg != NULL && pg->state == PG_UP;
 }
 
+bool pg_burst(const struct pg *pg)
+{
+    return pg->burst;
+}
+
+bool pg_swollen(const struct pg *pg)
+{
+    return pg->swollen;
+}
+
 bool pg_idle(const struct pg *pg)
 {
     return pg_connected(pg) && !pg->job.active;
@@ -890,14 +933,14 @@ void pg_run(struct pg *pg, const struct pg_statement *statements, int count, pg_
             void *arg)
 {
     assert(pg_idle(pg));
-    start_job(pg, statements, count, NULL, done, arg);
+    start_job(pg, statements, count, 0, NULL, done, arg);
 }
 
-void pg_run_rows(struct pg *pg, const struct pg_statement *statements, int count, pg_row_fn *row,
-                 pg_done_fn *done, void *arg)
+void pg_run_rows(struct pg *pg, const struct pg_statement *statements, int count, uint32_t row_most,
+                 pg_row_fn *row, pg_done_fn *done, void *arg)
 {
     assert(pg_idle(pg));
-    start_job(pg, statements, count, row, done, arg);
+    start_job(pg, statements, count, row_most, row, done, arg);
 }
 
 int pg_rows(const struct pg_reply *reply)

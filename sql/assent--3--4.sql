@@ -17,6 +17,9 @@ SET LOCAL ROLE assent_owner;
 -- which no database has: to this coordinator it is suspect, over restarts, until it is accepted.
 ALTER TABLE assent.tm ADD COLUMN IF NOT EXISTS met bigint;
 
+-- Whether the agent keeps what it knows of this database in a file outside of it.
+ALTER TABLE assent.agent ADD COLUMN IF NOT EXISTS state_file boolean NOT NULL DEFAULT false;
+
 -- Stores a registration; of a newcomer also the database that it meets, and what was drawn for it.
 CREATE OR REPLACE FUNCTION assent.enroll(tm text, log uuid, incarnation bigint, instance uuid,
                                          identity text, met bigint) RETURNS void

@@ -139,7 +139,7 @@ static bool is_slots_full(const struct rm *rm, const struct link_view *link, str
     return true;
 }
 
-/* Each counts as none where its agent is older and does not say. */
+/* None where there is no limit, or an older agent does not say. */
 static bool is_near(uint32_t used, uint32_t most)
 {
     return most > 0 && used * (uint64_t)100 >= most * (uint64_t)NEAR_PERCENT;

@@ -71,9 +71,6 @@ void agent_tell(struct sim *sim, struct agent *agent, const struct result *resul
         flush_results(sim, agent);
     agent->outbox[agent->outbox_count] = *result;
     agent->outbox[agent->outbox_count++].agent_incarnation = agent->incarnation;
-    struct database *database = database_of(sim, agent->rm);
-    if (database->promised_beat < result->beat)
-        database->promised_beat = result->beat;
 }
 
 static void tell_of(struct sim *sim, struct agent *agent, enum result_type type,
@@ -137,6 +134,7 @@ static void in_session(struct sim *sim, struct agent *agent, uint32_t type,
     const struct session *session = find_session(agent, &action->branch);
     uint32_t at = agent_command(sim, agent, type, &action->branch);
     struct statement *command = &sim->commands[at];
+    command->or_prepare = action->or_prepare;
     if (session != NULL &&
         backend_is(database_of(sim, agent->rm), session->backend, session->backend_serial))
         command->backend = session->backend;

@@ -1,12 +1,11 @@
 """A database is set back to an old copy of its files, and nobody but its agent could know."""
 
-import contextlib
+import json
 import shutil
 import time
 
 import pytest
 
-import harness
 from harness import Database, give_to_postgres, wait_until
 from played import new_server
 from test_three_phase import Trio, all_finish, kill_for_ever, numbers, commit_to_the_gate, more_conf
@@ -21,9 +20,12 @@ class SetBackTrio(Trio):
         self.server = server
         self.stock = Database("stock", server, number, folder)
         more_conf(self.stock, "termination_timeout = 2s")
+        self.state_file = folder / "stock.state"
+        more_conf(self.stock, f"state_file = {self.state_file}")
 
     def back_up(self):
         """A copy of the server's files, as it ends; the agent is started anew behind it."""
+        wait_until(lambda: self.stock.sql("select state_file from assent.agent") == [(True,)], 10)
         self.stock.agent.stop()
         self.server.stop()
         shutil.copytree(self.server.data, self.copy)
@@ -99,3 +101,47 @@ def test_an_agent_that_saw_its_database_lose_data_votes_on_nothing_before_it_is_
     trio.ledger.agent.pause()
     ledger_waits(trio)
     everybody_is_back(trio)
+
+
+def known_by_database(trio):
+    [(incarnation, beat)] = trio.stock.sql(
+        "select incarnation, assent.last('beat', 'bank') from assent.agent")
+    return incarnation, beat
+
+
+def known_by_file(trio):
+    state = json.loads(trio.state_file.read_text())
+    return int(state["incarnation"]), max([int(tm["beat"]) for tm in state["beats"]], default=0)
+
+
+@pytest.mark.parametrize("what", ["an old copy", "the file is gone too"])
+def test_a_database_that_is_set_back_while_its_agent_is_down_is_noticed(trio, what):
+    trio.start()
+    trio.back_up()
+    commit_without_ledger(trio)
+    wait_until(lambda: known_by_file(trio) == known_by_database(trio), 10)
+    kill_for_ever(trio)
+    trio.accounts.agent.kill()
+    trio.stock.agent.kill()
+    trio.set_back()
+    if what == "the file is gone too":
+        trio.state_file.unlink()
+    trio.stock.agent.start()
+    wait_until(lambda: "may have lost durable data while the agent was down"
+               in trio.stock.agent.log_text(), 15)
+    ledger_waits(trio)
+    everybody_is_back(trio)
+
+
+def test_an_agent_that_finds_all_that_its_state_file_says_votes_without_its_coordinator(trio):
+    trio.start()
+    commit_without_ledger(trio)
+    wait_until(lambda: known_by_file(trio) == known_by_database(trio), 10)
+    trio.tm.kill()
+    trio.stock.agent.kill()
+    trio.server.crash()
+    trio.server.start()
+    trio.stock.agent.start()
+    trio.ledger.agent.resume()
+    assert all_finish(trio.accounts, trio.ledger, trio.stock)
+    assert "lost durable data" not in trio.stock.agent.log_text()
