@@ -222,6 +222,7 @@ struct branch *enlist(struct step *s, uint32_t rm, const char *name)
         return NULL;
     const struct request *request = s->event->request;
     branch->agent_incarnation = s->c->registry.rms[rm].agent_incarnation;
+    branch->refound = true; /* what it does from now on its database has not lost yet */
     if (request->op == OP_ENLIST) {
         branch->read_only = request->read_only;
         branch->isolation = request->isolation;

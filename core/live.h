@@ -24,9 +24,9 @@ struct branch {
     uint64_t xid;               /* that was voted for */
     enum outcome verdict;       /* a DBA's about this branch, NONE without one */
     bool counted;               /* as committed, by a DBA's force: nobody has seen it happen */
-    bool refound;               /* prepared, in a database that was released after it lost data */
-    uint64_t answered_ms;       /* when it voted, 0 not yet, here and below */
-    uint64_t done_ms;           /* when the outcome was applied */
+    bool refound;         /* it is newer than what its database has lost, or was found there */
+    uint64_t answered_ms; /* when it voted, 0 not yet, here and below */
+    uint64_t done_ms;     /* when the outcome was applied */
 };
 
 struct waiter {

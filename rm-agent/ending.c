@@ -16,6 +16,7 @@
 #include "rm-agent/acceptors.h"
 #include "rm-agent/ballots.h"
 #include "rm-agent/control.h"
+#include "rm-agent/membership.h"
 #include "rm-agent/positions.h"
 #include "rm-agent/verdict.h"
 
@@ -44,6 +45,20 @@ void session_tell_when_gone(struct agent *agent, const struct branch_id *branch,
     control_end_backend(agent, backend, backend_of_branch_is_gone, loss);
 }
 
+/* What the gate before a PREPARE fails with, where the agent could not finish the branch: that of
+ * the square root of a negative number. */
+#define SQLSTATE_NOT_A_MEMBER "2201F"
+
+static void explain_grant(const struct session *session, struct failure *out)
+{
+    const struct agent *agent = session->agent;
+    const char *login = session->line->login;
+    refuse(out, ERR_SQL_ERROR, "the agent could not finish what a session of role \"%s\" prepares",
+           login);
+    strcpy(out->sqlstate, "42501");
+    membership_grant(agent, login, out->hint, sizeof out->hint);
+}
+
 /* Why PostgreSQL said no. A failed transaction is answered ROLLBACK, with no error: then the
  * first error before it is the reason to tell. */
 static void explain(const struct session *session, const struct pg_reply *replies, int last,
@@ -55,6 +70,8 @@ static void explain(const struct session *session, const struct pg_reply *replie
     sql_failure(first, out);
     if (strcmp(first->sqlstate, "25P02") == 0 && session->failed.sqlstate[0] != '\0')
         *out = session->failed;
+    else if (first == replies && strcmp(first->sqlstate, SQLSTATE_NOT_A_MEMBER) == 0)
+        explain_grant(session, out);
     else if (first == replies && strcmp(first->sqlstate, "22012") == 0)
         refuse(out, ERR_BRANCH_LOST,
                "branch_lost: the branch's transaction was ended inside its session");
@@ -130,14 +147,28 @@ static void committed_read_only(void *arg, const struct pg_reply *replies, int c
     " OPERATOR(pg_catalog.=) $1::pg_catalog.xid8)::pg_catalog.int4, 0),"                           \
     " pg_catalog.set_config('synchronous_commit', 'on', true)"
 
-static void send_prepare(struct session *session, const char *first, bool gated)
+/* One that was opened READ ONLY has no xid that it could be compared with. */
+#define XID_OF_READER "SELECT pg_catalog.pg_current_xact_id(), current_user, $1::pg_catalog.text"
+
+/* Fails in a way of its own unless the agent may finish what is prepared now: a grant may have been
+ * taken away since the session was opened, and the application may have become another role. */
+#define MAY_FINISH                                                                                 \
+    ", pg_catalog.sqrt(CASE WHEN pg_catalog.pg_has_role($2::pg_catalog.name, current_user,"        \
+    " $3::pg_catalog.text) THEN 0 ELSE -1 END)"
+
+static void send_prepare(struct session *session)
 {
+    const struct agent *agent = session->agent;
     char gid[QUOTED_BYTES], sql[QUOTED_BYTES + 32];
-    const char *const values[] = {session->xid};
+    const char *const values[] = {session->read_only ? NULL : session->xid, agent->identity.login,
+                                  membership_word(agent)};
     pg_literal(session->line->pg, session->gid, gid, sizeof gid);
     snprintf(sql, sizeof sql, "PREPARE TRANSACTION %s", gid);
     const struct pg_statement statements[] = {
-        {.sql = first, .count = gated ? 1 : 0, .values = values, .more = true},
+        {.sql = session->read_only ? XID_OF_READER MAY_FINISH : GATE MAY_FINISH,
+         .count = 3,
+         .values = values,
+         .more = true},
         {.sql = sql, .more = true},
         LINE_RESET,
     };
@@ -154,10 +185,8 @@ static void go_on(struct session *session)
                                                  {.sql = "COMMIT"}};
     if (session->leaves)
         pg_run(session->line->pg, commit, 2, committed_read_only, session->line);
-    else if (session->read_only)
-        send_prepare(session, "SELECT pg_catalog.pg_current_xact_id(), current_user", false);
     else
-        send_prepare(session, GATE, true);
+        send_prepare(session);
 }
 
 static void joined(void *arg, const struct row_answer *answer)
@@ -235,7 +264,7 @@ static void stepped_back(void *arg, const struct pg_reply *replies, int count)
 {
     struct line *line = arg;
     if (replies->sqlstate[0] == '\0' && replies->alive)
-        send_prepare(line->session, GATE, true);
+        send_prepare(line->session);
     else
         ended(line, COMMAND_COMMIT_ONE_PHASE, replies, count - 1, NULL);
 }

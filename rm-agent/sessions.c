@@ -162,8 +162,7 @@ void session_ran(struct line *line, const struct pg_reply *reply)
 
 static void ran(void *arg, const struct pg_reply *replies, int count)
 {
-    (void)count;
-    session_ran(arg, replies);
+    session_ran(arg, &replies[count - 1]);
 }
 
 void session_run(struct session *session, const struct pg_statement *before, int count,
@@ -173,9 +172,14 @@ void session_run(struct session *session, const struct pg_statement *before, int
     session->n++;
     rows_begin(&session->line->rows);
     POINT("agent.before-exec");
-    exec_send(session->exec, session->line->pg, before, count, row, done, session->line);
+    exec_send(session->exec, session->line->pg, before, count, session->agent->options->max_row,
+              row, done, session->line);
     POINT("agent.exec-sent");
 }
+
+/* In what encoding texts go between agent and server is the agent's matter: requests and replies
+ * are UTF-8. A statement before may have changed it. */
+static const struct pg_statement in_utf8 = {.sql = "SET client_encoding = 'UTF8'", .more = true};
 
 void session_go_on(struct session *session)
 {
@@ -183,8 +187,10 @@ void session_go_on(struct session *session)
         return;
     if (session->wish != WISH_NONE)
         session_end(session);
-    else if (session->exec != NULL)
+    else if (session->exec != NULL && pg_in_utf8(session->line->pg))
         session_run(session, NULL, 0, ran);
+    else if (session->exec != NULL)
+        session_run(session, &in_utf8, 1, ran);
 }
 
 static void wish(struct agent *agent, const struct branch_id *branch, enum wish what, uint64_t lsn,

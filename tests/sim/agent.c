@@ -71,9 +71,6 @@ void agent_tell(struct sim *sim, struct agent *agent, const struct result *resul
         flush_results(sim, agent);
     agent->outbox[agent->outbox_count] = *result;
     agent->outbox[agent->outbox_count++].agent_incarnation = agent->incarnation;
-    struct database *database = database_of(sim, agent->rm);
-    if (database->promised_beat < result->beat)
-        database->promised_beat = result->beat;
 }
 
 static void tell_of(struct sim *sim, struct agent *agent, enum result_type type,

@@ -254,14 +254,15 @@ void database_rewind(struct sim *sim, uint32_t rm, uint32_t entries_lost)
         return;
     if (entries_lost > database->wal_flushed)
         entries_lost = database->wal_flushed;
-    uint32_t keep = database->wal_flushed - entries_lost;
+    uint32_t durable = database->wal_flushed;
+    uint32_t keep = durable - entries_lost;
     uint64_t beat = database->beat;
     replay(database, keep);
     database->timeline++;
     note(sim, rm_word(rm), "fails over: timeline %u, %u WAL entries lost, beat %llu, was %llu",
          database->timeline, entries_lost, (unsigned long long)database->beat,
          (unsigned long long)beat);
-    checker_rewound(sim, rm, entries_lost);
+    checker_rewound(sim, rm, durable);
     stop(sim, rm);
 }
 

@@ -242,9 +242,10 @@ struct arrival {
 struct host {
     uint32_t index;
     bool up;
-    bool gone;     /* for good: the copy was taken off */
-    bool unfence;  /* the operator says that this log is the true one */
-    bool presumed; /* was once in a position to presume aborts */
+    uint64_t up_since_us, ran_us; /* before that */
+    bool gone;                    /* for good: the copy was taken off */
+    bool unfence;                 /* the operator says that this log is the true one */
+    bool presumed;                /* was once in a position to presume aborts */
     uint64_t life;
     uint64_t clock_ms; /* added to the world's time: no two starts agree about it */
     uint64_t recovered_lsn;
@@ -267,6 +268,8 @@ void tm_crash(struct sim *sim, uint32_t host, bool power_lost);
 /* Every one of them, for ever: only agents are left. */
 void tm_is_gone(struct sim *sim);
 void tm_turn(struct sim *sim, uint32_t host);
+/* For how long the coordinator has been running, all its starts together. */
+uint64_t tm_ran_us(const struct sim *sim);
 void tm_synced(struct sim *sim, uint32_t host);
 void tm_link(struct sim *sim, uint32_t host, uint32_t rm);
 void tm_receive(struct sim *sim, uint32_t host, struct message *message);
@@ -360,10 +363,8 @@ struct database {
     uint64_t run; /* counts starts */
     uint64_t system_identifier;
     uint32_t timeline;
-    uint64_t promised_beat; /* the highest that a TM was told */
-    bool lost_promises;     /* it was put back behind that */
-    bool lost_something;    /* it was put back at all: a DBA may be needed */
-    bool released;          /* by a DBA, since */
+    bool lost_something; /* it was put back behind what was durable */
+    bool released;       /* by a DBA, since */
     uint32_t wal_count, wal_flushed;
     struct wal_entry wal[WAL_ENTRIES];
     /* what the log says */
@@ -502,7 +503,7 @@ struct agent {
     struct participant *participant;
     struct closed closed;
     uint64_t closed_incarnation; /* whose transactions those are */
-    uint32_t tm_node; /* whom the results go to */
+    uint32_t tm_node;            /* whom the results go to */
     uint64_t tm_life;
     uint32_t outbox_count;
     struct result outbox[OUTBOX];
@@ -605,7 +606,10 @@ struct fate_branch {
     struct branch_id id;
     bool in_record;
     bool by_hand;
-    bool left; /* read-only */
+    bool heuristic;    /* a DBA's decision about this branch alone: see struct fate */
+    uint64_t lost_xid; /* was prepared durably, and its database was put back to before */
+    bool lost_end;     /* its database was put back to before it was committed or rolled back */
+    bool left;         /* read-only */
     uint64_t voted_xid;
     uint64_t beat;         /* that went with its vote */
     uint32_t acknowledged; /* statements that the application was told are done */
@@ -614,6 +618,7 @@ struct fate_branch {
     uint32_t committed_statements;
     bool rolled_back; /* the transaction that was voted for */
     bool own_prepared;
+    bool shown;     /* as prepared, to a coordinator, since a DBA has said something about it */
     bool misjudged; /* called done on an xid's evidence, in a database that had lost it */
     uint64_t late_life, late_ms; /* 3pc: when its PREPARE's time is over, by that agent's clock */
 };
@@ -631,6 +636,7 @@ struct fate {
     struct gtrid gtrid;
     bool begun;
     struct uuid begun_by; /* the start that gave the gtrid out */
+    uint64_t known_us;    /* tm_ran_us() when it was begun, or committed */
     bool three_phase;
     bool precommit_durable;
     bool abort_decided; /* by a majority; a commit is commit_durable */
@@ -638,7 +644,6 @@ struct fate {
     uint32_t poll_count;
     struct poll polls[POLLS];
     bool commit_handed, commit_durable, delegated_durable;
-    uint64_t durable_us;  /* when its commit was */
     bool ended;           /* END is durable */
     bool asked_to_commit; /* the application has sent commit */
     bool told_committed, told_rolled_back;
@@ -685,10 +690,13 @@ void checker_told(struct sim *sim, const struct reply *reply, const struct uuid 
 /* The last transaction that is decided or delegated in a log, and that no log has ended. */
 bool checker_unfinished(struct sim *sim, struct gtrid *out);
 void checker_log_swapped(struct sim *sim, const struct disk *from, const struct disk *to);
-void checker_rewound(struct sim *sim, uint32_t rm, uint32_t lost);
+/* It was put back: so many entries of its WAL were durable. */
+void checker_rewound(struct sim *sim, uint32_t rm, uint32_t durable);
 /* Is everything settled? Says what is not when `complain`. */
 bool checker_settled(struct sim *sim, bool complain);
 void checker_final(struct sim *sim);
+/* No majority of its acceptors may vote any more. */
+bool checker_is_stuck(struct sim *sim, const struct gtrid *gtrid);
 
 /* ---- faults: faults.c ---- */
 

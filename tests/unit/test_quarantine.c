@@ -99,6 +99,34 @@ START_TEST(what_works_in_a_quarantined_database_does_not_commit_after_its_releas
 }
 END_TEST
 
+/* Begun before the release, and at work there only after it: the database has lost nothing of it.
+ */
+START_TEST(what_begins_to_work_after_the_release_ends_like_any_other)
+{
+    given_tm();
+    accounts_has_confirmed_a_beat();
+    accounts_is_set_back();
+    given_begun(PROTOCOL_2PC, "ledger", NULL);
+    accounts_is_released();
+    struct request enlist = {.op = OP_ENLIST, .has_gtrid = true, .gtrid = gtrid_number(1)};
+    strcpy(enlist.rm, "accounts");
+    ask(enlist);
+    ask_about(OP_COMMIT, 1);
+    did();
+    struct gtrid gtrid = gtrid_number(1);
+    struct result result = result_of(RESULT_READY, &gtrid, "accounts");
+    result.agent_incarnation = 2;
+    hear(result);
+    agent_says(RESULT_READY, 1, "ledger");
+    log_is_durable();
+    did();
+    agent_says(RESULT_DONE, 1, "ledger");
+    result.type = RESULT_DONE;
+    hear(result);
+    ck_assert_str_eq(did(), "log END\nreply committed\n");
+}
+END_TEST
+
 START_TEST(a_read_only_branch_has_read_what_was_lost)
 {
     given_preparing(PROTOCOL_2PC);
@@ -365,6 +393,7 @@ int main(void)
     tcase_add_test(undecided, what_has_not_voted_when_its_database_is_quarantined_ends_at_once);
     tcase_add_test(undecided,
                    what_works_in_a_quarantined_database_does_not_commit_after_its_release);
+    tcase_add_test(undecided, what_begins_to_work_after_the_release_ends_like_any_other);
     tcase_add_test(undecided, a_read_only_branch_has_read_what_was_lost);
     tcase_add_test(undecided, a_transaction_elsewhere_goes_on);
     tcase_add_test(undecided, lost_durable_data_that_an_agent_reports_is_a_quarantine_too);
