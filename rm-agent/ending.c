@@ -264,7 +264,7 @@ static void stepped_back(void *arg, const struct pg_reply *replies, int count)
 {
     struct line *line = arg;
     if (replies->sqlstate[0] == '\0' && replies->alive)
-        send_prepare(line->session, GATE, true);
+        send_prepare(line->session);
     else
         ended(line, COMMAND_COMMIT_ONE_PHASE, replies, count - 1, NULL);
 }
