@@ -46,9 +46,10 @@ const char check_server[] =
     " 'postgresql.conf: synchronous_standby_names = ''*'' or the names of those that you would"
     " promote, and reload'"
     " WHERE current_setting('synchronous_standby_names') = ''"
-    /* A subscriber of logical replication is never promoted in this server's place. */
-    " AND EXISTS (SELECT FROM pg_stat_replication r WHERE NOT EXISTS (SELECT"
-    " FROM pg_replication_slots s WHERE s.slot_type = 'logical' AND s.active_pid = r.pid)) "
+    /* A subscriber of logical replication is in a database, and never promoted in this server's
+     * place. */
+    " AND EXISTS (SELECT FROM pg_stat_replication r JOIN pg_stat_activity a USING (pid)"
+    " WHERE a.datid IS NULL) "
 
     "UNION ALL (SELECT CASE WHEN age >= most THEN 'error' ELSE 'warning' END,"
     " format('prepared transaction %s is %s transactions old: VACUUM cannot clean up behind it"

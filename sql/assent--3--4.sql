@@ -105,6 +105,31 @@ BEGIN
 END
 $$;
 
+-- ---- memberships, from PostgreSQL 16 on ----
+
+-- There a membership has options of its own: SET, to become the owner of what is to be finished, and
+-- INHERIT, to see and end that role's sessions. An older grant, or one that says otherwise, may lack
+-- either. Membership is the administrator's to give, not assent_owner's.
+RESET ROLE;
+
+DO $$
+DECLARE
+    agent text := current_setting('assent.agent_role');
+    app text;
+BEGIN
+    IF current_setting('server_version_num')::integer < 160000 THEN
+        RETURN;
+    END IF;
+    FOREACH app IN ARRAY string_to_array(current_setting('assent.exec_roles', true), ',') LOOP
+        IF app <> agent AND NOT (pg_has_role(agent, app, 'SET') AND pg_has_role(agent, app, 'USAGE')) THEN
+            EXECUTE format('GRANT %I TO %I WITH INHERIT TRUE, SET TRUE', app, agent);
+        END IF;
+    END LOOP;
+END
+$$;
+
+SET LOCAL ROLE assent_owner;
+
 -- ---- the version ----
 
 -- Whatever these files have made is nobody's to call but those to whom it was granted by name.
