@@ -70,7 +70,7 @@
       "PostgreSQL refused the statement; the sqlstate says why.")                                  \
     X(RESULT_TOO_LARGE, "result_too_large", 422, false,                                            \
       "The result is larger than one message. Ask for fewer rows.")                                \
-    X(RESULT_NOT_UTF8, "result_not_utf8", 422, false,                                              \
+    X(RESULT_ENCODING, "result_encoding", 422, false,                                              \
       "The statement has run, but its result is no text in UTF-8. Ask for such bytes by "          \
       "encode() or convert_from().")                                                               \
     X(RM_IS_WITNESS, "rm_is_witness", 409, false,                                                  \

@@ -113,7 +113,7 @@ static char *too_large(size_t *length)
 static char *not_utf8(size_t *length)
 {
     struct failure failure = {0};
-    refuse(&failure, ERR_RESULT_NOT_UTF8,
+    refuse(&failure, ERR_RESULT_ENCODING,
            "the statement has run, but its result holds bytes that are no text in UTF-8");
     return wire_write_failure(&failure, length);
 }

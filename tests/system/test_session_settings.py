@@ -219,7 +219,7 @@ def test_a_session_may_change_its_encoding_and_replies_stay_readable(player):
     branch.run("insert into said values ('é'), ($1)", "ü€")
     assert branch.run("select what from said") == [["é"], ["ü€"]]
     reply = branch.exec("select set_config('client_encoding', 'LATIN1', false), 'é'")
-    assert reply["error"]["code"] == "result_not_utf8"
+    assert reply["error"]["code"] == "result_encoding"
     assert branch.exec("do $$ begin set local client_encoding = 'LATIN1'; raise 'é'; end $$"
                        )["error"]["sqlstate"] == "P0001"
     branch.rollback()
@@ -231,7 +231,7 @@ def test_bytes_that_are_no_text_spoil_no_batch(player):
                 for each, sql in ((branch, "select set_config('client_encoding', 'LATIN1', false), 'é'"),
                                   (other, "select 1"))]
     replies = player.client.call_bytes(json.dumps({"batch": requests}).encode())["batch"]
-    assert replies[0]["error"]["code"] == "result_not_utf8"
+    assert replies[0]["error"]["code"] == "result_encoding"
     assert replies[1]["rows"] == [["1"]]
     branch.n = 1
     assert branch.run("select 'é'") == [["é"]]
