@@ -515,6 +515,11 @@ struct agent {
     uint64_t heard_ms; /* from this start of the TM, by its own clock */
     uint64_t heard_incarnation;
     uint64_t look_ms; /* for what is prepared here and not watched */
+    /* Its state file: what was on the database's disk, at most a second ago. */
+    struct {
+        uint64_t at_us, incarnation, beat;
+        uint32_t wal;
+    } kept;
 };
 
 void agent_start(struct sim *sim, uint32_t rm);
