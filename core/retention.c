@@ -280,6 +280,9 @@ void replay_clock(struct coordinator *c, const struct record *record)
 
 void retention_restart(struct coordinator *c)
 {
+    /* It counts from 1: at 0 nothing has committed. */
+    if (c->running.ms == 0)
+        c->running.ms = 1;
     date_all(c, DATE_UNKNOWN - 1);
     outcomes_touch_newest(&c->outcomes, c->replayed_incarnation, c->running.ms);
 }

@@ -20,6 +20,7 @@
 #include "common/reply.h"
 #include "common/ticket.h"
 #include "tm/alarms.h"
+#include "tm/checkpoint.h"
 #include "tm/inquiry.h"
 #include "tm/peers.h"
 #include "tm/timeline.h"
@@ -296,30 +297,6 @@ static void step(struct server *server, struct event *event)
     turn_step(server->turn, event);
 }
 
-/* The state as records, so that older ones need not be kept. */
-static void checkpoint(struct server *server)
-{
-    uint8_t *bytes = NULL;
-    size_t length = 0, room = 0;
-    uint64_t position = 0;
-    struct record record;
-    while (coordinator_snapshot(server->coordinator, &position, &record)) {
-        if (room - length < RECORD_APPEND_MAX) {
-            room = room == 0 ? 64 * 1024 : room * 2;
-            uint8_t *larger = realloc(bytes, room);
-            if (larger == NULL) {
-                log_warning("out of memory for a checkpoint of the log; it is tried again");
-                free(bytes);
-                return;
-            }
-            bytes = larger;
-        }
-        length += record_append(&record, bytes + length);
-    }
-    wal_checkpoint(server->wal, bytes, length, server->handed_over);
-    free(bytes);
-}
-
 /* ---- what was posted ---- */
 
 static void settle_item(struct server *server, struct item *item)
@@ -464,7 +441,7 @@ static uint64_t turn(struct server *server)
     finish_turn(server);
     timeline_log_slow(server);
     if (wal_wants_checkpoint(server->wal))
-        checkpoint(server);
+        checkpoint_take(server);
 
     uint64_t wake = coordinator_wake_ms(server->coordinator);
     wake = earlier(wake, links_tend(server->links, server->now_ms));
@@ -549,6 +526,7 @@ static int replay(void *arg, const struct wal_record *written, struct error *err
                           &record)) {
     case RECORD_OK:
         record.lsn = written->lsn;
+        record.archived = written->archived;
         if (coordinator_replay(server->coordinator, &record, &why))
             return audit_is_for(written->type) ? keep_for_trail(server, &record, error) : 0;
         return fail(error, "record %llu (%s): %s", (unsigned long long)written->lsn,

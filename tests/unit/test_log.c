@@ -615,7 +615,7 @@ static void checkpoint(const char *word)
 {
     uint8_t bytes[4096];
     size_t length = handed_write(WORD_TYPE, word, strlen(word), bytes);
-    wal_checkpoint(wal, bytes, length, handed);
+    wal_checkpoint(wal, &(struct wal_snapshot){.state = {bytes, length}}, handed);
 }
 
 static size_t count_files(const char *prefix)

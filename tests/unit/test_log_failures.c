@@ -93,7 +93,10 @@ static bool run_once(int acks)
         uint32_t word = ++last_word;
         wal_append(wal, bytes, write_word(word, 900, bytes), 1);
         if (wal_wants_checkpoint(wal))
-            wal_checkpoint(wal, snapshot, write_word(word, sizeof word, snapshot), i);
+            wal_checkpoint(wal,
+                           &(struct wal_snapshot){
+                               .state = {snapshot, write_word(word, sizeof word, snapshot)}},
+                           i);
         pthread_mutex_lock(&lock);
         while (durable_records < i)
             pthread_cond_wait(&changed, &lock);
