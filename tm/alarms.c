@@ -13,7 +13,12 @@
 
 #include "common/logger.h"
 
-enum { LOOK_MS = 1000, DOWN_PATIENCE_MS = 10 * 1000, NEARLY_ALL_PERCENT = 90 };
+enum {
+    LOOK_MS = 1000,
+    DOWN_PATIENCE_MS = 10 * 1000,
+    NEARLY_ALL_PERCENT = 90,
+    REMEMBERED_PERCENT = 80
+};
 
 /* The worst first. */
 enum alarm_kind {
@@ -24,13 +29,17 @@ enum alarm_kind {
     ALARM_IN_DOUBT,
     ALARM_DOWN,
     ALARM_SLOTS,
+    ALARM_KEYS,
+    ALARM_OUTCOMES,
     ALARM_KINDS
 };
 
 static const char *const kind_words[ALARM_KINDS] = {
-    [ALARM_FENCED] = "fenced", [ALARM_QUARANTINED] = "quarantined", [ALARM_REFUSED] = "refused",
-    [ALARM_MIXED] = "mixed",   [ALARM_IN_DOUBT] = "in-doubt",       [ALARM_DOWN] = "down",
-    [ALARM_SLOTS] = "slots",
+    [ALARM_FENCED] = "fenced",     [ALARM_QUARANTINED] = "quarantined",
+    [ALARM_REFUSED] = "refused",   [ALARM_MIXED] = "mixed",
+    [ALARM_IN_DOUBT] = "in-doubt", [ALARM_DOWN] = "down",
+    [ALARM_SLOTS] = "slots",       [ALARM_KEYS] = "keys",
+    [ALARM_OUTCOMES] = "outcomes",
 };
 
 /* The coordinator's own alarms stand behind those of the last RM. */
@@ -171,6 +180,37 @@ static bool is_fenced(const struct registry *registry, struct alarm *alarm)
     return true;
 }
 
+/* Above the limit no more is begun: what is remembered keeps its time. */
+static bool is_memory_short(const char *what, const char *limit, const char *refused, uint64_t used,
+                            uint64_t most, struct alarm *alarm)
+{
+    if (used * 100 < most * REMEMBERED_PERCENT)
+        return false;
+    describe(alarm, "", "");
+    snprintf(alarm->what, sizeof alarm->what,
+             "%" PRIu64 " of the %" PRIu64
+             " %s that %s allows are remembered; at that %s is refused",
+             used, most, what, limit, refused);
+    snprintf(alarm->advice, sizeof alarm->advice, "raise %s and restart; see assentd(8)", limit);
+    return true;
+}
+
+static bool is_full_of_keys(const struct server *server, struct alarm *alarm)
+{
+    struct coordinator_counts counts;
+    coordinator_counts(server->coordinator, &counts);
+    return is_memory_short("keys", "max_keys", "a begin with a key", counts.keys, counts.keys_max,
+                           alarm);
+}
+
+static bool is_full_of_outcomes(const struct server *server, struct alarm *alarm)
+{
+    struct coordinator_counts counts;
+    coordinator_counts(server->coordinator, &counts);
+    return is_memory_short("outcomes", "max_outcomes", "a begin", counts.outcomes,
+                           counts.outcomes_max, alarm);
+}
+
 /* Does this condition hold at this place? */
 static bool holds(const struct server *server, enum alarm_kind kind, uint32_t place,
                   struct alarm *alarm)
@@ -181,6 +221,8 @@ static bool holds(const struct server *server, enum alarm_kind kind, uint32_t pl
         return kind == ALARM_FENCED     ? is_fenced(registry, alarm)
                : kind == ALARM_MIXED    ? is_mixed(server, alarm)
                : kind == ALARM_IN_DOUBT ? is_old_in_doubt(server, alarm)
+               : kind == ALARM_KEYS     ? is_full_of_keys(server, alarm)
+               : kind == ALARM_OUTCOMES ? is_full_of_outcomes(server, alarm)
                                         : false;
     if (place >= registry->count)
         return false;
@@ -199,6 +241,8 @@ static bool holds(const struct server *server, enum alarm_kind kind, uint32_t pl
         return is_old_prepared(server, rm, &link, alarm);
     case ALARM_FENCED:
     case ALARM_MIXED:
+    case ALARM_KEYS:
+    case ALARM_OUTCOMES:
     case ALARM_KINDS:
         break;
     }

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <systemd/sd-daemon.h>
+#include <time.h>
 
 #include "common/json.h"
 #include "common/logger.h"
@@ -234,7 +235,7 @@ static char *add_plan(char *reply, size_t *length, cJSON *plan)
 }
 
 /* What the core does not know of a branch: where its agent is, and the ticket to it. */
-static void send_reply(struct server *server, const struct reply *reply)
+static void send_reply(struct server *server, struct reply *reply)
 {
     const struct registry *registry = coordinator_registry(server->coordinator);
     struct branch_access access[BRANCHES_MAX];
@@ -260,6 +261,9 @@ static void send_reply(struct server *server, const struct reply *reply)
     }
     struct item *item = (struct item *)(uintptr_t)reply->client;
     size_t length;
+    /* Running time is never more than what has gone by: so it is at least since then. */
+    if (reply->has_remembered)
+        reply->remembered_since_s = (uint64_t)time(NULL) - reply->remembered_ms / 1000;
     char *text = wire_write_reply(reply, access, &length);
     if (item->plan != NULL && reply->error == ERR_NONE)
         text = add_plan(text, &length, item->plan);
