@@ -1,7 +1,10 @@
 /*
  * common/net.h - request and reply between processes, as nng's REQ and REP sockets speak it.
  *
- * A server works on up to max_waiting requests at once and answers `busy` beyond. A link sends each
+ * A server works on up to max_waiting requests at once and answers `busy` beyond. When there are no
+ * more descriptors for connections, a newcomer takes the place of one that has nothing under way:
+ * of one that has never asked for anything, if there is one, else of the one that has been silent
+ * for longest. Where all are at work, the newcomer is closed. A link sends each
  * call once: a lost connection or a timeout ends the call with an error, and the caller decides
  * whether to call again.
  *
@@ -42,6 +45,7 @@ struct net_server_options {
     uint32_t mode;        /* of the socket file; 0: 0660 */
     const char *group;    /* of the socket file, or NULL or "" */
     uint32_t max_waiting; /* requests under way at once; 0: 1024 */
+    uint32_t descriptors; /* connections have numbers below this one; 0: no bound */
     net_request_fn *handler;
     void *arg;
     net_request_fn *busy; /* answers a request beyond max_waiting, at once */
@@ -57,6 +61,14 @@ void net_reply(struct net_request *request, const char *bytes, size_t length);
 void net_server_close(struct net_server *server);
 /* How many requests are under way. */
 uint32_t net_server_waiting(const struct net_server *server);
+
+struct net_server_counts {
+    uint32_t connections; /* at this moment */
+    uint64_t refused;     /* in all: connections that were closed because there were too many */
+};
+void net_server_counts(const struct net_server *server, struct net_server_counts *out);
+/* Sets net_server_options.descriptors anew, for connections to come. */
+void net_server_bound(struct net_server *server, uint32_t descriptors);
 
 enum net_result { NET_OK = 0, NET_TIMEOUT, NET_UNREACHABLE };
 

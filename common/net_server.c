@@ -7,13 +7,16 @@
  *
  * A client that does not read is not read from: what it is owed is bounded, and after a while it is
  * given up. A request outlives its connection, and the server too, until it is answered.
+ *
+ * A connection is in one of three queues, by what it does; in two of them the head is who has been
+ * there for longest, and makes room when there are too many.
  */
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -31,10 +34,18 @@ enum {
     PATIENCE_MS = 10 * 1000,   /* with a client that neither greets nor reads */
     LOOK_MS = 1000,            /* at whom we have been patient with */
     NO_ROOM_MS = 100,          /* for another connection: until it is tried again */
+    SAY_AGAIN_MS = 60 * 1000,  /* that there is none */
 };
 
+TAILQ_HEAD(connections, connection);
+
+/* What a connection does: has it never asked, does it wait for an answer, or has it none to get? */
+enum doing { UNASKED, AT_WORK, QUIET, DOINGS };
+
 struct connection {
-    struct connection *next, **link;
+    TAILQ_ENTRY(connection) link; /* in the queue of what it does */
+    enum doing doing;
+    uint32_t requests; /* under way */
     struct net_server *server;
     struct stream *stream;
     struct net_peer peer;
@@ -57,10 +68,22 @@ struct net_server {
     bool accepting;
     bool local; /* ipc: peers have a uid */
     uint32_t waiting;
-    struct connection *connections;
+    struct connections connections[DOINGS];
+    struct net_server_counts counts;
+    uint64_t say_again_ms; /* that there is no room */
     struct net_request *requests;
     struct loop_timer look;
 };
+
+/* ---- what a connection does ---- */
+
+static void connection_does(struct connection *connection, enum doing doing)
+{
+    struct net_server *server = connection->server;
+    TAILQ_REMOVE(&server->connections[connection->doing], connection, link);
+    connection->doing = doing;
+    TAILQ_INSERT_TAIL(&server->connections[doing], connection, link);
+}
 
 /* ---- requests ---- */
 
@@ -86,6 +109,8 @@ static struct net_request *request_add(struct connection *connection, const uint
     request->connection = connection;
     request->head_length = (uint32_t)length;
     memcpy(request->head, head, length);
+    if (connection->requests++ == 0)
+        connection_does(connection, AT_WORK);
     request->counted = server->waiting < server->options.max_waiting;
     server->waiting += request->counted;
     request->next = server->requests;
@@ -112,6 +137,8 @@ void net_reply(struct net_request *request, const char *bytes, size_t length)
         stream_send(connection->stream, request->head, request->head_length, bytes, length);
         if (stream_unsent(connection->stream) > UNSENT_MOST)
             stream_pause(connection->stream, true);
+        if (--connection->requests == 0)
+            connection_does(connection, QUIET);
     }
     request_free(request);
 }
@@ -124,9 +151,8 @@ static void connection_close(struct connection *connection)
     for (; request != NULL; request = request->next)
         if (request->connection == connection)
             request->connection = NULL;
-    *connection->link = connection->next;
-    if (connection->next != NULL)
-        connection->next->link = connection->link;
+    TAILQ_REMOVE(&connection->server->connections[connection->doing], connection, link);
+    connection->server->counts.connections--;
     stream_close(connection->stream);
     free(connection);
 }
@@ -169,7 +195,6 @@ static struct net_peer peer_of(const struct net_server *server, int fd)
 
 static void connection_open(struct net_server *server, int fd)
 {
-    int on = 1;
     struct connection *connection = calloc(1, sizeof *connection);
     if (connection == NULL)
         abort();
@@ -183,16 +208,11 @@ static void connection_open(struct net_server *server, int fd)
         .lost = lost,
         .arg = connection,
     };
-    if (!server->local)
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     connection->server = server;
     connection->peer = peer_of(server, fd);
     connection->stream = stream_open(fd, &options);
-    connection->next = server->connections;
-    connection->link = &server->connections;
-    if (connection->next != NULL)
-        connection->next->link = &connection->next;
-    server->connections = connection;
+    TAILQ_INSERT_TAIL(&server->connections[UNASKED], connection, link);
+    server->counts.connections++;
 }
 
 /* ---- the server ---- */
@@ -215,10 +235,48 @@ static void accept_again(struct net_server *server, bool accepting)
         loop_watch(server->loop, server->fd, 0, NULL, NULL, &ignored);
 }
 
+/* Once in a while, however many come. */
+static void say_no_room(struct net_server *server, const char *why)
+{
+    uint64_t now_ms = loop_now_ms();
+    if (now_ms < server->say_again_ms)
+        return;
+    server->say_again_ms = now_ms + SAY_AGAIN_MS;
+    log_warning("%s: no room for another connection: %u are open, and %s", server->url,
+                server->counts.connections, why);
+}
+
+/* A newcomer that has a number above the bound gets one below it, in another's place. Returns it,
+ * or -1: nobody can make room, and it is closed. */
+static int make_room(struct net_server *server, int fd)
+{
+    uint32_t bound = server->options.descriptors;
+    while (bound != 0 && (uint32_t)fd >= bound) {
+        struct connection *idle = TAILQ_FIRST(&server->connections[UNASKED]);
+        if (idle == NULL)
+            idle = TAILQ_FIRST(&server->connections[QUIET]);
+        server->counts.refused++;
+        say_no_room(server,
+                    idle != NULL
+                        ? "more files may not be open (RLIMIT_NOFILE): those that ask for "
+                          "nothing are closed"
+                        : "more files may not be open (RLIMIT_NOFILE): all are at work, and "
+                          "newcomers are closed");
+        if (idle != NULL)
+            connection_close(idle);
+        int lower = idle != NULL ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
+        close(fd);
+        if (lower < 0)
+            return -1;
+        fd = lower;
+    }
+    return fd;
+}
+
 /* A connection that cannot be taken now stays with the kernel. */
 static void no_room(struct net_server *server)
 {
-    log_warning("%s: no room for another connection: %s", server->url, strerror(errno));
+    say_no_room(server, strerror(errno));
     accept_again(server, false);
     look_within(server, NO_ROOM_MS);
 }
@@ -232,12 +290,24 @@ static void accept_all(void *arg, uint32_t events)
         if (fd < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
             return;
         if (fd >= 0) {
-            connection_open(server, fd);
+            fd = make_room(server, fd);
+            if (fd >= 0)
+                connection_open(server, fd);
             look_within(server, LOOK_MS);
         } else if (errno != EINTR && errno != ECONNABORTED) {
             no_room(server);
             return;
         }
+    }
+}
+
+static void give_up_stuck(const struct connections *connections, uint64_t now_ms)
+{
+    for (struct connection *at = TAILQ_FIRST(connections), *next; at != NULL; at = next) {
+        next = TAILQ_NEXT(at, link);
+        uint64_t since_ms = stream_stuck_since_ms(at->stream);
+        if (since_ms != UINT64_MAX && now_ms >= since_ms + PATIENCE_MS)
+            connection_close(at);
     }
 }
 
@@ -248,13 +318,9 @@ static void look(void *arg, uint64_t now_ms)
         accept_again(server, true);
     if (!server->accepting)
         look_within(server, NO_ROOM_MS);
-    for (struct connection *at = server->connections, *next; at != NULL; at = next) {
-        next = at->next;
-        uint64_t since_ms = stream_stuck_since_ms(at->stream);
-        if (since_ms != UINT64_MAX && now_ms >= since_ms + PATIENCE_MS)
-            connection_close(at);
-    }
-    if (server->connections != NULL)
+    for (int doing = 0; doing < DOINGS; doing++)
+        give_up_stuck(&server->connections[doing], now_ms);
+    if (server->counts.connections > 0)
         look_within(server, LOOK_MS);
 }
 
@@ -273,6 +339,8 @@ int net_listen(struct net_server **out, struct loop *loop, const struct net_serv
     server->local = address_is_local(options->url);
     if (server->options.max_waiting == 0)
         server->options.max_waiting = WAITING_DEFAULT;
+    for (int doing = 0; doing < DOINGS; doing++)
+        TAILQ_INIT(&server->connections[doing]);
     server->look = (struct loop_timer){.at_ms = UINT64_MAX, .due = look, .arg = server};
     loop_timer_add(loop, &server->look);
     if (loop_watch(loop, fd, EPOLLIN, accept_all, server, error) != 0) {
@@ -287,14 +355,25 @@ int net_listen(struct net_server **out, struct loop *loop, const struct net_serv
 void net_server_close(struct net_server *server)
 {
     accept_again(server, false);
-    while (server->connections != NULL)
-        connection_close(server->connections);
+    for (int doing = 0; doing < DOINGS; doing++)
+        while (!TAILQ_EMPTY(&server->connections[doing]))
+            connection_close(TAILQ_FIRST(&server->connections[doing]));
     for (struct net_request *request = server->requests; request != NULL; request = request->next)
         request->server = NULL;
     address_close(server->url, server->fd);
     loop_timer_remove(server->loop, &server->look);
     free(server->url);
     free(server);
+}
+
+void net_server_counts(const struct net_server *server, struct net_server_counts *out)
+{
+    *out = server->counts;
+}
+
+void net_server_bound(struct net_server *server, uint32_t descriptors)
+{
+    server->options.descriptors = descriptors;
 }
 
 uint32_t net_server_waiting(const struct net_server *server)

@@ -157,8 +157,12 @@ static void write_order(struct json *json, const struct order *order)
     json_put_u64_if(json, "xid", needs & NEEDS_XID, order->xid);
     json_put_u64_if(json, "lsn", needs & NEEDS_LSN, order->lsn);
     json_put_u64_if(json, "begun", false, order->begun);
+    json_put_u64_if(json, "released_incarnation", false, order->released.incarnation);
+    json_put_u64_if(json, "released_sequence", false, order->released.sequence);
     if ((needs & NEEDS_TIMEOUT) || order->timeout_ms != 0)
         json_put_u32(json, "timeout_ms", order->timeout_ms);
+    if (order->or_prepare)
+        json_put_bool(json, "or_prepare", true);
     if ((needs & TAKES_ACCEPTORS) && order->ballot.roster.count > 0)
         write_roster(json, &order->ballot.roster);
     if (needs & NEEDS_BALLOT)
@@ -180,7 +184,11 @@ static int read_order(const cJSON *item, struct order *out, struct failure *fail
         field_u64(item, "agent", needs & NEEDS_AGENT, &out->agent_incarnation, failure) != 0 ||
         field_u64(item, "xid", needs & NEEDS_XID, &out->xid, failure) != 0 ||
         field_u64(item, "lsn", needs & NEEDS_LSN, &out->lsn, failure) != 0 ||
-        field_u64(item, "begun", false, &out->begun, failure) != 0)
+        field_u64(item, "begun", false, &out->begun, failure) != 0 ||
+        field_bool(item, "or_prepare", &out->or_prepare, failure) != 0)
+        return -1;
+    if (field_u64(item, "released_incarnation", false, &out->released.incarnation, failure) != 0 ||
+        field_u64(item, "released_sequence", false, &out->released.sequence, failure) != 0)
         return -1;
     if (field_u32(item, "timeout_ms", needs & NEEDS_TIMEOUT, &out->timeout_ms, failure) != 0)
         return -1;
@@ -296,6 +304,8 @@ static void write_health(struct json *json, const struct agent_health *health)
     json_put_u32(json, "oldest_s", health->oldest_s);
     json_put_u32(json, "slots_max", health->slots_max);
     json_put_u32(json, "sessions", health->sessions);
+    json_put_u32(json, "branches", health->branches);
+    json_put_u32(json, "branches_max", health->branches_max);
     json_put_message_if_set(json, "last_error", health->last_error);
     json_close_object(json);
 }
@@ -309,7 +319,9 @@ static int read_health(const cJSON *object, struct agent_health *out, struct fai
     field_message(item, "last_error", out->last_error, sizeof out->last_error);
     if (field_u32(item, "prepared", false, &out->prepared, failure) != 0 ||
         field_u32(item, "oldest_s", false, &out->oldest_s, failure) != 0 ||
-        field_u32(item, "slots_max", false, &out->slots_max, failure) != 0)
+        field_u32(item, "slots_max", false, &out->slots_max, failure) != 0 ||
+        field_u32(item, "branches", false, &out->branches, failure) != 0 ||
+        field_u32(item, "branches_max", false, &out->branches_max, failure) != 0)
         return -1;
     return field_u32(item, "sessions", false, &out->sessions, failure);
 }

@@ -161,6 +161,7 @@ char *wire_write_answer(const struct answer *answer, size_t *length)
     json_put_u64(&json, "stored_lsn", answer->stored_lsn);
     if (answer->newcomer)
         json_put_bool(&json, "newcomer", true);
+    json_put_u64_if(&json, "met", false, answer->met);
     if (answer->witness)
         json_put_bool(&json, "witness", true);
     json_put_text_if_set(&json, "peer_url", answer->peer_url);
@@ -179,7 +180,8 @@ static int read_answer_fields(const cJSON *object, struct answer *out, struct fa
         field_u64(object, "system_identifier", needed, &out->system_identifier, failure) != 0 ||
         field_u32(object, "timeline", needed, &out->timeline, failure) != 0 ||
         field_u64(object, "stored_incarnation", false, &out->stored_incarnation, failure) != 0 ||
-        field_u64(object, "stored_lsn", false, &out->stored_lsn, failure) != 0)
+        field_u64(object, "stored_lsn", false, &out->stored_lsn, failure) != 0 ||
+        field_u64(object, "met", false, &out->met, failure) != 0)
         return -1;
     if (field_bool(object, "newcomer", &out->newcomer, failure) != 0 ||
         field_bool(object, "witness", &out->witness, failure) != 0)

@@ -69,6 +69,7 @@ void answer_event(struct step *s)
         memcpy(record->url, rm->url, URL_BYTES);
         record->system_identifier = rm->system_identifier;
         record->timeline = rm->timeline;
+        record->met = rm->met;
         rm->logged = true;
         rm->accepted_start = (struct start_id){c->incarnation, c->instance};
         c->agent_tickets[at] = c->records;
@@ -179,6 +180,8 @@ void result_event(struct step *s)
         ballot_event(s);
         return;
     }
+    if (result->type == RESULT_SCANNED && c->scanned[s->event->rm] < result->number)
+        c->scanned[s->event->rm] = result->number;
     enum txn_event event = result_means(result->type);
     if (event == TE_HOLE)
         return;
@@ -212,6 +215,8 @@ void scan(struct step *s)
     struct order *order = give_order(s, ORDER_RECOVER, s->event->rm);
     order->number = ++c->scans;
     order->begun = c->sequence;
+    order->released = (struct txn_number){c->registry.rms[s->event->rm].released_incarnation,
+                                          c->registry.rms[s->event->rm].released_sequence};
 
     forget_what_is_over(s);
     forget_below_horizon(s);

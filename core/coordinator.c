@@ -17,6 +17,9 @@
 #include "core/coordinator_state.h"
 #include "core/mutant.h"
 
+/* How long clients wait for agents to carry out a rollback after the transaction's time is over. */
+enum { ROLLBACK_WAIT_MS = 1000 };
+
 /* What an event does to a transaction. HOLE is a cell left empty by accident; REFUSE a peer's
  * mistake, counted; IMPOSSIBLE our own. */
 enum move {
@@ -50,6 +53,7 @@ enum move {
     DELEGATE_AGAIN,
     DELEGATE_DONE, /* the database has committed */
     DELEGATE_NO,   /* it has not, and cannot any more */
+    TAKE_BACK,     /* it has prepared, and leaves the decision to us: COMMIT record */
     JUDGE_STRAY,   /* prepared under a gtrid that is not live */
     END_STRAY,     /* a session of one that is not live */
     FOLLOW,        /* COMMIT or ROLLBACK what is found, as a DBA has resolved */
@@ -76,7 +80,7 @@ static const enum move moves[TXN_STATES][TXN_EVENTS] = {
     [TXN_COMMITTING]    = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      IGNORE,      REFUSE,     REFUSE,      COUNT_DONE,    NOTE_HEURISTIC, NOTE_UNSURE, DRIVE_ONE,   IGNORE,    X__,      X__,        DRIVE_AGAIN,    IGNORE,       SAY_VOTE,  IGNORE),
     [TXN_ABORTING]      = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      UNDO_ONE,    COUNT_DONE, IGNORE,      COUNT_DONE,    NOTE_HEURISTIC, IGNORE,      UNDO_ONE,    UNDO_ONE,  X__,      X__,        UNDO_AGAIN,     IGNORE,       SAY_VOTE,  IGNORE),
     [TXN_DELEGATING]    = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      REFUSE,      REFUSE,     REFUSE,      REFUSE,        REFUSE,         REFUSE,      IGNORE,      IGNORE,    DELEGATE, X__,        X__,            IGNORE,       REFUSE,    REFUSE),
-    [TXN_DELEGATED]     = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      REFUSE,      REFUSE,     DELEGATE_NO, DELEGATE_DONE, REFUSE,         REFUSE,      IGNORE,      IGNORE,    X__,      X__,        DELEGATE_AGAIN, IGNORE,       REFUSE,    REFUSE),
+    [TXN_DELEGATED]     = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      TAKE_BACK,   REFUSE,     DELEGATE_NO, DELEGATE_DONE, REFUSE,         REFUSE,      IGNORE,      IGNORE,    X__,      X__,        DELEGATE_AGAIN, IGNORE,       REFUSE,    REFUSE),
     [TXN_MIXED]         = ROW(SAY_FROZEN, SAY_OUTCOME, SAY_OUTCOME, IGNORE,      IGNORE,      IGNORE,     IGNORE,      IGNORE,        IGNORE,         IGNORE,      UNDO_OTHER,  IGNORE,    X__,      X__,        X__,            IGNORE,       SAY_VOTE,  IGNORE),
     [TXN_RESOLVED]      = ROW(SAY_OVER,   SAY_OUTCOME, SAY_OUTCOME, IGNORE,      IGNORE,      IGNORE,     IGNORE,      COUNT_FOLLOWED, COUNT_FOLLOWED, IGNORE,      FOLLOW,      IGNORE,    X__,      X__,        X__,            IGNORE,       SAY_VOTE,  IGNORE),
     [TXN_PRELOGGING]    = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      IGNORE,      REFUSE,     REFUSE,      REFUSE,        REFUSE,         REFUSE,      IGNORE,      IGNORE,    PROPOSE,  X__,        X__,            IGNORE,       IGNORE,    IGNORE),
@@ -174,6 +178,18 @@ void end_if_applied(struct step *s)
 
 /* ---- moves of the first phase ---- */
 
+/* It is rolled back, which nothing changes any more: whoever waits for the agents to have done so
+ * too waits no longer than the transaction's own time, and is then told who has not. An agent may
+ * be frozen for as long as it likes. */
+static void limit_waiting(struct step *s)
+{
+    uint64_t limit_ms =
+        s->txn->deadline_ms > s->event->now_ms ? s->txn->deadline_ms : s->event->now_ms;
+    limit_ms += ROLLBACK_WAIT_MS;
+    for (uint32_t i = s->txn->first_waiter; i != NO_ITEM; i = s->c->live.waiters[i].next)
+        s->c->live.waiters[i].limit_ms = earlier(s->c->live.waiters[i].limit_ms, limit_ms);
+}
+
 static bool add_waiter(struct step *s)
 {
     const struct request *request = s->event->request;
@@ -186,6 +202,8 @@ static bool add_waiter(struct step *s)
     waiter->client = request->client;
     waiter->wait = request->wait;
     waiter->limit_ms = s->event->now_ms + request->wait_ms;
+    if (s->txn->state == TXN_ABORTING)
+        limit_waiting(s);
     if (s->txn->state == TXN_COMMITTING || s->txn->state == TXN_ABORTING)
         answer_waiters(s, WHO_WANTS_DECISION);
     return true;
@@ -204,6 +222,7 @@ struct branch *enlist(struct step *s, uint32_t rm, const char *name)
         return NULL;
     const struct request *request = s->event->request;
     branch->agent_incarnation = s->c->registry.rms[rm].agent_incarnation;
+    branch->refound = true; /* what it does from now on its database has not lost yet */
     if (request->op == OP_ENLIST) {
         branch->read_only = request->read_only;
         branch->isolation = request->isolation;
@@ -227,6 +246,14 @@ static bool has_too_many_acceptors(const struct step *s, uint32_t newcomer)
     return count > ACCEPTORS_MAX;
 }
 
+/* Does it ask for another branch than the one of that name? What it leaves out is as it is. */
+static bool differs(const struct branch *branch, const struct request *request)
+{
+    return (request->read_only && !branch->read_only) ||
+           (request->isolation != ISOLATION_DEFAULT && branch->isolation != request->isolation) ||
+           (request->role[0] != '\0' && !text_equal(branch->role, request->role, ROLE_BYTES));
+}
+
 /* A client's enlist; the same again gets the same answer, as long as anybody may ask. */
 static void do_enlist(struct step *s, bool frozen)
 {
@@ -237,6 +264,10 @@ static void do_enlist(struct step *s, bool frozen)
         return;
     }
     struct branch *branch = live_find_branch(&s->c->live, s->txn, rm, request->branch);
+    if (branch != NULL && differs(branch, request)) {
+        refuse_request(s, ERR_BRANCH_DIFFERS);
+        return;
+    }
     if (branch == NULL) {
         if (frozen) {
             refuse_request(s, ERR_WRONG_STATE);
@@ -280,6 +311,7 @@ static void abort_txn(struct step *s)
             b->progress = BR_DONE;
     }
     resend_soon(s);
+    limit_waiting(s);
     answer_waiters(s, WHO_WANTS_DECISION);
     end_if_applied(s);
 }
@@ -600,6 +632,26 @@ static void end_delegated(struct step *s, enum outcome outcome)
     end(s, outcome);
 }
 
+/* The database could not write a marker, and so has prepared the branch: it waits for us, as with
+ * two. Nobody else can have decided meanwhile, for a prepared branch is finished by our word alone;
+ * the record is the decision, and until then it is still delegated to whoever reads the log. */
+static void take_back(struct step *s)
+{
+    if (is_being_settled(s->c, s->txn->incarnation, s->txn->sequence))
+        return; /* a DBA's word comes first; the agent says it again */
+    s->branch->progress = BR_YES;
+    s->branch->xid = s->event->result->xid;
+    s->branch->answered_ms = s->event->now_ms;
+    if (MUTANT(PREPARED_IS_DONE)) {
+        end_delegated(s, OUTCOME_COMMITTED);
+        return;
+    }
+    write_branches(s, RECORD_COMMIT);
+    await_log(s, TXN_LOGGING);
+    if (MUTANT(TAKEN_BACK_UNLOGGED))
+        order_those(s, ORDER_COMMIT, BR_YES);
+}
+
 /* ---- resolved by a DBA ---- */
 
 /* Found prepared: the DBA's word is about whatever carries this name. */
@@ -675,6 +727,14 @@ static void follow_known_commit(struct step *s, enum outcome outcome)
     order->lsn = safe_lsn(s->c, s->event->rm);
 }
 
+/* A DBA had it committed, and nobody has seen what became of its branches: one that is there all
+ * the same is his to settle. Once it is no longer remembered that he did, its xid is not either. */
+static bool was_ended_by_dba(const struct coordinator *c, const struct gtrid *gtrid)
+{
+    const struct ended *ended = live_find_ended(&c->live, gtrid->incarnation, gtrid->sequence);
+    return ended != NULL && ended->unsure && ended->outcome == OUTCOME_COMMITTED;
+}
+
 /* An agent has something of a transaction that is over, or that we do not know: abort, in every
  * case in which we may speak at all. */
 static void judge_stray(struct step *s, bool prepared)
@@ -689,6 +749,10 @@ static void judge_stray(struct step *s, bool prepared)
     enum outcome outcome = outcomes_find(&s->c->outcomes, gtrid->incarnation, gtrid->sequence);
     if (prepared && !coordinator_may_tell(s->c, gtrid->incarnation, outcome))
         return;
+    if (prepared && was_ended_by_dba(s->c, gtrid)) {
+        s->c->alarms++;
+        return;
+    }
     if (prepared && released_since(s->c, s->event->rm, gtrid) && outcome != OUTCOME_ROLLED_BACK) {
         follow_known_commit(s, outcome);
         return;
@@ -845,6 +909,9 @@ static void carry_out(struct step *s, enum move move)
         break;
     case DELEGATE_NO:
         end_delegated(s, OUTCOME_ROLLED_BACK);
+        break;
+    case TAKE_BACK:
+        take_back(s);
         break;
     case PROPOSE:
         precommit_propose(s);

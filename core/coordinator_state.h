@@ -62,6 +62,7 @@ struct coordinator {
 
     uint64_t scan_at_ms[RMS_MAX];
     uint64_t scans;
+    uint64_t scanned[RMS_MAX]; /* the last scan that an agent has answered, of this start */
     uint64_t begun, committed, rolled_back, mixed;
     uint64_t alarms, refused;
 };

@@ -143,6 +143,7 @@ static void rm_request(struct step *s)
     record->beat = rm->found_beat;
     record->system_identifier = rm->found_system_identifier;
     record->timeline = rm->found_timeline;
+    record->met = rm->found_met;
     if (request->op == OP_RELEASE) {
         record->incarnation = c->incarnation;
         record->sequence = c->sequence;
@@ -171,6 +172,7 @@ static void release(struct rm *rm, const struct record *record)
     rm->beat = record->beat;
     rm->system_identifier = record->system_identifier;
     rm->timeline = record->timeline;
+    rm->met = record->met;
     rm->released_incarnation = record->incarnation;
     rm->released_sequence = record->sequence;
 }

@@ -156,8 +156,8 @@ void live_times(const struct live *live, const struct txn *txn, struct txn_times
     out->ended_ms = after(txn->begun_ms, txn->ended_ms);
 }
 
-static void keep_ended(struct live *live, const struct txn *txn, enum outcome outcome,
-                       uint64_t scan)
+static struct ended *keep_ended(struct live *live, const struct txn *txn, enum outcome outcome,
+                                uint64_t scan)
 {
     uint32_t at = live->ended_next;
     struct ended *ended = &live->ended[at];
@@ -187,12 +187,13 @@ static void keep_ended(struct live *live, const struct txn *txn, enum outcome ou
     if (ended->request_id[0] != '\0')
         table_put(&live->ended_by_request, request_hash(live, ended->caller, ended->request_id),
                   at);
+    return ended;
 }
 
-void live_remove(struct live *live, uint32_t at, enum outcome outcome, uint64_t scan)
+struct ended *live_remove(struct live *live, uint32_t at, enum outcome outcome, uint64_t scan)
 {
     struct txn *txn = &live->txns[at];
-    keep_ended(live, txn, outcome, scan);
+    struct ended *ended = keep_ended(live, txn, outcome, scan);
     while (txn->first_waiter != NO_ITEM)
         live_drop_waiter(live, txn, &txn->first_waiter);
     while (txn->first_branch != NO_ITEM) {
@@ -209,6 +210,7 @@ void live_remove(struct live *live, uint32_t at, enum outcome outcome, uint64_t 
     timers_set(&live->timers, at, TIMER_NEVER);
     txn->state = TXN_NONE;
     live->free_txns[live->free_txn_count++] = at;
+    return ended;
 }
 
 uint32_t live_find(const struct live *live, uint64_t incarnation, uint64_t sequence)

@@ -24,9 +24,9 @@ struct branch {
     uint64_t xid;               /* that was voted for */
     enum outcome verdict;       /* a DBA's about this branch, NONE without one */
     bool counted;               /* as committed, by a DBA's force: nobody has seen it happen */
-    bool refound;               /* prepared, in a database that was released after it lost data */
-    uint64_t answered_ms;       /* when it voted, 0 not yet, here and below */
-    uint64_t done_ms;           /* when the outcome was applied */
+    bool refound;         /* it is newer than what its database has lost, or was found there */
+    uint64_t answered_ms; /* when it voted, 0 not yet, here and below */
+    uint64_t done_ms;     /* when the outcome was applied */
 };
 
 struct waiter {
@@ -82,6 +82,8 @@ struct txn {
     bool keyed;            /* the key is in the table of live keys */
     enum outcome decision; /* MIXED: what the TM had decided; RESOLVED: what a DBA has */
     bool heuristic;        /* RESOLVED: against the log, or without evidence */
+    bool stray;            /* RESOLVED: it was not live: what belongs to it nobody knows */
+    uint64_t settled_scan; /* the last scan that had been ordered when a DBA spoke; of this start */
     struct reason reason;
     char key[KEY_BYTES];
     struct origin origin;
@@ -101,6 +103,7 @@ struct ended {
     char request_id[REQUEST_ID_BYTES];
     uint64_t caller;
     uint64_t request_hash;
+    bool unsure;   /* a DBA has ended it: how its branches did is not known */
     uint64_t scan; /* the last one that had been ordered when it ended */
     struct txn_times times;
     uint32_t branch_count;
@@ -138,9 +141,9 @@ void live_enter_key(struct live *live, uint32_t at);
 void live_enter_request(struct live *live, uint32_t at);
 /* Its key may be used again. */
 void live_release_key(struct live *live, uint32_t at);
-/* Frees it, its branches and its waiters; kept among the ended ones. scan: the last one that was
- * ordered. */
-void live_remove(struct live *live, uint32_t at, enum outcome outcome, uint64_t scan);
+/* Frees it, its branches and its waiters; kept among the ended ones, as what it returns. scan: the
+ * last one that was ordered. */
+struct ended *live_remove(struct live *live, uint32_t at, enum outcome outcome, uint64_t scan);
 
 uint32_t live_find(const struct live *live, uint64_t incarnation, uint64_t sequence);
 uint32_t live_find_key(const struct live *live, const char *key);

@@ -146,7 +146,7 @@ enum order_type {
     ORDER_PREPARE,          /* branch, agent_incarnation of its enlist, timeout_ms */
     ORDER_COMMIT,           /* branch, xid that was voted for, lsn known to be on the TM's disk */
     ORDER_ROLLBACK,         /* branch, xid if a vote was received, else 0 */
-    ORDER_COMMIT_ONE_PHASE, /* branch, agent_incarnation, lsn */
+    ORDER_COMMIT_ONE_PHASE, /* branch, agent_incarnation, lsn, or_prepare */
     ORDER_SETTLE,           /* branch: did the one-phase commit happen? by its marker alone */
     ORDER_RECOVER,          /* number: report all that is prepared, and open, for this TM; begun */
     ORDER_BALLOT,           /* 3pc: ballot, lsn */
@@ -169,8 +169,11 @@ struct order {
     uint64_t agent_incarnation;
     uint64_t xid;
     uint64_t lsn;
-    uint64_t begun;      /* RECOVER: the newest sequence that this start has given out */
+    uint64_t begun; /* RECOVER: the newest sequence that this start has given out */
+    struct txn_number
+        released;        /* RECOVER: up to here the database may have lost what it promised */
     uint32_t timeout_ms; /* PREPARE: how long the vote still counts */
+    bool or_prepare;     /* COMMIT_ONE_PHASE: READY is understood too */
     union {
         struct ballot ballot; /* BALLOT; PREPARE: the roster alone, empty for 2pc */
         struct forget forget; /* FORGET */
@@ -263,6 +266,8 @@ struct answer {
     uint64_t stored_incarnation;
     uint64_t stored_lsn;
     bool newcomer;            /* nothing was stored about this TM */
+    uint64_t met;             /* drawn when it was first stored; 0 once a scan has shown that the TM
+                                 has accepted that, or not known */
     bool witness;             /* it holds no data, and is an acceptor of every 3pc transaction */
     char peer_url[URL_BYTES]; /* where other agents reach it; "" where the TM does */
 };

@@ -18,6 +18,11 @@
 /* A final answer is remembered for this long after the branch's time is over, so that an
  * order that was delayed on its way does not find a blank page. */
 enum { REMEMBER_MS = 60 * 1000 };
+/* A PREPARE that was sent has this long to be answered once its branch is to be rolled back. */
+enum { DOOMED_MS = 2000 };
+/* One part of so many of the table is kept for what ends branches: new work cannot keep a decision
+ * from being carried out. */
+enum { RESERVED_PART = 16 };
 
 struct slot {
     struct branch_id id;
@@ -25,9 +30,11 @@ struct slot {
     uint64_t xid;  /* READY: that was voted for. SEEKING, CLEARING, EVICTING: that was ordered */
     uint64_t beat; /* that went with the vote */
     uint64_t lsn;  /* of the COMMIT order */
-    uint64_t ended_ms; /* when the branch's time is over */
-    bool asked;        /* CLOSING: the TM waits to hear that it is rolled back */
-    bool clean;        /* REFUSED: PostgreSQL's own no, nothing can be prepared */
+    uint64_t ended_ms;      /* when the branch's time is over */
+    bool asked;             /* CLOSING: the TM waits to hear that it is rolled back */
+    bool clean;             /* REFUSED: PostgreSQL's own no, nothing can be prepared */
+    bool spare;             /* among those that make room for others */
+    uint32_t before, after; /* spare: its neighbours, the oldest first */
     char sqlstate[SQLSTATE_BYTES];
     char message[REASON_BYTES];
     char detail[DETAIL_BYTES];
@@ -39,6 +46,7 @@ struct participant {
     uint32_t slots_max;
     uint32_t count;
     uint32_t free_count;
+    uint32_t spare_count, spare_first, spare_last;
     struct slot *slots;
     uint32_t *free_list;
     struct table table;
@@ -56,6 +64,7 @@ enum move {
     PREPARE,        /* in the branch's own session */
     VERIFY,         /* look whether the application has prepared it */
     DOOM,           /* roll back as soon as we know what there is */
+    HURRY,          /* its time is over: a statement that still runs is not waited for */
     VOTE_YES,       /* prepared and flushed */
     VOTE_SEEN,      /* the application prepared it: yes, if we could finish it */
     VOTE_READ_ONLY, /* nothing to decide */
@@ -81,7 +90,7 @@ enum move {
     CLOSE_ASKED, /* the same, and tell it */
     ASK,         /* tell it when the session is closed */
     CLOSED,
-    ONE_PHASE, /* marker and COMMIT */
+    ONE_PHASE, /* marker and COMMIT, or PREPARE */
     FIND_MARKER,
     DOUBT,         /* one phase was refused: because it was done before? the marker knows */
     TELL_MARKED,   /* the one-phase commit happened */
@@ -98,10 +107,10 @@ static const enum move moves[BRANCH_STATES][PE_TYPES] = {
      *                        OPENED  SESSION_LOST PREPARE  COMMIT  ROLLBACK       ONE_PHASE    SETTLE       PREPARED  READ_ONLY       REFUSAL  FINISHED     UNKNOWN       RETRY    GONE         SEEN         ABSENT          TICK */
     [BRANCH_NONE]       = ROW(OPEN,   IGNORE,      VERIFY,  SEEK,   CLEAR,         FIND_MARKER, FIND_MARKER, X__,      X__,            X__,     X__,         X__,          X__,     X__,         X__,         X__,            IGNORE),
     [BRANCH_OPEN]       = ROW(IGNORE, LOSE,        PREPARE, CLOSE,  CLOSE_ASKED,   ONE_PHASE,   CLOSE,       X__,      X__,            X__,     X__,         X__,          X__,     X__,         X__,         X__,            CLOSE),
-    [BRANCH_PREPARING]  = ROW(X__,    IGNORE,      IGNORE,  IGNORE, DOOM,          REFUSE,      IGNORE,      VOTE_YES, VOTE_READ_ONLY, VOTE_NO, X__,         VOTE_NO_LOST, VOTE_NO, X__,         X__,         X__,            IGNORE),
-    [BRANCH_DOOMED]     = ROW(X__,    IGNORE,      IGNORE,  IGNORE, IGNORE,        IGNORE,      IGNORE,      UNDO,     TELL_DONE,      TELL_DONE, X__,       CLEAR_AGAIN,  CLEAR_AGAIN, X__,     UNDO_SEEN,   ABSENT_DOOMED,  IGNORE),
+    [BRANCH_PREPARING]  = ROW(X__,    IGNORE,      IGNORE,  IGNORE, DOOM,          REFUSE,      IGNORE,      VOTE_YES, VOTE_READ_ONLY, VOTE_NO, X__,         VOTE_NO_LOST, VOTE_NO, X__,         X__,         X__,            HURRY),
+    [BRANCH_DOOMED]     = ROW(X__,    IGNORE,      IGNORE,  IGNORE, IGNORE,        IGNORE,      IGNORE,      UNDO,     TELL_DONE,      TELL_DONE, X__,       CLEAR_AGAIN,  CLEAR_AGAIN, X__,     UNDO_SEEN,   ABSENT_DOOMED,  HURRY),
     [BRANCH_VERIFYING]  = ROW(X__,    IGNORE,      IGNORE,  IGNORE, DOOM,          REFUSE,      IGNORE,      X__,      X__,            X__,     X__,         FORGET,       FORGET,  X__,         VOTE_SEEN,   VOTE_NO_ABSENT, IGNORE),
-    [BRANCH_READY]      = ROW(X__,    IGNORE,      SAY_YES, COMMIT, UNDO,          REFUSE,      REFUSE,      X__,      X__,            X__,     X__,         X__,          X__,     X__,         X__,         X__,            IGNORE),
+    [BRANCH_READY]      = ROW(X__,    IGNORE,      SAY_YES, COMMIT, UNDO,          SAY_YES,     SAY_YES,     X__,      X__,            X__,     X__,         X__,          X__,     X__,         X__,         X__,            IGNORE),
     [BRANCH_REFUSED]    = ROW(X__,    IGNORE,      SAY_NO,  SEEK,   CLEAR_REFUSED, FIND_MARKER, FIND_MARKER, X__,      X__,            X__,     X__,         X__,          X__,     X__,         X__,         X__,            FORGET),
     [BRANCH_LEFT]       = ROW(X__,    IGNORE,      SAY_READ_ONLY, REFUSE, TELL_DONE, REFUSE,    REFUSE,      X__,      X__,            X__,     X__,         X__,          X__,     X__,         X__,         X__,            FORGET),
     [BRANCH_SEEKING]    = ROW(X__,    IGNORE,      IGNORE,  IGNORE, REFUSE,        REFUSE,      IGNORE,      X__,      X__,            X__,     X__,         FORGET,       FORGET,  X__,         COMMIT_SEEN, TELL_EVIDENCE,  IGNORE),
@@ -110,7 +119,7 @@ static const enum move moves[BRANCH_STATES][PE_TYPES] = {
     [BRANCH_UNDOING]    = ROW(X__,    IGNORE,      IGNORE,  REFUSE, IGNORE,        REFUSE,      IGNORE,      X__,      X__,            X__,     TELL_DONE,   CLEAR_AGAIN,  FORGET,  CLEAR_AGAIN, X__,         X__,            IGNORE),
     [BRANCH_EVICTING]   = ROW(X__,    IGNORE,      IGNORE,  IGNORE, REFUSE,        REFUSE,      IGNORE,      X__,      X__,            X__,     SEEK_AGAIN,  SEEK_AGAIN,   FORGET,  SEEK_AGAIN,  X__,         X__,            IGNORE),
     [BRANCH_CLOSING]    = ROW(X__,    IGNORE,      IGNORE,  IGNORE, ASK,           IGNORE,      IGNORE,      X__,      X__,            X__,     CLOSED,      CLOSED,       CLOSED,  X__,         X__,         X__,            IGNORE),
-    [BRANCH_ONE_PHASE]  = ROW(X__,    IGNORE,      REFUSE,  REFUSE, IGNORE,        IGNORE,      IGNORE,      X__,      X__,            DOUBT,   TELL_MARKED, FIND_MARKER,  FIND_MARKER, X__,     X__,         X__,            IGNORE),
+    [BRANCH_ONE_PHASE]  = ROW(X__,    IGNORE,      REFUSE,  REFUSE, IGNORE,        IGNORE,      IGNORE,      VOTE_YES, X__,            DOUBT,   TELL_MARKED, FIND_MARKER,  FIND_MARKER, X__,     X__,         X__,            HURRY),
     [BRANCH_SETTLING]   = ROW(X__,    IGNORE,      IGNORE,  IGNORE, IGNORE,        IGNORE,      IGNORE,      X__,      X__,            X__,     TELL_MARKED, FORGET,       FORGET,  X__,         X__,         TELL_UNMARKED,  IGNORE),
 #undef X__
 #undef ROW
@@ -172,6 +181,7 @@ struct participant *participant_init(void *room, uint32_t branches_max, uint64_t
     struct memory memory = {.base = room};
     struct participant *participant = lay_out(&memory, branches_max);
     participant->agent_incarnation = agent_incarnation;
+    participant->spare_first = participant->spare_last = NO_ITEM;
     /* Handed out from the end: low numbers first. */
     while (participant->free_count < branches_max) {
         participant->free_list[participant->free_count] =
@@ -198,6 +208,38 @@ static uint32_t find(const struct participant *participant, const struct branch_
     return NO_ITEM;
 }
 
+/* What is over, and remembered only to be said again. */
+static void spare(struct participant *participant, uint32_t at)
+{
+    struct slot *slot = &participant->slots[at];
+    slot->spare = true;
+    slot->before = participant->spare_last;
+    slot->after = NO_ITEM;
+    if (slot->before == NO_ITEM)
+        participant->spare_first = at;
+    else
+        participant->slots[slot->before].after = at;
+    participant->spare_last = at;
+    participant->spare_count++;
+}
+
+static void unspare(struct participant *participant, uint32_t at)
+{
+    struct slot *slot = &participant->slots[at];
+    if (!slot->spare)
+        return;
+    slot->spare = false;
+    if (slot->before == NO_ITEM)
+        participant->spare_first = slot->after;
+    else
+        participant->slots[slot->before].after = slot->after;
+    if (slot->after == NO_ITEM)
+        participant->spare_last = slot->before;
+    else
+        participant->slots[slot->after].before = slot->before;
+    participant->spare_count--;
+}
+
 static uint32_t remember(struct participant *participant, const struct branch_id *id)
 {
     if (participant->free_count == 0)
@@ -213,6 +255,7 @@ static uint32_t remember(struct participant *participant, const struct branch_id
 static void forget(struct participant *participant, uint32_t at)
 {
     struct slot *slot = &participant->slots[at];
+    unspare(participant, at);
     table_remove(&participant->table, branch_hash(&slot->id), at);
     timers_set(&participant->timers, at, TIMER_NEVER);
     slot->state = BRANCH_NONE;
@@ -254,12 +297,16 @@ static void tell_no(struct participant_actions *out, const struct slot *slot)
     memcpy(result->hint, slot->hint, sizeof result->hint);
 }
 
-/* A final answer, kept until no order can still depend on it. */
+/* A final answer, kept until no order can still depend on it, or until others need its room: asked
+ * again we would then look for what is there, and find nothing. Where something may be found,
+ * because a PREPARE may still land or be the application's own, no stays no. */
 static void end_as(struct participant *participant, uint32_t at, enum branch_state state)
 {
     struct slot *slot = &participant->slots[at];
     slot->state = state;
     timers_set(&participant->timers, at, slot->ended_ms + REMEMBER_MS);
+    if (!slot->spare && (state == BRANCH_LEFT || slot->clean))
+        spare(participant, at);
 }
 
 static void keep_words(char *out, size_t room, const char *words)
@@ -392,7 +439,7 @@ static void carry_out(struct participant *participant, uint32_t at, enum move mo
     case PREPARE:
         slot->state = BRANCH_PREPARING;
         keep_until(slot, event->now_ms + event->order->timeout_ms);
-        timers_set(&participant->timers, at, TIMER_NEVER);
+        timers_set(&participant->timers, at, event->now_ms + event->order->timeout_ms);
         act(out, slot, PA_PREPARE);
         break;
     case VERIFY:
@@ -403,8 +450,16 @@ static void carry_out(struct participant *participant, uint32_t at, enum move mo
             event->order->agent_incarnation != participant->agent_incarnation;
         break;
     case DOOM:
+        if (slot->state == BRANCH_PREPARING)
+            act(out, slot, PA_INTERRUPT);
         slot->state = BRANCH_DOOMED;
         take_order(slot, event);
+        timers_set(&participant->timers, at, event->now_ms + DOOMED_MS);
+        break;
+    case HURRY:
+        timers_set(&participant->timers, at, TIMER_NEVER);
+        /* A COMMIT that was sent is waited for, whatever it takes: nobody else can decide. */
+        act(out, slot, PA_INTERRUPT)->at_once = slot->state != BRANCH_ONE_PHASE;
         break;
     case VOTE_YES:
     case VOTE_SEEN:
@@ -414,6 +469,7 @@ static void carry_out(struct participant *participant, uint32_t at, enum move mo
             break;
         }
         slot->state = BRANCH_READY;
+        timers_set(&participant->timers, at, TIMER_NEVER);
         slot->xid = event->xid;
         slot->beat = event->beat;
         tell(out, slot, RESULT_READY)->beat = slot->beat;
@@ -521,8 +577,11 @@ static void carry_out(struct participant *participant, uint32_t at, enum move mo
         slot->asked = true;
         break;
     case CLOSED:
-        if (slot->asked)
+        if (slot->asked) {
             tell(out, slot, RESULT_DONE);
+            forget(participant, at);
+            break;
+        }
         say_why(slot, NULL, "the session was rolled back");
         slot->clean = true;
         end_as(participant, at, BRANCH_REFUSED);
@@ -530,8 +589,8 @@ static void carry_out(struct participant *participant, uint32_t at, enum move mo
     case ONE_PHASE:
         slot->state = BRANCH_ONE_PHASE;
         take_order(slot, event);
-        timers_set(&participant->timers, at, TIMER_NEVER);
-        act(out, slot, PA_COMMIT_SESSION);
+        timers_set(&participant->timers, at, slot->ended_ms);
+        act(out, slot, PA_COMMIT_SESSION)->or_prepare = event->order->or_prepare;
         break;
     case DOUBT:
         say_as(slot, event);
@@ -556,8 +615,8 @@ static void carry_out(struct participant *participant, uint32_t at, enum move mo
         if (slot->message[0] == '\0')
             say_why(slot, NULL, "the session was gone before it was told to commit");
         tell_no(out, slot);
-        /* Remembered: a new session under this gid could be told to commit by a late order. */
-        slot->clean = true;
+        /* Remembered: a new session under this gid could be told to commit by a late order. It may
+         * be prepared instead, with its answer lost: what is to be rolled back is looked for. */
         end_as(participant, at, BRANCH_REFUSED);
         break;
     case TELL_DONE: {
@@ -580,11 +639,41 @@ static void carry_out(struct participant *participant, uint32_t at, enum move mo
     }
 }
 
+static bool is_new_work(enum participant_event_type type)
+{
+    return type == PE_OPENED || type == PE_PREPARE;
+}
+
+static uint32_t reserved(const struct participant *participant)
+{
+    return participant->slots_max / RESERVED_PART;
+}
+
+bool participant_has_room(const struct participant *participant)
+{
+    return participant->free_count + participant->spare_count > reserved(participant);
+}
+
+/* Room for a branch, at the cost of the answer that has been remembered for the longest time. */
+static uint32_t make_room(struct participant *participant, const struct participant_event *event,
+                          struct participant_actions *out)
+{
+    if (is_new_work(event->type) && !participant_has_room(participant))
+        return NO_ITEM;
+    if (participant->free_count == 0 && participant->spare_count > 0) {
+        out->forgot = true;
+        out->forgotten = participant->slots[participant->spare_first].id;
+        forget(participant, participant->spare_first);
+    }
+    return remember(participant, &event->branch);
+}
+
 void participant_step(struct participant *participant, const struct participant_event *event,
                       struct participant_actions *out)
 {
     assert(event->type > PE_HOLE && event->type < PE_TYPES);
     out->count = 0;
+    out->forgot = false;
 
     uint32_t at = find(participant, &event->branch);
     enum branch_state state = at == NO_ITEM ? BRANCH_NONE : participant->slots[at].state;
@@ -594,8 +683,9 @@ void participant_step(struct participant *participant, const struct participant_
         return;
 
     if (at == NO_ITEM) {
-        at = remember(participant, &event->branch);
+        at = make_room(participant, event, out);
         if (at == NO_ITEM) {
+            assert(event->type != PE_OPENED); /* it was asked whether there is room */
             if (event->type != PE_PREPARE)
                 return;
             struct slot nobody = {.id = event->branch};
@@ -606,7 +696,12 @@ void participant_step(struct participant *participant, const struct participant_
         /* An answer is remembered for a while even when no time was ever given. */
         participant->slots[at].ended_ms = event->now_ms;
     }
+    unspare(participant, at);
     carry_out(participant, at, move, event, out);
+    if (participant->slots[at].state == BRANCH_NONE) {
+        out->forgot = true;
+        out->forgotten = event->branch;
+    }
 }
 
 bool participant_due(struct participant *participant, uint64_t now_ms,
@@ -615,6 +710,7 @@ bool participant_due(struct participant *participant, uint64_t now_ms,
     uint32_t at;
     if (!timers_due(&participant->timers, now_ms, &at))
         return false;
+    timers_set(&participant->timers, at, TIMER_NEVER);
     memset(out, 0, sizeof *out);
     out->type = PE_TICK;
     out->now_ms = now_ms;
@@ -653,6 +749,11 @@ enum branch_state participant_state(const struct participant *participant,
 uint32_t participant_count(const struct participant *participant)
 {
     return participant->count;
+}
+
+uint32_t participant_held(const struct participant *participant)
+{
+    return participant->count - participant->spare_count;
 }
 
 uint32_t participant_next(const struct participant *participant, uint32_t from,

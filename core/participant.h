@@ -88,13 +88,17 @@ struct participant_event {
 enum participant_action_type {
     PA_NONE = 0,
     PA_PREPARE,        /* in the branch's session: its checks, then PREPARE TRANSACTION */
-    PA_COMMIT_SESSION, /* in the branch's session: assent.mark(gtrid), COMMIT */
-    PA_END_SESSION,    /* roll its session back and release it; answer FINISHED, or UNKNOWN */
-    PA_LOOK,           /* for the gid; xid: also its status; flush: raise the beat if seen */
-    PA_LOOK_MARKER,    /* for the marker of a one-phase commit: FINISHED if there, ABSENT if not */
-    PA_COMMIT,         /* COMMIT PREPARED; lsn goes into the stored position first */
-    PA_ROLLBACK,       /* ROLLBACK PREPARED */
-    PA_TELL,           /* result to the TM of the branch */
+    PA_COMMIT_SESSION, /* in the branch's session: its marker, then COMMIT; where no marker can be
+                          written and or_prepare is set, PREPARE TRANSACTION, answered PREPARED */
+    PA_INTERRUPT,   /* its session's end is waited for no longer: if PREPARE or COMMIT was not sent
+                       yet, end the session and answer REFUSAL; at_once: if PREPARE was sent, give
+                       the connection up; nothing if there is no session */
+    PA_END_SESSION, /* roll its session back and release it; answer FINISHED, or UNKNOWN */
+    PA_LOOK,        /* for the gid; xid: also its status; flush: raise the beat if seen */
+    PA_LOOK_MARKER, /* for the marker of a one-phase commit: FINISHED if there, ABSENT if not */
+    PA_COMMIT,      /* COMMIT PREPARED; lsn goes into the stored position first */
+    PA_ROLLBACK,    /* ROLLBACK PREPARED */
+    PA_TELL,        /* result to the TM of the branch */
 };
 
 struct participant_action {
@@ -102,7 +106,9 @@ struct participant_action {
     struct branch_id branch;
     uint64_t xid;
     uint64_t lsn;
+    bool at_once; /* INTERRUPT */
     bool flush;
+    bool or_prepare;
     bool votes; /* LOOK: to vote yes if it is there; of 3pc, enter its row before */
     bool late;  /* LOOK: enlisted under an earlier incarnation of the agent; if that one ran exec in
                    it, the work is lost and the answer is ABSENT with a message */
@@ -114,6 +120,10 @@ enum { PARTICIPANT_ACTIONS_MAX = 4 };
 struct participant_actions {
     uint32_t count;
     struct participant_action list[PARTICIPANT_ACTIONS_MAX];
+    /* Nothing is remembered of this branch any more, and its transaction is over here: no session
+     * may ever be opened in it again (closed.h). */
+    bool forgot;
+    struct branch_id forgotten;
 };
 
 struct participant;
@@ -124,13 +134,17 @@ size_t participant_bytes(uint32_t branches_max);
 struct participant *participant_init(void *memory, uint32_t branches_max,
                                      uint64_t agent_incarnation);
 
-/* One event; replaces *out. A full table answers PREPARE with NO and leaves the other orders
- * unanswered (the TM sends them again). */
+/* One event; replaces *out. Final answers that are remembered make room for others, the oldest
+ * first. A table that is full all the same answers PREPARE with NO, and leaves the other orders
+ * unanswered (the TM sends them again); of OPENED it has to be asked before. */
 void participant_step(struct participant *participant, const struct participant_event *event,
                       struct participant_actions *out);
 
-/* The next branch whose deadline has come (an unprepared session's end, a refusal that need no
- * longer be remembered), as an event to be stepped; false if none is due. */
+/* Is there room for one more branch to work in? Some is kept for what ends branches. */
+bool participant_has_room(const struct participant *participant);
+
+/* The next branch whose deadline has come, once (an unprepared session's end, a refusal that need
+ * no longer be remembered), as an event to be stepped; false if none is due. */
 bool participant_due(struct participant *participant, uint64_t now_ms,
                      struct participant_event *out);
 /* When the next will be, UINT64_MAX never. */
@@ -145,6 +159,8 @@ bool participant_fence(struct participant *participant, const char *tm, uint64_t
 enum branch_state participant_state(const struct participant *participant,
                                     const struct branch_id *branch);
 uint32_t participant_count(const struct participant *participant);
+/* Those that need their place in the table: without the answers that are only remembered. */
+uint32_t participant_held(const struct participant *participant);
 /* Calls for each live branch are by index: 0 .. participant_count is not dense; next index whose
  * branch is live at or after `from`, or UINT32_MAX. */
 uint32_t participant_next(const struct participant *participant, uint32_t from,

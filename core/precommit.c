@@ -433,7 +433,8 @@ static void vote(struct step *s)
  * accepted anything: then it is ours alone to abort. */
 void precommit_asked(struct step *s)
 {
-    if (s->txn->protocol != PROTOCOL_3PC) {
+    bool undecided = s->txn->state == TXN_PREPARING;
+    if (undecided && s->txn->protocol != PROTOCOL_3PC) {
         s->c->refused++;
         return;
     }

@@ -10,12 +10,17 @@
 
 #include "core/coordinator_state.h"
 
-static bool works_at(const struct live *live, const struct txn *txn, uint32_t rm)
+/* Has it any branch there? Each is in doubt from now on, until it is found. */
+static bool doubt(const struct live *live, const struct txn *txn, uint32_t rm)
 {
-    for (const struct branch *b = live_first(live, txn); b != NULL; b = live_after(live, b))
-        if (b->rm == rm)
-            return true;
-    return false;
+    bool any = false;
+    for (struct branch *b = live_first(live, txn); b != NULL; b = live_after(live, b)) {
+        if (b->rm != rm)
+            continue;
+        b->refound = false;
+        any = true;
+    }
+    return any;
 }
 
 static void hurry(struct step *s, uint32_t at)
@@ -54,7 +59,7 @@ void quarantine(struct step *s)
         if (txn->state == TXN_NONE)
             continue;
         precommit_unheard(txn, at);
-        if (txn->lost || !works_at(live, txn, at))
+        if (!doubt(live, txn, at) || txn->lost)
             continue;
         txn->lost = true;
         txn->lost_at = (uint8_t)at;

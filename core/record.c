@@ -52,6 +52,7 @@ enum field {
     SINCE,
     OUTCOMES_SINCE,
     HASH,
+    MET,
     REST, /* whatever log/ says to itself: not for the core */
 };
 
@@ -89,6 +90,7 @@ static const struct {
     [SINCE] = FIELD(KIND_U64, since),
     [OUTCOMES_SINCE] = FIELD(KIND_U64, outcomes_since),
     [HASH] = FIELD(KIND_HASH, hash),
+    [MET] = FIELD(KIND_U64, met),
     [REST] = {KIND_REST, 0, 0},
 #undef FIELD
 };
@@ -99,7 +101,7 @@ static const struct {
     enum field fields[FIELDS_MAX];
 } layouts[RECORD_TYPES] = {
     [RECORD_START] = {"START", {INCARNATION, INSTANCE}},
-    [RECORD_AGENT] = {"AGENT", {RM, URL, SYSTEM_IDENTIFIER, TIMELINE}},
+    [RECORD_AGENT] = {"AGENT", {RM, URL, SYSTEM_IDENTIFIER, TIMELINE, MET}},
     [RECORD_COMMIT] = {"COMMIT", {INCARNATION, SEQUENCE, KEY, BRANCHES, LABEL, APPLICATION}},
     [RECORD_END] = {"END", {INCARNATION, SEQUENCE}},
     [RECORD_DELEGATED] = {"DELEGATED", {INCARNATION, SEQUENCE, KEY, BRANCHES, LABEL, APPLICATION}},
@@ -109,7 +111,8 @@ static const struct {
     [RECORD_RETIRED] = {"RETIRED", {RM, WHO, WHY}},
     [RECORD_WAIVED] = {"WAIVED", {RM, WHO, WHY}},
     [RECORD_RELEASED] = {"RELEASED",
-                         {RM, WHO, WHY, BEAT, SYSTEM_IDENTIFIER, TIMELINE, INCARNATION, SEQUENCE}},
+                         {RM, WHO, WHY, BEAT, SYSTEM_IDENTIFIER, TIMELINE, INCARNATION, SEQUENCE,
+                          MET}},
     [RECORD_RESOLVED] = {"RESOLVED", {INCARNATION, SEQUENCE, OUTCOME, WHO, WHY, FLAGS, BRANCHES}},
     [RECORD_MIXED] = {"MIXED", {INCARNATION, SEQUENCE, OUTCOME, BRANCHES}},
     [RECORD_SEAL] = {"SEAL", {REST}},
@@ -117,7 +120,7 @@ static const struct {
     [RECORD_ESTABLISHED] = {"ESTABLISHED", {NO_FIELD}},
     [RECORD_RM] = {"RM",
                    {RM, URL, SYSTEM_IDENTIFIER, TIMELINE, BEAT, FLAGS, OFFER_LSN, INCARNATION,
-                    INSTANCE}},
+                    INSTANCE, MET}},
     [RECORD_CHUNK] = {"CHUNK", {INCARNATION, SEQUENCE, BITS, DATE}},
     [RECORD_ANCESTOR] = {"ANCESTOR", {INCARNATION, INSTANCE}},
     [RECORD_FENCED] = {"FENCED", {RM, FLAGS}},
@@ -135,9 +138,8 @@ static const struct {
 /* A type that has been given more fields is written as version 2; what version 1 wrote of it ends
  * before this one. */
 static const enum field new_in_2[RECORD_TYPES] = {
-    [RECORD_COMMIT] = LABEL,
-    [RECORD_DELEGATED] = LABEL,
-    [RECORD_CHUNK] = DATE,
+    [RECORD_COMMIT] = LABEL, [RECORD_DELEGATED] = LABEL, [RECORD_CHUNK] = DATE,
+    [RECORD_AGENT] = MET,    [RECORD_RELEASED] = MET,    [RECORD_RM] = MET,
 };
 
 static uint8_t newest_version(enum record_type type)

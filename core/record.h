@@ -14,6 +14,7 @@
 
 /* The numbers are the format: never used again for something else. */
 enum record_type {
+    RECORD_NONE = 0,
     RECORD_START = 1,        /* a start of the TM */
     RECORD_AGENT = 2,        /* an RM takes part in this log from here on */
     RECORD_COMMIT = 3,       /* the decision: from here on nothing aborts */
@@ -105,6 +106,7 @@ struct record {
     uint64_t outcomes_since; /* CLOCK: the same of outcomes */
     bool dated;              /* CHUNK: not written by a version that had no dates */
     struct siphash hash;     /* HASHED_KEY */
+    uint64_t met;            /* AGENT, RELEASED, RM: see struct rm */
     /* What is large is not cleared: it holds as far as the record says that it does. */
     uint8_t
         bits[RECORD_BITS_BYTES]; /* CHUNK: a bit a sequence, lowest first; sequence: its number */

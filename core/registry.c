@@ -129,12 +129,15 @@ static enum registration refused(struct registry *registry, uint32_t at,
     return REGISTRATION_FENCED;
 }
 
-/* A database that shows less than it has proved durable has lost what we rely on. */
+/* A database that shows less than it has proved durable has lost what we rely on. That it knew
+ * nothing of us it says only once; what it has stored since is known as strange until one of our
+ * scans has told it that we have heard. */
 static bool lost_data(const struct rm *rm, const struct answer *answer)
 {
     if (!rm->logged)
         return false;
-    return answer->newcomer || answer->beat < rm->beat ||
+    return answer->newcomer || (answer->met != 0 && answer->met != rm->met) ||
+           answer->beat < rm->beat ||
            (rm->system_identifier != 0 && answer->system_identifier != rm->system_identifier);
 }
 
@@ -153,6 +156,7 @@ enum registration registry_register(struct registry *registry, uint32_t at,
     rm->found_beat = answer->beat;
     rm->found_system_identifier = answer->system_identifier;
     rm->found_timeline = answer->timeline;
+    rm->found_met = answer->met;
     if (rm->quarantined || rm->state == RM_QUARANTINED || lost_data(rm, answer)) {
         rm->state = RM_QUARANTINED;
         return REGISTRATION_QUARANTINED;
@@ -164,6 +168,8 @@ enum registration registry_register(struct registry *registry, uint32_t at,
     rm->waived = false;
     rm->system_identifier = answer->system_identifier;
     rm->timeline = answer->timeline;
+    if (answer->met != 0)
+        rm->met = answer->met;
     return REGISTRATION_ACCEPTED;
 }
 

@@ -69,6 +69,9 @@ struct rm {
     uint64_t found_beat;
     uint64_t found_system_identifier;
     uint32_t found_timeline;
+    uint64_t found_met;
+    /* What its agent drew when it first stored this TM, as far as we have heard; 0 not known. */
+    uint64_t met;
     /* Up to this transaction its database may have lost what it promised: RELEASED. 0 none. */
     uint64_t released_incarnation, released_sequence;
     char database[64];

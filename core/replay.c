@@ -76,8 +76,9 @@ static struct rm *rm_of(struct coordinator *c, const char *name, uint32_t *at)
     return found == UINT32_MAX ? NULL : &c->registry.rms[found];
 }
 
+/* The record's branches, which are all at the same point. */
 static const char *replay_branches(struct coordinator *c, const struct record *record,
-                                   struct txn *txn)
+                                   struct txn *txn, enum branch_progress progress)
 {
     for (uint32_t i = 0; i < record->branch_count; i++) {
         uint32_t rm;
@@ -86,19 +87,35 @@ static const char *replay_branches(struct coordinator *c, const struct record *r
         struct branch *branch = live_add_branch(&c->live, txn, rm, record->branches[i].branch);
         if (branch == NULL)
             return "more live branches than max_branches allows";
-        branch->progress = BR_YES;
+        branch->progress = progress;
         branch->xid = record->branches[i].xid;
     }
     return NULL;
+}
+
+/* A branch that was left to its database to decide, and was prepared there instead. */
+static const char *replay_taken_back(struct coordinator *c, const struct record *record,
+                                     struct txn *txn)
+{
+    struct branch *only = live_first(&c->live, txn);
+    if (record->branch_count != 1 || only == NULL)
+        return "a transaction is decided twice";
+    txn->state = TXN_COMMITTING;
+    txn->lsn = record->lsn;
+    only->xid = record->branches[0].xid;
+    return replay_commit(c, record, record->key);
 }
 
 /* COMMIT and DELEGATED bring a transaction back to life, until its END or OUTCOME. */
 static const char *replay_live(struct coordinator *c, const struct record *record,
                                enum txn_state state)
 {
-    if (live_find(&c->live, record->incarnation, record->sequence) != NO_ITEM)
+    uint32_t at = live_find(&c->live, record->incarnation, record->sequence);
+    if (at != NO_ITEM && c->live.txns[at].state == TXN_DELEGATED && state == TXN_COMMITTING)
+        return replay_taken_back(c, record, &c->live.txns[at]);
+    if (at != NO_ITEM)
         return "a transaction is decided twice";
-    uint32_t at = live_add(&c->live, record->incarnation, record->sequence);
+    at = live_add(&c->live, record->incarnation, record->sequence);
     if (at == NO_ITEM)
         return "more live transactions than max_transactions allows";
     struct txn *txn = &c->live.txns[at];
@@ -112,7 +129,7 @@ static const char *replay_live(struct coordinator *c, const struct record *recor
     const char *why = NULL;
     if (state == TXN_COMMITTING)
         why = replay_commit(c, record, record->key);
-    return why != NULL ? why : replay_branches(c, record, txn);
+    return why != NULL ? why : replay_branches(c, record, txn, BR_YES);
 }
 
 /* The third phase of a transaction, as far as it is in the log. Ballot 0 is never used again. */
@@ -199,10 +216,7 @@ static const char *replay_mixed(struct coordinator *c, const struct record *reco
         txn->recovered = true;
         txn->decision = OUTCOME_ROLLED_BACK;
         txn->state = TXN_MIXED;
-        const char *why = replay_branches(c, record, txn);
-        for (struct branch *b = live_first(&c->live, txn); b != NULL; b = live_after(&c->live, b))
-            b->progress = BR_HEURISTIC;
-        return why;
+        return replay_branches(c, record, txn, BR_HEURISTIC);
     }
     struct txn *txn = &c->live.txns[at];
     for (uint32_t i = 0; i < record->branch_count; i++) {
@@ -211,7 +225,7 @@ static const char *replay_mixed(struct coordinator *c, const struct record *reco
         if (branch != NULL)
             branch->progress = BR_HEURISTIC;
         else if (txn->state == TXN_MIXED)
-            return replay_branches(c, record, txn);
+            return replay_branches(c, record, txn, BR_HEURISTIC);
     }
     if (txn->state == TXN_COMMITTING && !branches_left(c, txn)) {
         txn->state = TXN_MIXED;
@@ -232,6 +246,7 @@ static const char *replay_rm(struct coordinator *c, const struct record *record)
             return "an agent before any start";
         registry_add(&c->registry, record->rm, record->url);
         rm->logged = true;
+        rm->met = record->met;
         rm->proved = true;
         rm->accepted_start = c->registry.starts[c->registry.start_count - 1];
         rm->durable = true;
@@ -283,6 +298,7 @@ static const char *replay_known_rm(struct coordinator *c, const struct record *r
     rm->offer_lsn = record->offer_lsn;
     rm->accepted_start = (struct start_id){record->incarnation, record->instance};
     rm->beat = record->beat;
+    rm->met = record->met;
     rm->system_identifier = record->system_identifier;
     rm->timeline = record->timeline;
     return NULL;
@@ -362,6 +378,7 @@ bool coordinator_replay(struct coordinator *c, const struct record *record, cons
     case RECORD_CLOCK:
         replay_clock(c, record);
         break;
+    case RECORD_NONE:
     case RECORD_SEAL:
     case RECORD_STOP:
     case RECORD_TYPES:

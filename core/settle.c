@@ -137,8 +137,9 @@ static void judge_stray(const struct coordinator *c, const struct request *reque
                  "it is not live: only what is found of it as a whole can be settled");
     } else if (outcome == OUTCOME_COMMITTED && request->wanted == outcome) {
         /* A second branch under its gid, which nobody voted for, must not be committed. */
-        bool told_apart =
-            live_find_ended(&c->live, request->gtrid.incarnation, request->gtrid.sequence) != NULL;
+        const struct ended *ended =
+            live_find_ended(&c->live, request->gtrid.incarnation, request->gtrid.sequence);
+        bool told_apart = ended != NULL && !ended->unsure;
         judge_as(out, told_apart ? JUDGED_IMPOSSIBLE : JUDGED_UNKNOWABLE,
                  told_apart ? "it is over: what is found of it is told apart by its xid"
                             : "every branch of it was committed: what is prepared under its name "
@@ -158,6 +159,22 @@ static void judge_stray(const struct coordinator *c, const struct request *reque
     }
 }
 
+/* May the agent of this RM still show a branch that a DBA has counted as committed, for it has not
+ * been asked since? What it shows later would be told apart by nothing. */
+static bool may_still_show(const struct coordinator *c, const struct txn *txn, uint32_t rm)
+{
+    const struct rm *known = &c->registry.rms[rm];
+    bool asked = known->state == RM_UP && c->scanned[rm] > txn->settled_scan;
+    if (known->retired || asked || !(known->configured || known->logged))
+        return false;
+    if (txn->state == TXN_RESOLVED)
+        return txn->decision == OUTCOME_COMMITTED;
+    for (const struct branch *b = live_first(&c->live, txn); b != NULL; b = live_after(&c->live, b))
+        if (b->rm == rm && b->counted)
+            return true;
+    return false;
+}
+
 static void judge_forget(const struct coordinator *c, const struct txn *txn,
                          struct resolution_view *out)
 {
@@ -168,6 +185,12 @@ static void judge_forget(const struct coordinator *c, const struct txn *txn,
         return;
     }
     judge_as(out, JUDGED_AGREES, "it is kept for a DBA alone");
+    for (uint32_t i = 0; i < c->registry.count; i++)
+        if (may_still_show(c, txn, i))
+            judge_as(
+                out, JUDGED_CONTRADICTED,
+                "not every agent has been asked since it was resolved: one that comes back may "
+                "show a branch of it that is still prepared");
     for (const struct branch *b = live_first(&c->live, txn); b != NULL; b = live_after(&c->live, b))
         if (is_pending(txn->state, b))
             judge_as(out, JUDGED_CONTRADICTED, "a branch of it is still prepared");
@@ -180,8 +203,8 @@ static const char *plan_for(const struct coordinator *c, const struct txn *txn,
     bool meant =
         !named || (text_equal(c->registry.rms[branch->rm].name, request->rm, RM_NAME_BYTES) &&
                    text_equal(branch->name, request->branch, BRANCH_NAME_BYTES));
-    bool pending =
-        is_pending(txn->state, branch) || txn->state == TXN_ACTIVE || txn->state == TXN_PREPARING;
+    bool pending = is_pending(txn->state, branch) || txn->state == TXN_ACTIVE ||
+                   txn->state == TXN_PREPARING || txn->state == TXN_DELEGATED;
     if (!meant || !pending || request->op == OP_FORGET)
         return "nothing";
     bool gone = is_unsure(c, txn, branch) || txn->state == TXN_DELEGATED ||
@@ -306,6 +329,7 @@ static void become_resolved(struct coordinator *c, uint32_t at, const struct rec
     txn->resend_at_ms = TIMER_NEVER;
     txn->decision = record->outcome;
     txn->heuristic = (record->flags & RESOLVED_HEURISTIC) != 0;
+    txn->settled_scan = c->scans;
     give_reason(txn, record);
     live_release_key(&c->live, at);
     for (struct branch *b = live_first(&c->live, txn); b != NULL; b = live_after(&c->live, b))
@@ -334,6 +358,7 @@ static void give_verdict(struct coordinator *c, struct txn *txn, const struct re
         if (at_once) {
             b->progress = BR_DONE;
             b->counted = true;
+            txn->settled_scan = c->scans;
         }
     }
 }
@@ -347,7 +372,7 @@ static void forget(struct coordinator *c, uint32_t at, uint64_t lsn)
         outcome = OUTCOME_COMMITTED;
     else if (outcome == OUTCOME_COMMITTED && known != OUTCOME_FORGOTTEN)
         remember_resolved(c, txn, lsn);
-    live_remove(&c->live, at, outcome, c->scans);
+    live_remove(&c->live, at, outcome, c->scans)->unsure = true;
 }
 
 static void add_stray(struct coordinator *c, const struct record *record)
@@ -356,6 +381,7 @@ static void add_stray(struct coordinator *c, const struct record *record)
     if (at == NO_ITEM)
         return;
     c->live.txns[at].recovered = true;
+    c->live.txns[at].stray = true;
     become_resolved(c, at, record);
 }
 

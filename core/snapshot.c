@@ -31,9 +31,18 @@ enum part {
 
 enum { PART_SHIFT = 40 };
 
-/* Of a live transaction: its decision, then what a DBA has said of each branch, then a MIXED record
- * for each that went astray, and in the third phase our own promise and vote. */
-enum { AT_PROMISE = 1 + 2 * BRANCHES_MAX, AT_ACCEPT, RECORDS_A_TXN };
+/* Of a live transaction: its decision, of 3pc in two records; then what a DBA has said of each
+ * branch, a MIXED record for each that went astray, in the third phase our own promise and vote,
+ * and what a DBA has said of the whole. */
+enum {
+    AT_DECISION = 0,
+    AT_OUTCOME,
+    AT_BRANCHES,
+    AT_PROMISE = AT_BRANCHES + 2 * BRANCHES_MAX,
+    AT_ACCEPT,
+    AT_RESOLVED,
+    RECORDS_A_TXN
+};
 
 static void snapshot_rm(const struct rm *rm, struct record *out)
 {
@@ -44,6 +53,7 @@ static void snapshot_rm(const struct rm *rm, struct record *out)
     out->timeline = rm->timeline;
     out->beat = rm->beat;
     out->offer_lsn = rm->offer_lsn;
+    out->met = rm->met;
     out->incarnation = rm->accepted_start.incarnation;
     out->instance = rm->accepted_start.instance;
     out->flags = (rm->logged ? FLAG_LOGGED : 0u) | (rm->retired ? FLAG_RETIRED : 0u) |
@@ -127,43 +137,56 @@ static bool snapshot_verdict(const struct coordinator *c, const struct txn *txn,
 
 static bool snapshot_resolved(const struct txn *txn, struct record *out)
 {
+    if (txn->state != TXN_RESOLVED)
+        return false;
     snapshot_reason(txn, out);
     out->outcome = txn->decision;
-    out->flags = RESOLVED_STRAY | (txn->heuristic ? RESOLVED_HEURISTIC : 0u);
+    out->flags = (txn->stray ? RESOLVED_STRAY : 0u) | (txn->heuristic ? RESOLVED_HEURISTIC : 0u);
     return true;
 }
 
-/* The decision of a live transaction; false if there is none that the log knows of. */
-static bool snapshot_decision(const struct coordinator *c, const struct txn *txn,
-                              struct record *out)
+static bool is_committed(const struct txn *txn)
 {
+    return txn->state == TXN_COMMITTING ||
+           (txn->state == TXN_MIXED && txn->decision == OUTCOME_COMMITTED);
+}
+
+/* The record that made it what it is; NONE if there is none. */
+static enum record_type decision_of(const struct txn *txn)
+{
+    bool three_phases = txn->protocol == PROTOCOL_3PC;
     switch (txn->state) {
     case TXN_LOGGING:
     case TXN_COMMITTING:
-        out->type = RECORD_COMMIT;
-        break;
+    case TXN_MIXED:
+        if (txn->state == TXN_MIXED && !is_committed(txn))
+            return RECORD_NONE;
+        return three_phases ? RECORD_PRECOMMIT : RECORD_COMMIT;
     case TXN_DELEGATING:
     case TXN_DELEGATED:
-        out->type = RECORD_DELEGATED;
-        break;
+        return RECORD_DELEGATED;
     case TXN_RESOLVED:
-        return snapshot_resolved(txn, out);
+        if (txn->stray)
+            return RECORD_NONE;
+        return three_phases ? RECORD_PRECOMMIT : RECORD_DELEGATED;
     case TXN_PRELOGGING:
     case TXN_PRECOMMITTING:
     case TXN_PROMISING:
-        if (txn->precommit.withdrawn)
-            return false;
-        out->type = RECORD_PRECOMMIT;
-        precommit_roster(c, txn, &out->roster);
-        break;
-    case TXN_MIXED:
-        if (txn->decision != OUTCOME_COMMITTED)
-            return false;
-        out->type = RECORD_COMMIT;
-        break;
+        return txn->precommit.withdrawn ? RECORD_NONE : RECORD_PRECOMMIT;
     default:
-        return false;
+        return RECORD_NONE;
     }
+}
+
+static bool snapshot_decision(const struct coordinator *c, const struct txn *txn,
+                              struct record *out)
+{
+    enum record_type type = decision_of(txn);
+    if (type == RECORD_NONE)
+        return false;
+    out->type = type;
+    if (type == RECORD_PRECOMMIT)
+        precommit_roster(c, txn, &out->roster);
     out->incarnation = txn->incarnation;
     out->sequence = txn->sequence;
     memcpy(out->key, txn->key, KEY_BYTES);
@@ -179,6 +202,8 @@ static bool snapshot_branch(const struct coordinator *c, const struct txn *txn, 
                             struct record *out)
 {
     bool astray = number >= BRANCHES_MAX;
+    if (txn->state == TXN_RESOLVED)
+        return false; /* whatever is found of it follows */
     const struct branch *branch = live_first(&c->live, txn);
     for (uint32_t i = 0; i < number % BRANCHES_MAX && branch != NULL; i++)
         branch = live_after(&c->live, branch);
@@ -188,11 +213,10 @@ static bool snapshot_branch(const struct coordinator *c, const struct txn *txn, 
         return snapshot_verdict(c, txn, branch, out);
     if (branch->progress != BR_HEURISTIC)
         return false;
-    bool committed = txn->state == TXN_COMMITTING || txn->decision == OUTCOME_COMMITTED;
     out->type = RECORD_MIXED;
     out->incarnation = txn->incarnation;
     out->sequence = txn->sequence;
-    out->outcome = committed ? OUTCOME_ROLLED_BACK : OUTCOME_COMMITTED;
+    out->outcome = is_committed(txn) ? OUTCOME_ROLLED_BACK : OUTCOME_COMMITTED;
     add_branch(c, branch, out);
     return true;
 }
@@ -204,6 +228,7 @@ static void snapshot_release(const struct rm *rm, struct record *out)
     out->beat = rm->beat;
     out->system_identifier = rm->system_identifier;
     out->timeline = rm->timeline;
+    out->met = rm->met;
     out->incarnation = rm->released_incarnation;
     out->sequence = rm->released_sequence;
 }
@@ -243,15 +268,36 @@ static bool snapshot_vote(const struct txn *txn, enum record_type type, struct r
     return true;
 }
 
+/* Of 3pc, what its acceptors have decided. */
+static bool snapshot_outcome(const struct txn *txn, struct record *out)
+{
+    if (!is_committed(txn) || decision_of(txn) != RECORD_PRECOMMIT)
+        return false;
+    out->type = RECORD_OUTCOME;
+    out->incarnation = txn->incarnation;
+    out->sequence = txn->sequence;
+    out->outcome = OUTCOME_COMMITTED;
+    return true;
+}
+
 static bool snapshot_live(const struct coordinator *c, uint64_t index, struct record *out)
 {
     const struct txn *txn = &c->live.txns[index / RECORDS_A_TXN];
     uint32_t number = (uint32_t)(index % RECORDS_A_TXN);
-    if (number == AT_PROMISE)
+    switch (number) {
+    case AT_DECISION:
+        return snapshot_decision(c, txn, out);
+    case AT_OUTCOME:
+        return snapshot_outcome(txn, out);
+    case AT_PROMISE:
         return snapshot_vote(txn, RECORD_PROMISE, out);
-    if (number == AT_ACCEPT)
+    case AT_ACCEPT:
         return snapshot_vote(txn, RECORD_ACCEPT, out);
-    return number == 0 ? snapshot_decision(c, txn, out) : snapshot_branch(c, txn, number - 1, out);
+    case AT_RESOLVED:
+        return snapshot_resolved(txn, out);
+    default:
+        return snapshot_branch(c, txn, number - AT_BRANCHES, out);
+    }
 }
 
 static uint64_t part_size(const struct coordinator *c, enum part part)

@@ -3,7 +3,11 @@
  *
  * A segment is filled and synced under the name spare.tmp, which no reader opens; it gets its
  * number only when the writer asks for it. A full disk is no failure yet: the segment in use
- * still has room, so the keeper warns and tries again until it is asked for.
+ * still has room, so the keeper warns and tries again until it is asked for. That no file can be
+ * opened says nothing of the disk: it is tried again also while the writer waits, for a while.
+ *
+ * Every few seconds, and after each file, it looks at how much room the disk has: who asks reads
+ * what it has found, and never waits for the disk himself.
  *
  * A segment may go once it is wholly below the older of the two checkpoints that are kept. It
  * loses its name before the first zero is written into it.
@@ -16,13 +20,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "common/logger.h"
 #include "common/point.h"
 
-enum { RETRY_S = 1, CHECKPOINTS_KEPT = 2 };
+enum {
+    RETRY_S = 1,
+    TRIES_MOST = 30, /* for a descriptor, while the writer waits */
+    LOOK_S = 5,
+    CHECKPOINTS_KEPT = 2,
+    DISK_PERCENT = 5,
+};
+
+static const uint64_t disk_percent_most = UINT64_C(1) << 30; /* bytes; of a large disk enough */
 
 /* A checkpoint on the disk, and the first segment that has to be read after it. */
 struct kept {
@@ -50,7 +63,9 @@ struct keeper {
     struct kept kept[CHECKPOINTS_KEPT]; /* ascending; an lsn of 0: none */
     uint64_t oldest;                    /* segment that has a name */
     struct shelf shelves[ARCHIVES];
-    bool warned; /* that the disk is full */
+    uint64_t checkpoint_bytes; /* of the newest one */
+    bool warned;               /* that there is no next segment */
+    uint32_t tries;            /* for a descriptor, while the writer waits */
     pthread_mutex_t lock;
     pthread_cond_t changed;
     /* All below under the lock. */
@@ -61,6 +76,7 @@ struct keeper {
     bool writing;              /* one at this moment */
     uint64_t archived;         /* number of the newest snapshot that was written whole */
     bool stopping;
+    struct keeper_disk disk;
 };
 
 static int shelf_add(struct shelf *shelf, uint64_t number, uint64_t newest, struct error *error)
@@ -129,6 +145,7 @@ static int look_around(struct keeper *keeper, struct error *error)
             continue;
         keeper->kept[0] = keeper->kept[1];
         keeper->kept[1] = kept_of(&header);
+        keeper->checkpoint_bytes = header.bytes;
         free(body);
     }
     free(checkpoints);
@@ -219,12 +236,53 @@ static bool disk_full(int reason)
     return reason == ENOSPC || reason == EDQUOT;
 }
 
-static void wait_a_second(struct keeper *keeper)
+/* Too many files are open, here or on the whole host: nothing was tried with the disk. */
+static bool no_descriptor(int reason)
+{
+    return reason == EMFILE || reason == ENFILE;
+}
+
+/* Until something changes, or for so long. Called with the lock. */
+static void wait_for(struct keeper *keeper, int seconds)
 {
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += RETRY_S;
+    until.tv_sec += seconds;
     pthread_cond_timedwait(&keeper->changed, &keeper->lock, &until);
+}
+
+/* A disk that cannot be looked at is told by what is written to it. Called and returns with the
+ * lock held, released meanwhile. */
+static void look_at_disk(struct keeper *keeper)
+{
+    struct statvfs status;
+    uint64_t needed = 2 * keeper->next.bytes + keeper->checkpoint_bytes;
+    pthread_mutex_unlock(&keeper->lock);
+    bool seen = fstatvfs(keeper->dir->fd, &status) == 0;
+    pthread_mutex_lock(&keeper->lock);
+    if (!seen)
+        return;
+    uint64_t part = (uint64_t)status.f_blocks * status.f_frsize / 100 * DISK_PERCENT;
+    if (part > disk_percent_most)
+        part = disk_percent_most;
+    keeper->disk.files = status.f_favail != 0 || status.f_files != 0 ? status.f_favail : UINT64_MAX;
+    keeper->disk.free = (uint64_t)status.f_bavail * status.f_frsize;
+    keeper->disk.least = part > needed ? part : needed;
+}
+
+/* There is no next segment yet. Called with the lock. */
+static void spare_failed(struct keeper *keeper, int reason, const struct error *error)
+{
+    bool patient = no_descriptor(reason) && keeper->tries < TRIES_MOST;
+    if (!patient && (keeper->wanted || !(disk_full(reason) || no_descriptor(reason))))
+        log_give_up(error);
+    if (!keeper->warned)
+        log_warning("%s; it is tried again, and the log ends the daemon when the segment in use is "
+                    "full",
+                    error->message);
+    keeper->warned = true;
+    keeper->tries += keeper->wanted;
+    wait_for(keeper, RETRY_S);
 }
 
 /* Called and returns with the lock held, released meanwhile. */
@@ -240,18 +298,15 @@ static void make_spare(struct keeper *keeper)
     pthread_mutex_lock(&keeper->lock);
     if (fd >= 0) {
         if (keeper->warned)
-            log_notice("%s: there is room for the log's next segment again", keeper->dir->path);
+            log_notice("%s: the log has its next segment again", keeper->dir->path);
         keeper->warned = false;
+        keeper->tries = 0;
         keeper->spare_fd = fd;
         pthread_cond_broadcast(&keeper->changed);
+        look_at_disk(keeper);
         return;
     }
-    if (!disk_full(reason) || keeper->wanted)
-        log_give_up(&error);
-    if (!keeper->warned)
-        log_warning("%s; the log ends the daemon when the segment in use is full", error.message);
-    keeper->warned = true;
-    wait_a_second(keeper);
+    spare_failed(keeper, reason, &error);
 }
 
 /* What is new goes into a file of its own. The checkpoint refers to all from the first one that may
@@ -282,7 +337,23 @@ static int write_archive(struct keeper *keeper, int archive, struct snapshot *sn
     return 0;
 }
 
-/* A checkpoint for which there is no room is given up: the log is complete without it. */
+/* What is left behind a checkpoint that is kept has to go before a segment that it needs does. */
+static void remove_left(struct keeper *keeper)
+{
+    struct error error;
+    const struct timespec a_second = {.tv_sec = RETRY_S};
+    for (int tries = 0; remove_old_checkpoints(keeper, &error) != 0; tries++) {
+        if (!no_descriptor(errno) || tries == TRIES_MOST)
+            log_give_up(&error);
+        log_warning("%s; it is tried again", error.message);
+        nanosleep(&a_second, NULL);
+    }
+    if (remove_superfluous(keeper, &error) != 0)
+        log_give_up(&error);
+}
+
+/* A checkpoint for which there is no room, or no descriptor, is given up: the log is complete
+ * without it. */
 static void write_checkpoint(struct keeper *keeper, struct snapshot *snapshot)
 {
     struct error error;
@@ -292,19 +363,19 @@ static void write_checkpoint(struct keeper *keeper, struct snapshot *snapshot)
     for (int archive = 0; rc == 0 && archive < ARCHIVES; archive++)
         rc = write_archive(keeper, archive, snapshot, &error);
     if (rc != 0 || checkpoint_write(keeper->dir, snapshot, &error) != 0) {
-        if (!disk_full(errno))
+        if (!disk_full(errno) && !no_descriptor(errno))
             log_give_up(&error);
         log_warning("%s; the log goes on without this checkpoint", error.message);
         return;
     }
     keeper->kept[0] = keeper->kept[1];
     keeper->kept[1] = kept_of(&snapshot->header);
+    keeper->checkpoint_bytes = HEADER_BYTES + snapshot->header.body_bytes;
     pthread_mutex_lock(&keeper->lock);
     keeper->archived = snapshot->number;
     pthread_mutex_unlock(&keeper->lock);
     POINT("log.checkpoint-kept");
-    if (remove_old_checkpoints(keeper, &error) != 0 || remove_superfluous(keeper, &error) != 0)
-        log_give_up(&error);
+    remove_left(keeper);
 }
 
 /* Called and returns with the lock held, released meanwhile. */
@@ -318,6 +389,15 @@ static void take_snapshot(struct keeper *keeper)
     snapshot_free(snapshot);
     pthread_mutex_lock(&keeper->lock);
     keeper->writing = false;
+    look_at_disk(keeper);
+}
+
+/* What came while it looked is not waited for. */
+static void look_and_wait(struct keeper *keeper)
+{
+    look_at_disk(keeper);
+    if (keeper->snapshot == NULL && !keeper->stopping && keeper->spare_fd >= 0)
+        wait_for(keeper, LOOK_S);
 }
 
 static void *keeper_main(void *arg)
@@ -335,7 +415,7 @@ static void *keeper_main(void *arg)
         else if (keeper->spare_fd < 0)
             make_spare(keeper);
         else
-            pthread_cond_wait(&keeper->changed, &keeper->lock);
+            look_and_wait(keeper);
     }
     pthread_mutex_unlock(&keeper->lock);
     return NULL;
@@ -427,6 +507,13 @@ uint64_t keeper_archived(struct keeper *keeper)
     uint64_t archived = keeper->archived;
     pthread_mutex_unlock(&keeper->lock);
     return archived;
+}
+
+void keeper_look(struct keeper *keeper, struct keeper_disk *out)
+{
+    pthread_mutex_lock(&keeper->lock);
+    *out = keeper->disk;
+    pthread_mutex_unlock(&keeper->lock);
 }
 
 void keeper_stop(struct keeper *keeper)

@@ -22,6 +22,13 @@ void keeper_checkpoint(struct keeper *keeper, struct snapshot *snapshot);
 bool keeper_checkpointing(struct keeper *keeper);
 /* The number of the newest snapshot whose archives are durable, and referred to. */
 uint64_t keeper_archived(struct keeper *keeper);
+/* How much room the disk had a few seconds ago, in bytes; zeros: not looked at yet. Never waits. */
+struct keeper_disk {
+    uint64_t free;
+    uint64_t files; /* for which it has room; UINT64_MAX: it does not say */
+    uint64_t least; /* less than this is too little: two segments and a checkpoint, or 5 % of it */
+};
+void keeper_look(struct keeper *keeper, struct keeper_disk *out);
 /* Finish what is under way and free. keeper may be NULL. */
 void keeper_stop(struct keeper *keeper);
 

@@ -129,6 +129,8 @@ struct wal_stats {
     uint64_t records, batches, syncs, bytes;
     uint64_t durable_lsn;
     uint64_t sync_us_max, sync_us_sum;
+    /* Of a few seconds ago. A disk with less than the least, in bytes, is nearly full. */
+    uint64_t disk_free, disk_files, disk_least;
 };
 void wal_stats(struct wal *wal, struct wal_stats *out);
 

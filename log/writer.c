@@ -630,9 +630,14 @@ void wal_checkpoint(struct wal *wal, const struct wal_snapshot *from, uint64_t h
 
 void wal_stats(struct wal *wal, struct wal_stats *out)
 {
+    struct keeper_disk disk;
     pthread_mutex_lock(&wal->lock);
     *out = wal->stats;
     pthread_mutex_unlock(&wal->lock);
+    keeper_look(wal->keeper, &disk);
+    out->disk_free = disk.free;
+    out->disk_files = disk.files;
+    out->disk_least = disk.least;
 }
 
 void wal_close(struct wal *wal, bool clean)

@@ -9,6 +9,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -24,6 +25,7 @@
 #include "rm-agent/ballots.h"
 #include "rm-agent/control.h"
 #include "rm-agent/indoubt.h"
+#include "rm-agent/lines.h"
 #include "rm-agent/peers.h"
 #include "rm-agent/pool.h"
 #include "rm-agent/preflight.h"
@@ -31,9 +33,14 @@
 #include "rm-agent/reload.h"
 #include "rm-agent/requests.h"
 #include "rm-agent/sessions.h"
+#include "rm-agent/state_file.h"
 #include "rm-agent/tms.h"
 
-enum { HEALTH_MS = 1000, DRAIN_MS = 10 * 1000 };
+enum {
+    HEALTH_MS = 1000,
+    DRAIN_MS = 10 * 1000,
+    OTHER_FILES = 16, /* the control connection, names that are looked up, certificates */
+};
 
 /* ---- branches ---- */
 
@@ -86,7 +93,10 @@ static void carry_out(struct agent *agent, const struct participant_action *acti
         sessions_prepare(agent, &action->branch);
         break;
     case PA_COMMIT_SESSION:
-        sessions_commit(agent, &action->branch, action->lsn);
+        sessions_commit(agent, &action->branch, action->lsn, action->or_prepare);
+        break;
+    case PA_INTERRUPT:
+        sessions_interrupt(agent, &action->branch, action->at_once);
         break;
     case PA_END_SESSION:
         sessions_end(agent, &action->branch);
@@ -116,6 +126,8 @@ void agent_event(struct agent *agent, struct participant_event event)
     struct participant_actions actions;
     event.now_ms = loop_now_ms();
     participant_step(agent->participant, &event, &actions);
+    if (actions.forgot)
+        tms_close(agent, &actions.forgotten.gtrid);
     for (uint32_t i = 0; i < actions.count; i++)
         carry_out(agent, &actions.list[i]);
 }
@@ -132,14 +144,15 @@ void agent_tell(struct agent *agent, const struct branch_id *branch,
 
 void agent_serve(struct agent *agent)
 {
-    void *memory = calloc(1, participant_bytes(AGENT_BRANCHES_MAX));
+    uint32_t branches = agent->options->max_branches;
+    void *memory = calloc(1, participant_bytes(branches));
     if (memory == NULL)
         abort();
-    agent->participant = participant_init(memory, AGENT_BRANCHES_MAX, agent->incarnation);
+    agent->participant = participant_init(memory, branches, agent->incarnation);
     log_notice("serving %s: database %s, PostgreSQL %s, agent incarnation %" PRIu64,
                agent->options->rm, agent->identity.database, agent->identity.server_version,
                agent->incarnation);
-    preflight(agent);
+    preflight(agent, true);
     ballots_serve(agent);
     POINT("agent.serving");
     sd_notify(0, "READY=1");
@@ -181,6 +194,7 @@ static void tick(struct agent *agent, uint64_t now_ms)
     ballots_tick(agent, now_ms);
     if (now_ms >= agent->health_ms && control_ready(agent)) {
         control_tick(agent);
+        lines_tick(agent, now_ms);
         indoubt_refresh_health(agent);
         agent->health_ms = now_ms + HEALTH_MS;
     }
@@ -234,6 +248,19 @@ static void turn_until_over(struct agent *agent)
     }
 }
 
+/* PostgreSQL's connections come first, then the other agents, and a name that is looked up. */
+int agent_plan_descriptors(const struct agent_options *options, struct descriptors *out,
+                           struct error *error)
+{
+    uint32_t own = options->pool_size + options->max_sessions + RMS_MAX + OTHER_FILES;
+    if (descriptors_plan(out, own, error) == 0)
+        return 0;
+    return fail_hint(error,
+                     "Raise LimitNOFILE of its service, or lower max_sessions (%u) or "
+                     "pool_size (%u).",
+                     options->max_sessions, options->pool_size);
+}
+
 static int start(struct agent *agent, struct error *error)
 {
     static const int signals[] = {SIGTERM, SIGINT, SIGHUP, 0};
@@ -246,14 +273,21 @@ static int start(struct agent *agent, struct error *error)
         .busy = reply_busy,
         .arg = agent,
     };
+    struct descriptors descriptors;
     POINT("agent.start");
+    /* Large rows and replies: what was kept for them is given back as soon as it is freed. */
+    mallopt(M_MMAP_THRESHOLD, 1024 * 1024);
     signal(SIGPIPE, SIG_IGN);
+    descriptors_raise();
+    logger_start();
     if (loop_create(&agent->loop, error) != 0 || loop_signals(agent->loop, signals, error) != 0 ||
         pg_set_create(&agent->set, agent->loop, error) != 0 || tms_create(agent, error) != 0 ||
         sessions_create(agent, error) != 0 || pool_create(agent, error) != 0 ||
         indoubt_create(agent, error) != 0 || acceptors_create(agent, error) != 0 ||
-        peers_create(agent, error) != 0)
+        peers_create(agent, error) != 0 || state_file_open(agent, error) != 0 ||
+        agent_plan_descriptors(options, &descriptors, error) != 0)
         return -1;
+    server.descriptors = descriptors.bound;
     return net_listen(&agent->server, agent->loop, &server, error) != 0
                ? -1
                : control_open(agent, error);
@@ -268,6 +302,7 @@ static void stop(struct agent *agent)
     peers_close(agent);
     if (agent->set != NULL)
         pg_set_hang_up(agent->set);
+    state_file_close(agent);
 }
 
 int agent_run(const char *path, struct agent_options *options)

@@ -20,11 +20,13 @@
  *     recall.c     the same from memory, for when a coordinator's log is lost
  *     adopt.c      and which log is followed in its place
  *     preflight.c  what stands in the agent's way
+ *     state_file.c what it knows of its database, kept outside of it
  *     reload.c     SIGHUP
  */
 #ifndef ASSENT_RM_AGENT_AGENT_H
 #define ASSENT_RM_AGENT_AGENT_H
 
+#include "common/descriptors.h"
 #include "common/reply.h"
 #include "core/participant.h"
 #include "rm-agent/pg.h"
@@ -33,17 +35,22 @@ enum {
     CONNINFO_BYTES = 1024,
     NUMBER_BYTES = 24, /* any 64-bit number as text */
     EXEC_ROLES_MAX = 16,
-    AGENT_BRANCHES_MAX = 16384, /* remembered at once */
     ROLE_NAME_BYTES = 64,       /* PostgreSQL's own limit */
+    STATE_FILE_BYTES = 256,
     QUOTED_BYTES = 2 * GID_BYTES + 4,
 };
 
 /* SQL: a backend_start as the agent compares it. */
 #define BACKEND_START_US "(extract(epoch FROM backend_start) * 1000000)::bigint"
+/* SQL: of a backend, in the database that this one is. A pid and a start do not tell: what a dump
+ * of assent.session says of them may be true in another database of the same server. */
+#define IN_THIS_DATABASE                                                                           \
+    "datid = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())"
 /* SQL: the owner of a row p of pg_prepared_xact(), NULL once he was dropped. The view
  * pg_prepared_xacts would look owner and database up for every row before it finds ours. */
 #define PREPARED_OWNER                                                                             \
-    "nullif(pg_catalog.pg_get_userbyid(p.ownerid)::text, 'unknown (OID=' || p.ownerid || ')')"
+    "nullif(pg_catalog.pg_get_userbyid(p.ownerid)::pg_catalog.text, 'unknown (OID=' || p.ownerid " \
+    "|| ')')"
 
 struct exec_role {
     char name[ROLE_BYTES]; /* of the section [exec NAME] */
@@ -55,10 +62,14 @@ struct agent_options {
     char listen[URL_BYTES];
     char peer_url[URL_BYTES]; /* where other agents reach us; "" where the coordinator does */
     bool witness;             /* no data here: an acceptor of every 3pc transaction */
+    char state_file[STATE_FILE_BYTES]; /* "" none */
     uint32_t termination_timeout_ms;
     char conninfo[CONNINFO_BYTES];
     uint32_t pool_size;
     uint32_t max_sessions;
+    uint32_t session_lifetime_ms; /* how old a kept one may be when it is used again */
+    uint32_t max_branches;
+    uint32_t max_row; /* bytes */
     uint32_t socket_mode;
     char socket_group[ROLE_NAME_BYTES];
     uint32_t role_count;
@@ -69,10 +80,12 @@ struct agent_options {
 struct identity {
     uint64_t system_identifier;
     uint32_t timeline;
+    uint64_t wal; /* where its WAL ended */
     char database[64];
     char server_version[32];
     char login[ROLE_NAME_BYTES];
     bool superuser;
+    bool grants_have_options; /* PostgreSQL 16 or later */
 };
 
 struct asker; /* whoever sent a request (requests.h) */
@@ -85,6 +98,7 @@ struct acceptors;
 struct ballots;
 struct peers_known;
 struct recollection;
+struct state_file;
 
 struct agent {
     const char *path; /* of its configuration */
@@ -101,12 +115,15 @@ struct agent {
     struct ballots *ballots;
     struct peers_known *peers;
     struct recollection *recollection; /* NULL: nothing has ended yet */
+    struct state_file *state_file;     /* NULL: not configured */
     struct participant *participant;   /* NULL until the incarnation is known */
     uint64_t incarnation;              /* of this start, durable in the database; 0: not yet */
     struct identity identity;
     struct agent_health health;
-    uint64_t health_ms; /* when to ask for it again */
+    uint32_t prepared_elsewhere; /* of those counted in health: in other databases of the server */
+    uint64_t health_ms;          /* when to ask for it again */
     bool slots_warned;
+    bool branches_warned;
     bool checking; /* `check` is under way */
     bool draining;
     bool over; /* the loop is to end */
@@ -135,6 +152,10 @@ void agent_event(struct agent *agent, struct participant_event event);
 /* The same, for an answer: message and sqlstate may be NULL. */
 void agent_tell(struct agent *agent, const struct branch_id *branch,
                 enum participant_event_type type, const char *sqlstate, const char *message);
+/* How many files may be open, but for those that these settings need. Returns -1 with *error if
+ * that leaves nothing for those who connect. */
+int agent_plan_descriptors(const struct agent_options *options, struct descriptors *out,
+                           struct error *error);
 /* For `status`: what went wrong last. */
 void agent_note(struct agent *agent, const char *message);
 

@@ -458,7 +458,7 @@ static void look_around(struct agent *agent, uint64_t now_ms)
 void ballots_serve(struct agent *agent)
 {
     struct ballots *ballots = calloc(1, sizeof *ballots);
-    void *memory = calloc(1, terminator_bytes(AGENT_BRANCHES_MAX));
+    void *memory = calloc(1, terminator_bytes(agent->options->max_branches));
     if (ballots == NULL || memory == NULL)
         abort();
     struct terminator_settings settings = {
@@ -468,7 +468,7 @@ void ballots_serve(struct agent *agent)
     };
     memcpy(settings.rm, agent->options->rm, sizeof settings.rm);
     random_bytes(&settings.seed, sizeof settings.seed);
-    ballots->terminator = terminator_init(memory, AGENT_BRANCHES_MAX, &settings);
+    ballots->terminator = terminator_init(memory, agent->options->max_branches, &settings);
     agent->ballots = ballots;
     look_around(agent, loop_now_ms());
 }

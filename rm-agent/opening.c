@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "common/point.h"
+#include "common/ticket.h"
 #include "rm-agent/control.h"
 #include "rm-agent/tms.h"
 
@@ -39,6 +40,19 @@ static void begun(void *arg, const struct pg_reply *replies, int count)
     session_go_on(session);
 }
 
+/* No clock of the server's ends a transaction that has one of its own. */
+#define NO_TIMEOUT "pg_catalog.set_config('transaction_timeout', '0', true)"
+
+/* The branch's first statement after BEGIN: read-only branches have no xid. */
+static const char *first_statement(const struct session *session)
+{
+    bool has_timeout = pg_server_is(session->line->pg, 170000);
+    if (session->read_only)
+        return has_timeout ? "SELECT " NO_TIMEOUT : "SELECT 1";
+    return has_timeout ? "SELECT pg_catalog.pg_current_xact_id(), " NO_TIMEOUT
+                       : "SELECT pg_catalog.pg_current_xact_id()";
+}
+
 /* The xid comes before any beat that a vote will rest on. A read-only branch is to get none;
  * after one SELECT PostgreSQL refuses to make it READ WRITE. The application's statement travels
  * with them, and is not run if they fail. */
@@ -50,7 +64,7 @@ static void begin(struct session *session)
              isolation, session->read_only ? " READ ONLY" : "");
     struct pg_statement statements[OPENING] = {
         {.sql = sql, .more = true},
-        {.sql = session->read_only ? "SELECT 1" : "SELECT pg_catalog.pg_current_xact_id()"},
+        {.sql = first_statement(session)},
     };
     POINT("agent.before-begin");
     if (session->exec != NULL && session->wish == WISH_NONE) {
@@ -74,6 +88,7 @@ static bool may_open(struct session *session)
 {
     struct tm_link *tm = tms_find(session->agent, session->branch.gtrid.tm);
     return tm != NULL && tm->incarnation == session->branch.gtrid.incarnation &&
+           !closed_has(tm->closed, session->branch.gtrid.sequence) &&
            participant_state(session->agent->participant, &session->branch) == BRANCH_NONE;
 }
 
@@ -106,6 +121,11 @@ static void gid_entered(void *arg, const struct pg_reply *reply)
     } else if (!may_open(session)) {
         used_delete(session->agent, session->gid);
         never_opened(session, ERR_BRANCH_LOST, "the branch is over");
+    } else if (!participant_has_room(session->agent->participant)) {
+        used_delete(session->agent, session->gid);
+        never_opened(session, ERR_BUSY,
+                     "the agent has as many branches under way as max_branches allows; try again "
+                     "later");
     } else {
         session->opened = true;
         begin(session);
@@ -116,10 +136,20 @@ static void gid_entered(void *arg, const struct pg_reply *reply)
     }
 }
 
+static void draw_secret(char out[2 * MARK_SECRET_BYTES + 1])
+{
+    uint8_t bytes[MARK_SECRET_BYTES];
+    random_bytes(bytes, sizeof bytes);
+    for (size_t i = 0; i < sizeof bytes; i++)
+        sprintf(out + 2 * i, "%02x", bytes[i]);
+}
+
 void session_enter(struct session *session)
 {
-    char pid[NUMBER_BYTES], start[NUMBER_BYTES];
+    char pid[NUMBER_BYTES], start[NUMBER_BYTES], gtrid[GTRID_BYTES];
     struct backend backend = session->line->backend;
+    draw_secret(session->secret);
+    gtrid_format(&session->branch.gtrid, gtrid);
     used_settle(session->agent, session->gid);
     snprintf(pid, sizeof pid, "%d", backend.pid);
     snprintf(start, sizeof start, "%" PRId64, backend.start_us);
@@ -127,18 +157,20 @@ void session_enter(struct session *session)
     session->state = SESSION_ENTERING;
     session->asks++;
     /* It may run twice: what the first run entered counts. That the control connection sees this
-     * backend is known since the line was entered. */
+     * backend is known since the line was entered. A marker that asked for no proof when it was
+     * written cannot be true of a transaction that has yet to begin. */
     control_ask(session->agent, gid_entered, session,
                 "WITH prepared AS (SELECT FROM pg_prepared_xacts WHERE gid = $3),"
-                " entered AS (INSERT INTO assent.session (pid, backend_start, gid)"
-                " SELECT $1::int, 'epoch'::timestamptz + $2::bigint * interval '1 microsecond', $3"
-                " WHERE NOT EXISTS (SELECT FROM prepared)"
+                " forged AS (DELETE FROM assent.marker WHERE gtrid = $5 AND xid IS NULL),"
+                " entered AS (INSERT INTO assent.session (pid, backend_start, gid, secret)"
+                " SELECT $1::int, 'epoch'::timestamptz + $2::bigint * interval '1 microsecond', $3,"
+                " $4::text WHERE NOT EXISTS (SELECT FROM prepared)"
                 " ON CONFLICT DO NOTHING RETURNING 1)"
                 " SELECT EXISTS (SELECT FROM entered) OR EXISTS (SELECT FROM assent.session"
                 " WHERE gid = $3 AND pid = $1::int AND " BACKEND_START_US
                 " = $2::bigint), EXISTS (SELECT FROM prepared),"
                 " EXISTS (SELECT FROM assent.session WHERE gid = $3)",
-                3, pid, start, session->gid);
+                5, pid, start, session->gid, session->secret, gtrid);
 }
 
 void session_open(struct session *session)

@@ -7,19 +7,26 @@
 #include "rm-agent/pg.h"
 
 #include <assert.h>
+#include <malloc.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 
 #include "common/logger.h"
+#include "common/tcp.h"
 #include "common/ticket.h"
+#include "rm-agent/targets.h"
 
 enum { CONNECT_MS = 10 * 1000, RETRY_LEAST_MS = 100, RETRY_MOST_MS = 5 * 1000 };
-enum { KEPT_MAX = 32, NOT_PARSED = -1 };
+/* What else a job of rows may make the heap grow by: the reply that they become. */
+enum { REPLY_ROOM = 3 * 1024 * 1024 };
+enum { KEPT_MAX = 32, NOT_PARSED = -1, SETTINGS_BYTES = 1024 };
 
 enum state {
     PG_CLOSED,     /* waits for retry_ms, or for ever */
+    PG_LOOKING,    /* its host's name up, until connect_by_ms */
     PG_CONNECTING, /* until connect_by_ms */
     PG_GREETING,   /* asks which backend it got */
     PG_UP,
@@ -34,6 +41,8 @@ struct job {
     int parsed[PG_STATEMENTS_MAX]; /* which of those kept it parses first, or NOT_PARSED */
     struct pg_reply *replies;      /* count of them */
     pg_row_fn *row;                /* for the last one's */
+    uint32_t row_most;
+    int64_t grown; /* by how much it made the heap grow, so far, with a row that is not complete */
     pg_done_fn *done;
     void *arg;
 };
@@ -43,18 +52,23 @@ struct pg {
     struct pg_set *set;
     struct pg_options options;
     char *conninfo;
-    char *settings;
+    char *startup; /* the conninfo's own options, and ours */
     enum state state;
     PGconn *conn;
     int watched_fd;
     uint32_t watched_events;
-    uint64_t connect_by_ms;
+    struct targets *targets;    /* to be tried; NULL while there is no attempt */
+    struct lookup *lookup;      /* or NULL */
+    char failure[REASON_BYTES]; /* of the first target; "": none has failed yet */
+    uint64_t attempt_by_ms;
+    uint64_t connect_by_ms; /* to this target; 0: it has failed already */
     uint64_t retry_ms;
     uint32_t backoff_ms;
     struct backend backend;
     char database[16];          /* its oid */
     const char *kept[KEPT_MAX]; /* parsed in this backend, as "0", "1", ...; NULL: free */
     struct job job;
+    bool swollen, burst;
     int depth;   /* callbacks under way */
     bool doomed; /* to be freed when they are over */
 };
@@ -97,15 +111,24 @@ static void release(struct pg *pg)
     if (pg->depth > 0 || !pg->doomed)
         return;
     free(pg->conninfo);
-    free(pg->settings);
+    free(pg->startup);
     free(pg);
 }
 
-static void hang_up(struct pg *pg)
+static void drop_connection(struct pg *pg)
 {
     unwatch(pg);
     PQfinish(pg->conn);
     pg->conn = NULL;
+}
+
+static void hang_up(struct pg *pg)
+{
+    drop_connection(pg);
+    lookup_cancel(pg->lookup);
+    pg->lookup = NULL;
+    targets_free(pg->targets);
+    pg->targets = NULL;
     pg->state = PG_CLOSED;
 }
 
@@ -175,7 +198,7 @@ static void take_notice(void *arg, const PGresult *result)
 }
 
 /* The conninfo's own `options` are kept, ours come behind them. */
-static char *join_settings(const char *conninfo, const char *settings)
+static char *join_startup(const char *conninfo, const char *startup)
 {
     char *joined = NULL;
     PQconninfoOption *parsed = PQconninfoParse(conninfo, NULL);
@@ -183,30 +206,42 @@ static char *join_settings(const char *conninfo, const char *settings)
     for (PQconninfoOption *option = parsed; option != NULL && option->keyword != NULL; option++)
         if (strcmp(option->keyword, "options") == 0 && option->val != NULL)
             own = option->val;
-    if (asprintf(&joined, "%s %s", own, settings) < 0)
+    if (asprintf(&joined, "%s %s", own, startup) < 0)
         joined = NULL;
     PQconninfoFree(parsed);
     return joined;
 }
 
-static void connect_begin(struct pg *pg)
+static void connect_to(struct pg *pg, const struct target *target)
 {
     /* A later keyword overrides the conninfo's. Of several hosts we want the one that writes. */
-    const char *const keywords[] = {"target_session_attrs",
-                                    "dbname",
-                                    "client_encoding",
-                                    "options",
-                                    "fallback_application_name",
-                                    "keepalives_idle",
-                                    "keepalives_interval",
-                                    "keepalives_count",
-                                    NULL};
-    const char *const values[] = {"primary", pg->conninfo, "UTF8", pg->settings, "assent-agent",
-                                  "10",      "5",          "3",    NULL};
+    /* clang-format off */
+    const char *const settings[][2] = {
+        {"target_session_attrs", "primary"},
+        {"tcp_user_timeout", TCP_SILENT_TEXT},
+        {"keepalives_idle", TCP_PROBE_AFTER_TEXT},
+        {"keepalives_interval", TCP_PROBE_EACH_TEXT},
+        {"keepalives_count", TCP_PROBES_TEXT},
+        {"dbname", pg->conninfo},
+        {"client_encoding", "UTF8"},
+        {"options", pg->startup},
+        {"fallback_application_name", "assent-agent"},
+        {"host", target->host},
+        {"hostaddr", target->hostaddr},
+        {"port", target->port},
+    };
+    /* clang-format on */
+    enum { SETTINGS = sizeof settings / sizeof *settings };
+    const char *keywords[SETTINGS + 1], *values[SETTINGS + 1];
+    for (int i = 0; i < SETTINGS; i++) {
+        keywords[i] = settings[i][0];
+        values[i] = settings[i][1];
+    }
+    keywords[SETTINGS] = values[SETTINGS] = NULL;
     pg->conn = PQconnectStartParams(keywords, values, 1);
     pg->state = PG_CONNECTING;
+    pg->swollen = pg->burst = false;
     memset(pg->kept, 0, sizeof pg->kept);
-    pg->connect_by_ms = loop_now_ms() + CONNECT_MS;
     if (pg->conn == NULL)
         abort();
     PQsetNoticeReceiver(pg->conn, take_notice, pg);
@@ -217,21 +252,151 @@ static void connect_begin(struct pg *pg)
         watch(pg, EPOLLOUT);
 }
 
+/* ---- which of the hosts ---- */
+
+/* The first one's failure is told: it is the one that should have been there. */
+static void note_failure(struct pg *pg, const char *words)
+{
+    if (pg->failure[0] == '\0')
+        first_line(pg->failure, sizeof pg->failure, words);
+}
+
+static void next_target(struct pg *pg);
+
+static void looked_up(void *arg, const struct addresses *found)
+{
+    struct pg *pg = arg;
+    char words[REASON_BYTES];
+    pg->lookup = NULL;
+    if (found->reason == 0) {
+        targets_found(pg->targets, found);
+    } else {
+        snprintf(words, sizeof words, "could not translate host name \"%.200s\" to address: %s",
+                 targets_name(pg->targets), gai_strerror(found->reason));
+        note_failure(pg, words);
+        targets_skip(pg->targets);
+    }
+    next_target(pg);
+}
+
+/* Goes on to the next target, which has its share of what is left of the time. */
+static void next_target(struct pg *pg)
+{
+    struct target target = {.host = NULL};
+    uint64_t now_ms = loop_now_ms();
+    uint32_t left = pg->targets == NULL ? 1 : targets_left(pg->targets);
+    if (left == 0 || now_ms >= pg->attempt_by_ms) {
+        lost(pg, pg->failure);
+        return;
+    }
+    pg->connect_by_ms = now_ms + (pg->attempt_by_ms - now_ms) / left;
+    const char *name = pg->targets == NULL ? NULL : targets_name(pg->targets);
+    if (name != NULL) {
+        pg->state = PG_LOOKING;
+        pg->lookup = lookup_begin(pg->set->loop, name, looked_up, pg);
+        return;
+    }
+    if (pg->targets != NULL)
+        targets_take(pg->targets, &target);
+    connect_to(pg, &target);
+}
+
+/* It cannot be had, or not in time. */
+static void target_failed(struct pg *pg, const char *words)
+{
+    char why[REASON_BYTES];
+    bool looking = pg->state == PG_LOOKING;
+    snprintf(why, sizeof why, "the host name \"%.200s\" is not found in time",
+             looking ? targets_name(pg->targets) : "");
+    note_failure(pg, looking ? why : words);
+    lookup_cancel(pg->lookup);
+    pg->lookup = NULL;
+    drop_connection(pg);
+    if (looking)
+        targets_skip(pg->targets);
+    if (pg->targets == NULL)
+        lost(pg, pg->failure);
+    else
+        next_target(pg);
+}
+
+static void connect_begin(struct pg *pg)
+{
+    pg->failure[0] = '\0';
+    pg->attempt_by_ms = loop_now_ms() + CONNECT_MS;
+    pg->targets = targets_read(pg->conninfo);
+    next_target(pg);
+}
+
+/* ---- the greeting: which backend is it, and has it the settings that we need? ---- */
+
+/* Names are qualified, operators too: nobody has said yet where they are looked for, and in an
+ * application's session it is for the application to say. */
+static const struct pg_statement who = {
+    .sql = "SELECT (extract(epoch FROM backend_start) OPERATOR(pg_catalog.*) 1000000)::bigint,"
+           " pid, datid FROM pg_catalog.pg_stat_activity"
+           " WHERE pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()"};
+static const struct pg_statement take_path = {.sql = "SET search_path = pg_catalog, pg_temp",
+                                              .more = true};
+/* What is not known to this server is left out. */
+static const char take_settings[] = "SELECT name, value, set_config(name, value, false)"
+                                    " FROM unnest($1::text[], $2::text[]) AS wanted (name, value)"
+                                    " WHERE current_setting(name, true) IS NOT NULL";
+
+/* As arrays' texts: neither names nor values have a quote or a backslash. */
+static void write_settings(const struct pg_setting *settings, char names[SETTINGS_BYTES],
+                           char values[SETTINGS_BYTES])
+{
+    size_t name_at = 0, value_at = 0;
+    const char *before = "{";
+    for (; settings->name != NULL; settings++) {
+        name_at += (size_t)snprintf(names + name_at, SETTINGS_BYTES - name_at, "%s\"%s\"", before,
+                                    settings->name);
+        value_at += (size_t)snprintf(values + value_at, SETTINGS_BYTES - value_at, "%s\"%s\"",
+                                     before, settings->value);
+        before = ",";
+        assert(name_at < SETTINGS_BYTES - 1 && value_at < SETTINGS_BYTES - 1);
+    }
+    strcpy(names + name_at, "}");
+    strcpy(values + value_at, "}");
+}
+
+/* Returns whether each setting is what it should be; else why not. */
+static bool settings_taken(const struct pg_reply *reply, char why[REASON_BYTES])
+{
+    if (reply->sqlstate[0] != '\0') {
+        snprintf(why, REASON_BYTES, "its settings cannot be made: %s", reply->message);
+        return false;
+    }
+    for (int i = 0; i < pg_rows(reply); i++)
+        if (strcmp(pg_value(reply, i, 1), pg_value(reply, i, 2)) != 0) {
+            snprintf(why, REASON_BYTES, "its setting %s is %s and not %s, as it has to be",
+                     pg_value(reply, i, 0), pg_value(reply, i, 2), pg_value(reply, i, 1));
+            return false;
+        }
+    return true;
+}
+
 static void greeted(void *arg, const struct pg_reply *replies, int count)
 {
     struct pg *pg = arg;
-    (void)count;
-    if (!replies->alive)
+    const struct pg_reply *reply = &replies[count - 1];
+    char why[REASON_BYTES];
+    if (!reply->alive)
         return; /* lost() goes on to tell */
-    if (pg_rows(replies) != 1) {
-        lost(pg, replies->message[0] != '\0' ? replies->message : "no row in pg_stat_activity");
+    if (count > 1 && !settings_taken(&replies[1], why)) {
+        lost(pg, why);
+        return;
+    }
+    if (pg_rows(reply) != 1) {
+        lost(pg, reply->message[0] != '\0' ? reply->message : "no row in pg_stat_activity");
         return;
     }
     pg->backend.pid = PQbackendPID(pg->conn);
-    pg->backend.start_us = strtoll(pg_value(replies, 0, 0), NULL, 10);
-    text_copy(pg->database, sizeof pg->database, pg_value(replies, 0, 2),
-              strlen(pg_value(replies, 0, 2)));
-    if (pg->backend.pid != atoi(pg_value(replies, 0, 1))) {
+    pg->backend.start_us = strtoll(pg_value(reply, 0, 0), NULL, 10);
+    text_copy(pg->database, sizeof pg->database, pg_value(reply, 0, 2),
+              strlen(pg_value(reply, 0, 2)));
+    if (pg->backend.pid != atoi(pg_value(reply, 0, 1))) {
         lost(pg, "a connection pooler stands between: connect to the server itself");
         return;
     }
@@ -241,19 +406,25 @@ static void greeted(void *arg, const struct pg_reply *replies, int count)
 }
 
 static void start_job(struct pg *pg, const struct pg_statement *statements, int count,
-                      pg_row_fn *row, pg_done_fn *done, void *arg);
+                      uint32_t row_most, pg_row_fn *row, pg_done_fn *done, void *arg);
 
 static void greet(struct pg *pg)
 {
-    static const struct pg_statement who = {
-        .sql = "SELECT (extract(epoch FROM backend_start) * 1000000)::bigint, pid, datid"
-               " FROM pg_catalog.pg_stat_activity WHERE pid = pg_backend_pid()"};
+    char names[SETTINGS_BYTES], values[SETTINGS_BYTES];
+    const char *const lists[] = {names, values};
+    const struct pg_statement statements[] = {
+        take_path, {.sql = take_settings, .count = 2, .values = lists, .more = true}, who};
     if (PQsetnonblocking(pg->conn, 1) != 0) {
         lost(pg, PQerrorMessage(pg->conn));
         return;
     }
     pg->state = PG_GREETING;
-    start_job(pg, &who, 1, NULL, greeted, pg);
+    if (pg->options.settings == NULL) {
+        start_job(pg, &who, 1, 0, NULL, greeted, pg);
+        return;
+    }
+    write_settings(pg->options.settings, names, values);
+    start_job(pg, statements, 3, 0, NULL, greeted, pg);
 }
 
 static void connect_go_on(struct pg *pg)
@@ -271,7 +442,7 @@ static void connect_go_on(struct pg *pg)
         watch(pg, EPOLLOUT);
         break;
     default:
-        lost(pg, PQerrorMessage(pg->conn));
+        target_failed(pg, PQerrorMessage(pg->conn));
     }
 }
 
@@ -347,7 +518,7 @@ static bool send_all(struct pg *pg, const struct pg_statement *statements)
 }
 
 static void start_job(struct pg *pg, const struct pg_statement *statements, int count,
-                      pg_row_fn *row, pg_done_fn *done, void *arg)
+                      uint32_t row_most, pg_row_fn *row, pg_done_fn *done, void *arg)
 {
     assert(count >= 1 && count <= PG_STATEMENTS_MAX && !pg->job.active);
     assert(!statements[count - 1].more);
@@ -356,6 +527,7 @@ static void start_job(struct pg *pg, const struct pg_statement *statements, int 
     pg->job.pipelined = count > 1 || statements->keep;
     pg->job.count = count;
     pg->job.row = row;
+    pg->job.row_most = row_most;
     pg->job.done = done;
     pg->job.arg = arg;
     pg->job.replies = calloc((size_t)count, sizeof *pg->job.replies);
@@ -537,12 +709,37 @@ static bool take_answers(struct pg *pg)
     return true;
 }
 
+/* libpq has no limit for the length of a row, nor does it tell how much it has read of one. But it
+ * takes room for all of it as soon as it has seen its length: then the heap has grown. */
+static int64_t heap_bytes(void)
+{
+    struct mallinfo2 heap = mallinfo2();
+    return (int64_t)heap.uordblks + (int64_t)heap.hblkhd;
+}
+
+/* Is the row that comes in too large, by what reading some of it has made the heap grow? */
+static bool bursts(struct pg *pg, int64_t grown)
+{
+    struct job *job = &pg->job;
+    job->grown += grown;
+    pg->swollen |= job->grown > REPLY_ROOM;
+    /* The room is doubled until a row fits. */
+    pg->burst = job->grown > 2 * (int64_t)job->row_most + REPLY_ROOM;
+    return pg->burst;
+}
+
 static void pump(struct pg *pg)
 {
+    bool rows = pg->job.active && pg->job.row != NULL;
+    int64_t before = rows ? heap_bytes() : 0;
     bool read = PQconsumeInput(pg->conn) == 1;
     bool good = take_answers(pg);
     if (pg->conn == NULL || pg->doomed)
         return;
+    if (rows && pg->job.active && bursts(pg, heap_bytes() - before)) {
+        lost(pg, "a row was too large");
+        return;
+    }
     if (!good || !read || PQstatus(pg->conn) == CONNECTION_BAD) {
         lost(pg, PQerrorMessage(pg->conn));
         return;
@@ -571,7 +768,7 @@ void pg_set_hang_up(struct pg_set *set)
 
 static uint64_t due_ms(const struct pg *pg)
 {
-    if (pg->state == PG_CONNECTING || pg->state == PG_GREETING)
+    if (pg->state == PG_LOOKING || pg->state == PG_CONNECTING || pg->state == PG_GREETING)
         return pg->connect_by_ms;
     return pg->state == PG_CLOSED && pg->options.retry ? pg->retry_ms : UINT64_MAX;
 }
@@ -588,12 +785,14 @@ void pg_set_tick(struct pg_set *set, uint64_t now_ms)
 {
     /* From the start each time: a callback may have closed any of them. */
     for (struct pg *pg = next_due(set, now_ms); pg != NULL; pg = next_due(set, now_ms)) {
+        const char *words =
+            pg->connect_by_ms == 0 ? PQerrorMessage(pg->conn) : "no connection in time";
         if (pg->state == PG_CLOSED)
             connect_begin(pg);
-        else if (pg->connect_by_ms == 0)
-            lost(pg, PQerrorMessage(pg->conn));
+        else if (pg->state == PG_GREETING || pg->job.active)
+            lost(pg, words);
         else
-            lost(pg, "no connection in time");
+            target_failed(pg, words);
     }
 }
 
@@ -609,10 +808,10 @@ uint64_t pg_set_wake_ms(const struct pg_set *set)
 void pg_set_conninfo(struct pg *pg, const char *conninfo)
 {
     free(pg->conninfo);
-    free(pg->settings);
+    free(pg->startup);
     pg->conninfo = strdup(conninfo);
-    pg->settings = join_settings(conninfo, pg->options.settings);
-    if (pg->conninfo == NULL || pg->settings == NULL)
+    pg->startup = join_startup(conninfo, pg->options.startup == NULL ? "" : pg->options.startup);
+    if (pg->conninfo == NULL || pg->startup == NULL)
         abort();
 }
 
@@ -654,13 +853,23 @@ void pg_close(struct pg *pg)
 
 void pg_drop(struct pg *pg, const char *why)
 {
-    if (pg->conn != NULL)
+    if (pg->state != PG_CLOSED)
         lost(pg, why);
 }
 
 bool pg_connected(const struct pg *pg)
 {
     return pg != NULL && pg->state == PG_UP;
+}
+
+bool pg_burst(const struct pg *pg)
+{
+    return pg->burst;
+}
+
+bool pg_swollen(const struct pg *pg)
+{
+    return pg->swollen;
 }
 
 bool pg_idle(const struct pg *pg)
@@ -681,6 +890,17 @@ const char *pg_database(const struct pg *pg)
 PGTransactionStatusType pg_transaction(const struct pg *pg)
 {
     return pg->conn == NULL ? PQTRANS_UNKNOWN : PQtransactionStatus(pg->conn);
+}
+
+bool pg_server_is(const struct pg *pg, int version_number)
+{
+    return PQserverVersion(pg->conn) >= version_number;
+}
+
+bool pg_in_utf8(const struct pg *pg)
+{
+    const char *encoding = PQparameterStatus(pg->conn, "client_encoding");
+    return encoding != NULL && strcmp(encoding, "UTF8") == 0;
 }
 
 void pg_server_version(const struct pg *pg, char *out, size_t room)
@@ -713,14 +933,14 @@ void pg_run(struct pg *pg, const struct pg_statement *statements, int count, pg_
             void *arg)
 {
     assert(pg_idle(pg));
-    start_job(pg, statements, count, NULL, done, arg);
+    start_job(pg, statements, count, 0, NULL, done, arg);
 }
 
-void pg_run_rows(struct pg *pg, const struct pg_statement *statements, int count, pg_row_fn *row,
-                 pg_done_fn *done, void *arg)
+void pg_run_rows(struct pg *pg, const struct pg_statement *statements, int count, uint32_t row_most,
+                 pg_row_fn *row, pg_done_fn *done, void *arg)
 {
     assert(pg_idle(pg));
-    start_job(pg, statements, count, row, done, arg);
+    start_job(pg, statements, count, row_most, row, done, arg);
 }
 
 int pg_rows(const struct pg_reply *reply)

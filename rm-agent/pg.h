@@ -14,12 +14,9 @@
 
 #include "common/loop.h"
 #include "core/message.h"
+#include "rm-agent/settings.h"
 
 enum { PG_STATEMENTS_MAX = 32 };
-
-/* For connections that run the agent's own few statements again and again: PostgreSQL would else
- * plan those with arrays anew each time, for as many elements as there are. */
-#define PG_PLAN_ONCE " -c plan_cache_mode=force_generic_plan -c jit=off"
 
 struct pg_set; /* all connections of one loop */
 struct pg;
@@ -60,8 +57,9 @@ typedef void pg_down_fn(void *arg, const char *why);
 
 struct pg_options {
     const char *conninfo;
-    const char *settings; /* "-c lock_timeout=10s ...", added to the conninfo's own options */
-    bool retry;           /* connect again for ever, backing off with jitter */
+    const char *startup; /* "-c name=value ...", behind the conninfo's own options; "" for none */
+    const struct pg_setting *settings; /* set and compared before up(); NULL: as the role's are */
+    bool retry;                        /* connect again for ever, backing off with jitter */
     pg_up_fn *up;
     pg_down_fn *down;
     void *arg;
@@ -84,6 +82,11 @@ void pg_close(struct pg *pg);
 /* Drop the connection as if it had been lost, with its callbacks. */
 void pg_drop(struct pg *pg, const char *why);
 
+/* It was dropped, since a row was too large; and: it has kept so much for large rows, and does
+ * until it is closed, that it is better not used again. */
+bool pg_burst(const struct pg *pg);
+bool pg_swollen(const struct pg *pg);
+
 bool pg_idle(const struct pg *pg); /* connected and without a job */
 bool pg_connected(const struct pg *pg);
 /* The present backend, or when there is none the last one. */
@@ -92,6 +95,10 @@ struct backend pg_backend(const struct pg *pg);
 const char *pg_database(const struct pg *pg);
 /* PQTRANS_IDLE and so on; read it only when no job runs. */
 PGTransactionStatusType pg_transaction(const struct pg *pg);
+/* Is the server of this version, as server_version_num says it, or a later one? */
+bool pg_server_is(const struct pg *pg, int version_number);
+/* What it takes and sends text in is UTF-8, as it was at first: the session may have changed it. */
+bool pg_in_utf8(const struct pg *pg);
 /* The whole version, "15.6 (Debian ...)" cut at the blank. */
 void pg_server_version(const struct pg *pg, char *out, size_t room);
 /* A gid or another name as a literal or identifier, quotes included. */
@@ -101,9 +108,11 @@ void pg_identifier(const struct pg *pg, const char *text, char *out, size_t room
 /* Only when idle. More than one statement travel in pipeline mode. */
 void pg_run(struct pg *pg, const struct pg_statement *statements, int count, pg_done_fn *done,
             void *arg);
-/* The same; the last one's rows are handed over as they come and kept by nobody. */
-void pg_run_rows(struct pg *pg, const struct pg_statement *statements, int count, pg_row_fn *row,
-                 pg_done_fn *done, void *arg);
+/* The same; the last one's rows are handed over as they come and kept by nobody. One of up to
+ * row_most bytes is always taken; with one that is several times larger the connection is dropped.
+ */
+void pg_run_rows(struct pg *pg, const struct pg_statement *statements, int count, uint32_t row_most,
+                 pg_row_fn *row, pg_done_fn *done, void *arg);
 
 int pg_rows(const struct pg_reply *reply);
 /* "" for NULL, and for what is not there. */

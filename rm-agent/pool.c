@@ -130,9 +130,7 @@ static void add_worker(struct agent *agent)
         abort();
     struct pg_options options = {
         .conninfo = agent->options->conninfo,
-        .settings = "-c synchronous_commit=on -c lock_timeout=10s -c statement_timeout=0"
-                    " -c idle_session_timeout=0 -c idle_in_transaction_session_timeout=10s"
-                    " -c client_connection_check_interval=2s" PG_PLAN_ONCE,
+        .settings = settings_of_workers,
         .retry = true,
         .up = worker_up,
         .down = worker_down,

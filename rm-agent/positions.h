@@ -16,8 +16,9 @@ enum { SEQUENCE_BYTES = TM_NAME_BYTES + 32 };
 #define RAISE_POSITION(sequence, number)                                                           \
     "CASE WHEN " number "::bigint IS NOT NULL"                                                     \
     " AND (SELECT only_row FROM assent.agent FOR NO KEY UPDATE)"                                   \
-    " THEN pg_catalog.setval(" sequence "::text::regclass, greatest(" number "::bigint,"           \
-    " pg_catalog.pg_sequence_last_value(" sequence "::text::regclass))) END"
+    " THEN pg_catalog.setval(" sequence "::pg_catalog.text::pg_catalog.regclass, greatest(" number \
+    "::bigint,"                                                                                    \
+    " pg_catalog.pg_sequence_last_value(" sequence "::pg_catalog.text::pg_catalog.regclass))) END"
 
 /* The name of that sequence, as SQL reads it. */
 void positions_sequence(const char *tm, char out[SEQUENCE_BYTES]);

@@ -58,7 +58,7 @@ void probe(struct agent *agent, const char *conninfo, const struct probe_questio
     struct probe *probe = calloc(1, sizeof *probe);
     struct pg_options options = {
         .conninfo = conninfo,
-        .settings = "-c search_path=pg_catalog -c statement_timeout=5s",
+        .settings = settings_of_probes,
         .up = up,
         .down = down,
         .arg = probe,

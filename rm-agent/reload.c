@@ -2,8 +2,9 @@
  * rm-agent/reload.c - SIGHUP: the configuration is read again.
  *
  * All of the file takes effect or nothing does. What takes effect, does so for what comes: a
- * connection that is at work stays as it was made, and ends with its work when the file no longer
- * asks for it. Who the agent is and where it listens only a new start can change.
+ * connection that is at work stays as it was made. Sessions that are kept are closed, those at work
+ * with their work: so what a DBA has changed for their roles reaches the next ones. Who the agent
+ * is and where it listens only a new start can change.
  */
 #include "rm-agent/reload.h"
 
@@ -33,27 +34,28 @@ static const char *fixed_key_changed(const struct agent_options *now,
         return "socket_group";
     if (strcmp(now->peer_url, next->peer_url) != 0)
         return "peer_url";
+    if (strcmp(now->state_file, next->state_file) != 0)
+        return "state_file";
     if (now->witness != next->witness)
         return "witness";
     if (now->termination_timeout_ms != next->termination_timeout_ms)
         return "termination_timeout";
+    if (now->max_branches != next->max_branches)
+        return "max_branches";
     return NULL;
 }
 
-static void take(struct agent *agent, const struct agent_options *next)
+static void take(struct agent *agent, const struct agent_options *next,
+                 const struct descriptors *descriptors)
 {
-    struct agent_options *before = malloc(sizeof *before);
-    if (before == NULL)
-        abort();
-    *before = *agent->options;
     *agent->options = *next;
+    net_server_bound(agent->server, descriptors->bound);
     control_reconfigure(agent);
     pool_reconfigure(agent);
-    lines_reconfigure(agent, before);
-    free(before);
+    lines_reconfigure(agent);
     log_notice("%s: the configuration was read again", agent->path);
     if (agent->participant != NULL)
-        preflight(agent);
+        preflight(agent, false);
 }
 
 void reload(struct agent *agent)
@@ -63,8 +65,10 @@ void reload(struct agent *agent)
     if (next == NULL)
         abort();
     sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)loop_now_us());
-    if (config_read(agent->path, next, &error) != 0) {
-        log_error("%s; the configuration stays as it was", error.message);
+    struct descriptors descriptors;
+    if (config_read(agent->path, next, &error) != 0 ||
+        agent_plan_descriptors(next, &descriptors, &error) != 0) {
+        log_error("%s; the configuration stays as it was. %s", error.message, error.hint);
     } else {
         const char *key = fixed_key_changed(agent->options, next);
         if (key != NULL)
@@ -72,7 +76,7 @@ void reload(struct agent *agent)
                       "as it was",
                       agent->path, key);
         else
-            take(agent, next);
+            take(agent, next, &descriptors);
     }
     if (agent->participant != NULL)
         sd_notify(0, "READY=1");

@@ -26,6 +26,8 @@ enum session_state {
     SESSION_OVER,    /* only the gid is remembered, and who owns what it prepared */
 };
 
+enum { MARK_SECRET_BYTES = 16 };
+
 /* How it is to end, once the statement that runs is done. */
 enum wish { WISH_NONE, WISH_PREPARE, WISH_COMMIT, WISH_ROLLBACK };
 
@@ -44,9 +46,11 @@ struct session {
     bool barred;         /* from being prepared: another agent ends the transaction */
     bool own;            /* no session: the application prepared it itself */
     struct line *line;
-    char xid[NUMBER_BYTES]; /* of the transaction that began */
+    char xid[NUMBER_BYTES];            /* of the transaction that began */
+    char secret[2 * MARK_SECRET_BYTES + 1]; /* proves to assent.mark() that we say it, in this session */
     char owner[ROLE_NAME_BYTES];
     uint64_t lsn;      /* WISH_COMMIT */
+    bool or_prepare;   /* WISH_COMMIT: where no marker can be written, PREPARE */
     uint64_t beat;     /* on disk once its PREPARE or COMMIT is */
     struct exec *exec; /* waiting or running */
     uint64_t n;        /* statements begun */
@@ -106,9 +110,10 @@ void session_enter(struct session *session);
 
 /* Do as is wished; the answer is an event of the branch. */
 void session_end(struct session *session);
-/* Tell the event once the backend can do nothing any more. */
+/* Tell the event once the backend can do nothing any more; why: a literal, or NULL. */
 void session_tell_when_gone(struct agent *agent, const struct branch_id *branch,
-                            struct backend backend, enum participant_event_type type);
+                            struct backend backend, enum participant_event_type type,
+                            const char *why);
 
 /* ---- used.c ---- */
 

@@ -16,6 +16,7 @@
 #include "rm-agent/control.h"
 #include "rm-agent/requests.h"
 #include "rm-agent/session.h"
+#include "rm-agent/tms.h"
 
 /* ---- sessions ---- */
 
@@ -161,8 +162,7 @@ void session_ran(struct line *line, const struct pg_reply *reply)
 
 static void ran(void *arg, const struct pg_reply *replies, int count)
 {
-    (void)count;
-    session_ran(arg, replies);
+    session_ran(arg, &replies[count - 1]);
 }
 
 void session_run(struct session *session, const struct pg_statement *before, int count,
@@ -172,9 +172,14 @@ void session_run(struct session *session, const struct pg_statement *before, int
     session->n++;
     rows_begin(&session->line->rows);
     POINT("agent.before-exec");
-    exec_send(session->exec, session->line->pg, before, count, row, done, session->line);
+    exec_send(session->exec, session->line->pg, before, count, session->agent->options->max_row,
+              row, done, session->line);
     POINT("agent.exec-sent");
 }
+
+/* In what encoding texts go between agent and server is the agent's matter: requests and replies
+ * are UTF-8. A statement before may have changed it. */
+static const struct pg_statement in_utf8 = {.sql = "SET client_encoding = 'UTF8'", .more = true};
 
 void session_go_on(struct session *session)
 {
@@ -182,11 +187,14 @@ void session_go_on(struct session *session)
         return;
     if (session->wish != WISH_NONE)
         session_end(session);
-    else if (session->exec != NULL)
+    else if (session->exec != NULL && pg_in_utf8(session->line->pg))
         session_run(session, NULL, 0, ran);
+    else if (session->exec != NULL)
+        session_run(session, &in_utf8, 1, ran);
 }
 
-static void wish(struct agent *agent, const struct branch_id *branch, enum wish what, uint64_t lsn)
+static void wish(struct agent *agent, const struct branch_id *branch, enum wish what, uint64_t lsn,
+                 bool or_prepare)
 {
     struct session *session = session_find_branch(agent, branch);
     if (session == NULL || session->state == SESSION_OVER) {
@@ -195,6 +203,7 @@ static void wish(struct agent *agent, const struct branch_id *branch, enum wish 
     }
     session->wish = what;
     session->lsn = lsn;
+    session->or_prepare = or_prepare;
     /* A statement that has not begun comes too late; one that runs is waited for. */
     if (session->state != SESSION_RUNNING)
         session_refuse_exec(session, ERR_BRANCH_PREPARED, "the branch is being prepared");
@@ -203,12 +212,13 @@ static void wish(struct agent *agent, const struct branch_id *branch, enum wish 
 
 void sessions_prepare(struct agent *agent, const struct branch_id *branch)
 {
-    wish(agent, branch, WISH_PREPARE, 0);
+    wish(agent, branch, WISH_PREPARE, 0, false);
 }
 
-void sessions_commit(struct agent *agent, const struct branch_id *branch, uint64_t lsn)
+void sessions_commit(struct agent *agent, const struct branch_id *branch, uint64_t lsn,
+                     bool or_prepare)
 {
-    wish(agent, branch, WISH_COMMIT, lsn);
+    wish(agent, branch, WISH_COMMIT, lsn, or_prepare);
 }
 
 void sessions_end(struct agent *agent, const struct branch_id *branch)
@@ -227,10 +237,30 @@ void sessions_end(struct agent *agent, const struct branch_id *branch)
     struct line *line = session->line;
     session_refuse_exec(session, ERR_BRANCH_LOST, "the branch was rolled back");
     session_over(session);
-    session_tell_when_gone(agent, branch, line_close(line), PE_FINISHED);
+    session_tell_when_gone(agent, branch, line_close(line), PE_FINISHED, NULL);
+}
+
+void sessions_interrupt(struct agent *agent, const struct branch_id *branch, bool at_once)
+{
+    static const char why[] = "a statement of the branch was still running when its time was over";
+    struct session *session = session_find_branch(agent, branch);
+    if (session == NULL || session->state == SESSION_OVER)
+        return;
+    if (session->state == SESSION_ENDING) {
+        if (at_once)
+            pg_drop(session->line->pg, "the branch's time is over");
+        return;
+    }
+    struct line *line = session->line;
+    session_refuse_exec(session, ERR_BRANCH_LOST, why);
+    session_over(session);
+    session_tell_when_gone(agent, branch, line_close(line), PE_REFUSAL, why);
 }
 
 /* ---- exec ---- */
+
+static const char branches_full[] =
+    "the agent has %u branches under way, and max_branches allows no more; try again later";
 
 /* A branch that is not open here: may this statement open it? */
 static int check_new(struct agent *agent, const struct session *session,
@@ -250,6 +280,13 @@ static int check_new(struct agent *agent, const struct session *session,
     }
     if (session != NULL || n > 1)
         return refuse(failure, ERR_BRANCH_LOST, "the branch's session is gone");
+    if (tms_has_closed(agent, &branch->gtrid))
+        return refuse(
+            failure, ERR_WRONG_STATE,
+            "the branch is over: its transaction has ended here, and no session is opened "
+            "in it again");
+    if (!participant_has_room(agent->participant))
+        return refuse(failure, ERR_BUSY, branches_full, agent->options->max_branches);
     if (agent->draining)
         return refuse(failure, ERR_NOT_READY, "the agent is stopping");
     if (!control_ready(agent))

@@ -15,6 +15,7 @@
 
 #include "common/logger.h"
 #include "common/point.h"
+#include "common/ticket.h"
 #include "rm-agent/ballots.h"
 #include "rm-agent/control.h"
 #include "rm-agent/positions.h"
@@ -58,6 +59,11 @@ struct tm_link *tms_find(struct agent *agent, const char *name)
 {
     struct tm_link *tm = find(agent, name);
     return tm != NULL && tm->registered ? tm : NULL;
+}
+
+const struct tm_link *tms_next(const struct agent *agent, const struct tm_link *tm)
+{
+    return tm == NULL ? agent->tms->by_name : tm->hh.next;
 }
 
 uint64_t tms_flushed_beat(struct agent *agent, const char *name)
@@ -169,28 +175,36 @@ const struct tm_link *tms_forgotten(const struct agent *agent, const struct pg_r
 static void accepted(void *arg, const struct pg_reply *reply)
 {
     struct tm_link *tm = arg;
-    if (pg_rows(reply) != 1)
-        return; /* its next scan tries again */
+    if (pg_rows(reply) != 1) {
+        tm->suspect = true; /* its next scan tries again */
+        return;
+    }
     tm->votes_after = (struct txn_number){number_at(reply, 0, 0), number_at(reply, 0, 1)};
     tm->suspect = false;
 }
 
-void tms_accepted(struct agent *agent, struct tm_link *tm, uint64_t begun)
+void tms_accepted(struct agent *agent, struct tm_link *tm, const struct order *recover)
 {
-    char identity[IDENTITY_BYTES], incarnation[NUMBER_BYTES], sequence[NUMBER_BYTES];
-    if (!tm->suspect)
+    char identity[IDENTITY_BYTES], numbers[4][NUMBER_BYTES];
+    struct txn_number kept = tm->votes_after;
+    if (!txn_not_after(&recover->released, &kept))
+        kept = recover->released;
+    else if (!tm->suspect)
         return;
+    tm->votes_after = kept; /* at once; what is stored may be more */
     write_identity(agent, identity);
-    u64_format(tm->incarnation, incarnation);
-    u64_format(begun, sequence);
+    u64_format(tm->incarnation, numbers[0]);
+    u64_format(recover->begun, numbers[1]);
+    u64_format(kept.incarnation, numbers[2]);
+    u64_format(kept.sequence, numbers[3]);
     control_ask(agent, accepted, tm,
                 "UPDATE assent.tm SET identity = $2,"
                 " votes_after_incarnation = CASE WHEN coalesce(identity, first_identity) = $2"
-                " THEN votes_after_incarnation ELSE $3::bigint END,"
+                " THEN $5::bigint ELSE $3::bigint END,"
                 " votes_after_sequence = CASE WHEN coalesce(identity, first_identity) = $2"
-                " THEN votes_after_sequence ELSE $4::bigint END"
+                " THEN $6::bigint ELSE $4::bigint END"
                 " WHERE name = $1 RETURNING votes_after_incarnation, votes_after_sequence",
-                4, tm->name, identity, incarnation, sequence);
+                6, tm->name, identity, numbers[0], numbers[1], numbers[2], numbers[3]);
 }
 
 /* ---- registration ---- */
@@ -283,6 +297,10 @@ static void registered(void *arg, uint64_t beat)
         turn_all_away(tm);
         tm->result_count = 0;
     }
+    if (tm->closed == NULL && (tm->closed = calloc(1, sizeof *tm->closed)) == NULL)
+        abort();
+    if (another)
+        closed_clear(tm->closed);
     tm->registered = true;
     tm->registering = false;
     tm->log = offer->log;
@@ -328,6 +346,14 @@ struct tm_row tms_row(const struct pg_reply *reply)
     return row;
 }
 
+/* Not 0, and no more than a bigint. */
+static uint64_t draw(void)
+{
+    uint64_t number;
+    random_bytes(&number, sizeof number);
+    return number >> 1 | 1;
+}
+
 static void judge(void *arg, const struct pg_reply *reply)
 {
     struct registering *registering = arg;
@@ -343,6 +369,7 @@ static void judge(void *arg, const struct pg_reply *reply)
     answer->stored_incarnation = row.incarnation;
     answer->stored_lsn = row.lsn;
     answer->newcomer = !row.exists;
+    answer->met = row.exists ? number_at(reply, 0, 5) : draw();
     /* What is for another's agent must not take the place of what is for ours. */
     bool astray = offer->rm[0] != '\0' && strcmp(offer->rm, agent->options->rm) != 0;
     answer->refusal = astray ? REFUSAL_OTHER_RM : registry_judge(&row, offer);
@@ -355,15 +382,16 @@ static void judge(void *arg, const struct pg_reply *reply)
         return;
     }
     char log[UUID_TEXT_BYTES], instance[UUID_TEXT_BYTES], incarnation[NUMBER_BYTES];
-    char identity[IDENTITY_BYTES];
+    char identity[IDENTITY_BYTES], met[NUMBER_BYTES];
     write_identity(agent, identity);
+    u64_format(answer->met, met);
     uuid_write(&offer->log, log);
     uuid_write(&offer->instance, instance);
     snprintf(incarnation, sizeof incarnation, "%" PRIu64, offer->incarnation);
     POINT("agent.before-registration-stored");
     control_ask(agent, stored, registering,
-                "SELECT assent.register($1, $2::uuid, $3::bigint, $4::uuid, $5)", 5, offer->tm, log,
-                incarnation, instance, identity);
+                "SELECT assent.enroll($1, $2::uuid, $3::bigint, $4::uuid, $5, $6::bigint)", 6,
+                offer->tm, log, incarnation, instance, identity, met);
 }
 
 static void describe(const struct agent *agent, struct answer *answer)
@@ -407,6 +435,20 @@ void tms_register(struct agent *agent, struct net_request *request, const cJSON 
     POINT("agent.before-judging");
     tm->registering = true;
     control_ask(agent, judge, registering, TMS_ROW_SQL, 1, offer.tm);
+}
+
+void tms_close(struct agent *agent, const struct gtrid *gtrid)
+{
+    struct tm_link *tm = tms_find(agent, gtrid->tm);
+    if (tm != NULL && tm->incarnation == gtrid->incarnation)
+        closed_note(tm->closed, gtrid->sequence);
+}
+
+bool tms_has_closed(struct agent *agent, const struct gtrid *gtrid)
+{
+    struct tm_link *tm = tms_find(agent, gtrid->tm);
+    return tm != NULL && tm->incarnation == gtrid->incarnation &&
+           closed_has(tm->closed, gtrid->sequence);
 }
 
 bool tms_hold(struct agent *agent, const char *name)

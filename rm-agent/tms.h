@@ -6,6 +6,7 @@
 
 #include <uthash.h>
 
+#include "core/closed.h"
 #include "core/registry.h"
 #include "rm-agent/agent.h"
 
@@ -27,6 +28,8 @@ struct tm_link {
     uint64_t incarnation;
     struct uuid instance;
     uint8_t secret[SECRET_BYTES];
+
+    struct closed *closed; /* its transactions that are over here; NULL until it has registered */
 
     /* What its two sequences hold (positions.c). */
     uint64_t beat;         /* the newest that was set, or is being set */
@@ -58,6 +61,8 @@ int tms_create(struct agent *agent, struct error *error);
 
 /* The coordinator of that name if it has registered with this start, else NULL. */
 struct tm_link *tms_find(struct agent *agent, const char *name);
+/* One after the other; NULL: the first, or no more. */
+const struct tm_link *tms_next(const struct agent *agent, const struct tm_link *tm);
 uint64_t tms_flushed_beat(struct agent *agent, const char *name);
 /* The same if the database has a row of it: it may be gone, and its transactions are still here. */
 struct tm_link *tms_known(struct agent *agent, const char *name);
@@ -68,18 +73,29 @@ void tms_load(struct agent *agent, const struct pg_reply *reply);
  * NULL; *beat: the one that it has. */
 const struct tm_link *tms_forgotten(const struct agent *agent, const struct pg_reply *reply,
                                     uint64_t *beat);
-/* It has accepted this database by speaking to it: votes count for what it begins after `begun`. */
-void tms_accepted(struct agent *agent, struct tm_link *tm, uint64_t begun);
+/* By ordering a scan it has accepted this database. If that had to be seen, votes count for what it
+ * begins from here on, and in any case after what it says that the database may have lost. */
+void tms_accepted(struct agent *agent, struct tm_link *tm, const struct order *recover);
+/* SQL: the database has lost data, so every coordinator has to accept it anew: `identity` of none,
+ * and where no scan has shown yet that it has heard of us, that stays to be seen. */
+#define TMS_SUSPECT_SQL                                                                            \
+    "UPDATE assent.tm SET identity = CASE WHEN identity IS NOT NULL THEN '' END,"                  \
+    " first_identity = ''"
 
 void tms_register(struct agent *agent, struct net_request *request, const cJSON *object);
 /* What the database keeps of the coordinator $1, in the order in which tms_row() reads it; then
- * its beat. */
+ * its beat, and what was drawn for it as long as it has not shown that it has heard that. */
 #define TMS_ROW_SQL                                                                                \
-    "SELECT log, incarnation, instance, assent.last('position', $1), assent.last('beat', $1)"      \
+    "SELECT log, incarnation, instance, assent.last('position', $1), assent.last('beat', $1),"     \
+    " CASE WHEN identity IS NULL THEN met END"                                                     \
     " FROM (SELECT) one LEFT JOIN assent.tm ON name = $1"
 struct tm_row tms_row(const struct pg_reply *reply);
 enum { UUID_TEXT_BYTES = 37 };
 void uuid_write(const struct uuid *uuid, char out[UUID_TEXT_BYTES]);
+
+/* A transaction is over here: no session may be opened in it any more. */
+void tms_close(struct agent *agent, const struct gtrid *gtrid);
+bool tms_has_closed(struct agent *agent, const struct gtrid *gtrid);
 
 /* Keep this coordinator from registering meanwhile; false: a registration is under way. */
 bool tms_hold(struct agent *agent, const char *name);

@@ -25,6 +25,7 @@
 #include <string.h>
 
 #include "common/point.h"
+#include "rm-agent/membership.h"
 #include "rm-agent/pool.h"
 #include "rm-agent/positions.h"
 
@@ -40,14 +41,20 @@ static void answer_was_lost(void *arg)
 
 #define RAISE RAISE_POSITION("$4", "$5")
 
-/* Makes their owner the role of the next commands, if each gid is the transaction that is meant. */
+/* Makes their owner the role of the next commands, if each gid is the transaction that is meant.
+ * This runs as a member of every application's role: names are qualified though the path is set. */
 static const char become_owner[] =
-    "SELECT count(*), min(owner), set_config('synchronous_commit', 'off', true), " RAISE
-    ", set_config('role', CASE WHEN count(*) = cardinality($1::text[])"
-    " AND min(owner) = max(owner) THEN min(owner) ELSE 'none' END, false)"
-    " FROM (SELECT " PREPARED_OWNER " AS owner FROM unnest($1::text[], $2::xid[]) meant (gid, xid)"
+    "SELECT pg_catalog.count(*), pg_catalog.min(owner),"
+    " pg_catalog.set_config('synchronous_commit', 'off', true), " RAISE
+    ", pg_catalog.set_config('role', CASE WHEN"
+    " pg_catalog.count(*) = pg_catalog.cardinality($1::pg_catalog.text[])"
+    " AND pg_catalog.min(owner) = pg_catalog.max(owner) THEN pg_catalog.min(owner)"
+    " ELSE 'none' END, false)"
+    " FROM (SELECT " PREPARED_OWNER
+    " AS owner FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]),"
+    " pg_catalog.unnest($2::pg_catalog.xid[])) meant (gid, xid)"
     " JOIN pg_catalog.pg_prepared_xact() p ON p.gid = meant.gid AND p.transaction = meant.xid"
-    " WHERE p.dbid = $3::oid) found";
+    " WHERE p.dbid = $3::pg_catalog.oid) found";
 
 /* As arrays' texts: gids have no character that would need quoting. */
 struct meant {
@@ -87,18 +94,26 @@ static void became(struct finish *group, const struct pg_reply *reply)
     }
 }
 
+/* In whatever language it says so, the sequence is named. */
+static bool is_about_position(const struct finish *finish, const struct pg_reply *reply)
+{
+    char name[sizeof "position_" + TM_NAME_BYTES];
+    snprintf(name, sizeof name, "position_%s", finish->branch.gtrid.tm);
+    return strstr(reply->message, name) != NULL;
+}
+
 /* What it was refused for; where it was not allowed, in the words of whoever can put it right. */
 static const char *why(struct finish *finish, const struct pg_reply *reply)
 {
-    if (strcmp(reply->sqlstate, "42501") != 0)
+    if (strcmp(reply->sqlstate, "42501") != 0 || is_about_position(finish, reply))
         return reply->message;
     if (finish->found && finish->owner[0] == '\0')
         return "the owner of the prepared transaction was dropped; only a superuser can finish it";
     if (finish->owner[0] == '\0')
         return reply->message;
-    snprintf(finish->message, sizeof finish->message,
-             "the agent may not finish it: GRANT \"%s\" TO \"%s\"", finish->owner,
-             finish->agent->identity.login);
+    char grant[REASON_BYTES / 2 + ROLE_NAME_BYTES * 2];
+    membership_grant(finish->agent, finish->owner, grant, sizeof grant);
+    snprintf(finish->message, sizeof finish->message, "the agent may not finish it: %s", grant);
     return finish->message;
 }
 

@@ -90,9 +90,16 @@ CREATE TABLE IF NOT EXISTS assent.marker (
     marked timestamptz NOT NULL DEFAULT now()
 );
 
-CREATE OR REPLACE FUNCTION assent.mark(gtrid text) RETURNS void
-    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS 'INSERT INTO assent.marker (gtrid) VALUES ($1)';
+-- Never put over a later version's, which is stricter.
+DO $$
+BEGIN
+    IF to_regprocedure('assent.mark(text)') IS NULL THEN
+        CREATE FUNCTION assent.mark(gtrid text) RETURNS void
+            LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+            AS 'INSERT INTO assent.marker (gtrid) VALUES ($1)';
+    END IF;
+END
+$$;
 
 -- Stores a registration that the agent has judged good, and makes the sequences of a newcomer.
 CREATE OR REPLACE FUNCTION assent.register(tm text, log uuid, incarnation bigint, instance uuid)

@@ -7,9 +7,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/logger.h"
 #include "common/third_phase.h"
 #include "config.h"
 #include "tm/alarms.h"
+#include "tm/capacity.h"
 #include "tm/timeline.h"
 
 enum { LIST_MAX = 1000 };
@@ -179,6 +181,8 @@ static cJSON *agent_object(const struct server *server, uint32_t at)
     cJSON_AddNumberToObject(object, "slots_used", link.health.prepared);
     cJSON_AddNumberToObject(object, "slots_max", link.health.slots_max);
     cJSON_AddNumberToObject(object, "sessions", link.health.sessions);
+    cJSON_AddNumberToObject(object, "branches", link.health.branches);
+    cJSON_AddNumberToObject(object, "branches_max", link.health.branches_max);
     cJSON_AddBoolToObject(object, "accepted", rm->accepted);
     cJSON_AddBoolToObject(object, "paused", rm->paused);
     cJSON_AddBoolToObject(object, "waived", rm->waived);
@@ -239,6 +243,25 @@ static void add_state(cJSON *reply, const struct coordinator *coordinator)
     }
 }
 
+static void add_capacity(cJSON *reply, const struct server *server)
+{
+    struct capacity_view view;
+    struct logger_counts messages;
+    capacity_show(server, &view);
+    logger_counts(&messages);
+    cJSON_AddNumberToObject(reply, "connections", view.connections);
+    cJSON_AddNumberToObject(reply, "connections_max", view.connections_max);
+    add_u64(reply, "connections_refused", view.refused);
+    add_u64(reply, "messages_dropped", messages.dropped);
+    if (server->http == NULL)
+        return;
+    cJSON *http = cJSON_AddObjectToObject(reply, "http");
+    cJSON_AddNumberToObject(http, "connections", view.http_connections);
+    cJSON_AddNumberToObject(http, "connections_max", view.http_connections_max);
+    cJSON_AddNumberToObject(http, "waiting", view.http_waiting);
+    cJSON_AddNumberToObject(http, "waiting_max", view.http_waiting_max);
+}
+
 static cJSON *status(const struct server *server)
 {
     const struct registry *registry = coordinator_registry(server->coordinator);
@@ -285,7 +308,9 @@ static cJSON *status(const struct server *server)
     add_u64(log_stats, "bytes", stats.bytes);
     add_u64(log_stats, "durable_lsn", stats.durable_lsn);
     add_u64(log_stats, "sync_us_max", stats.sync_us_max);
+    add_u64(log_stats, "disk_free_bytes", stats.disk_free);
     add_u64(reply, "agent_calls", links_calls(server->links));
+    add_capacity(reply, server);
     return reply;
 }
 

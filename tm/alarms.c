@@ -12,13 +12,9 @@
 #include <string.h>
 
 #include "common/logger.h"
+#include "tm/capacity.h"
 
-enum {
-    LOOK_MS = 1000,
-    DOWN_PATIENCE_MS = 10 * 1000,
-    NEARLY_ALL_PERCENT = 90,
-    REMEMBERED_PERCENT = 80
-};
+enum { LOOK_MS = 1000, DOWN_PATIENCE_MS = 10 * 1000, NEARLY_ALL_PERCENT = 90, NEAR_PERCENT = 80 };
 
 /* The worst first. */
 enum alarm_kind {
@@ -31,6 +27,11 @@ enum alarm_kind {
     ALARM_SLOTS,
     ALARM_KEYS,
     ALARM_OUTCOMES,
+    ALARM_BRANCHES,
+    ALARM_DISK,
+    ALARM_CONNECTIONS,
+    ALARM_HTTP,
+    ALARM_MESSAGES,
     ALARM_KINDS
 };
 
@@ -38,8 +39,10 @@ static const char *const kind_words[ALARM_KINDS] = {
     [ALARM_FENCED] = "fenced",     [ALARM_QUARANTINED] = "quarantined",
     [ALARM_REFUSED] = "refused",   [ALARM_MIXED] = "mixed",
     [ALARM_IN_DOUBT] = "in-doubt", [ALARM_DOWN] = "down",
-    [ALARM_SLOTS] = "slots",       [ALARM_KEYS] = "keys",
-    [ALARM_OUTCOMES] = "outcomes",
+    [ALARM_SLOTS] = "slots",       [ALARM_BRANCHES] = "branches",
+    [ALARM_DISK] = "disk",         [ALARM_CONNECTIONS] = "connections",
+    [ALARM_HTTP] = "http",         [ALARM_MESSAGES] = "messages",
+    [ALARM_KEYS] = "keys",         [ALARM_OUTCOMES] = "outcomes",
 };
 
 /* The coordinator's own alarms stand behind those of the last RM. */
@@ -133,6 +136,25 @@ static bool is_slots_full(const struct rm *rm, const struct link_view *link, str
     return true;
 }
 
+/* None where there is no limit, or an older agent does not say. */
+static bool is_near(uint32_t used, uint32_t most)
+{
+    return most > 0 && used * (uint64_t)100 >= most * (uint64_t)NEAR_PERCENT;
+}
+
+static bool is_branches_full(const struct rm *rm, const struct link_view *link, struct alarm *alarm)
+{
+    const struct agent_health *health = &link->health;
+    if (rm->state != RM_UP || !is_near(health->branches, health->branches_max))
+        return false;
+    describe(alarm, "", "assentctl in-doubt; else raise max_branches in [agent] and restart it");
+    snprintf(alarm->what, sizeof alarm->what,
+             "%s: its agent has %" PRIu32 " of the %" PRIu32
+             " branches under way that max_branches allows; beyond, new ones are refused",
+             rm->name, health->branches, health->branches_max);
+    return true;
+}
+
 static bool is_down(const struct rm *rm, const struct link_view *link, struct alarm *alarm)
 {
     if (rm->state != RM_DOWN || rm->retired)
@@ -180,11 +202,72 @@ static bool is_fenced(const struct registry *registry, struct alarm *alarm)
     return true;
 }
 
+/* ---- what the coordinator itself runs out of ---- */
+
+enum { MEBIBYTE = 1024 * 1024, UNREAD_MS = 3000 };
+
+static bool is_disk_full(const struct server *server, struct alarm *alarm)
+{
+    struct wal_stats stats;
+    wal_stats(server->wal, &stats);
+    if (stats.disk_free >= stats.disk_least)
+        return false;
+    describe(alarm, "", "make room, or move [tm] data_dir: the coordinator ends when it is full");
+    snprintf(alarm->what, sizeof alarm->what,
+             "the disk of %s, the log, has %" PRIu64 " MiB free, and should have %" PRIu64,
+             server->settings->data_dir, stats.disk_free / MEBIBYTE,
+             stats.disk_least / MEBIBYTE + 1);
+    return true;
+}
+
+static bool is_crowded(const struct server *server, struct alarm *alarm)
+{
+    struct capacity_view view;
+    capacity_show(server, &view);
+    if (!is_near(view.connections, view.connections_max))
+        return false;
+    describe(alarm, "", "find out who connects, or raise LimitNOFILE of its service");
+    snprintf(alarm->what, sizeof alarm->what,
+             "%" PRIu32 " connections are open, and there is room for %" PRIu32 " (at most %" PRIu32
+             " files may be open); beyond, those that ask for nothing are "
+             "closed, and %" PRIu64 " have been",
+             view.connections, view.connections_max, server->descriptors.limit, view.refused);
+    return true;
+}
+
+static bool is_http_full(const struct server *server, struct alarm *alarm)
+{
+    struct capacity_view view;
+    capacity_show(server, &view);
+    if (server->http == NULL || !is_near(view.http_waiting, view.http_waiting_max))
+        return false;
+    describe(alarm, "", "assentctl in-doubt; or raise [tm] http_max_waiting");
+    snprintf(alarm->what, sizeof alarm->what,
+             "%" PRIu32 " requests over HTTP wait for their end, and %" PRIu32
+             " may; more are answered `busy`",
+             view.http_waiting, view.http_waiting_max);
+    return true;
+}
+
+static bool is_unread(struct alarm *alarm)
+{
+    struct logger_counts counts;
+    logger_counts(&counts);
+    if (counts.stuck_ms < UNREAD_MS)
+        return false;
+    describe(alarm, "", "see whoever reads standard error, or the disk that it is written to");
+    snprintf(alarm->what, sizeof alarm->what,
+             "the daemon's messages have not been taken for %" PRIu64 " s; %" PRIu64
+             " lines have been dropped in all",
+             counts.stuck_ms / 1000, counts.dropped);
+    return true;
+}
+
 /* Above the limit no more is begun: what is remembered keeps its time. */
 static bool is_memory_short(const char *what, const char *limit, const char *refused, uint64_t used,
                             uint64_t most, struct alarm *alarm)
 {
-    if (used * 100 < most * REMEMBERED_PERCENT)
+    if (used * 100 < most * NEAR_PERCENT)
         return false;
     describe(alarm, "", "");
     snprintf(alarm->what, sizeof alarm->what,
@@ -211,6 +294,32 @@ static bool is_full_of_outcomes(const struct server *server, struct alarm *alarm
                            counts.outcomes_max, alarm);
 }
 
+static bool holds_here(const struct server *server, enum alarm_kind kind, struct alarm *alarm)
+{
+    switch (kind) {
+    case ALARM_FENCED:
+        return is_fenced(coordinator_registry(server->coordinator), alarm);
+    case ALARM_MIXED:
+        return is_mixed(server, alarm);
+    case ALARM_IN_DOUBT:
+        return is_old_in_doubt(server, alarm);
+    case ALARM_DISK:
+        return is_disk_full(server, alarm);
+    case ALARM_CONNECTIONS:
+        return is_crowded(server, alarm);
+    case ALARM_HTTP:
+        return is_http_full(server, alarm);
+    case ALARM_MESSAGES:
+        return is_unread(alarm);
+    case ALARM_KEYS:
+        return is_full_of_keys(server, alarm);
+    case ALARM_OUTCOMES:
+        return is_full_of_outcomes(server, alarm);
+    default:
+        return false;
+    }
+}
+
 /* Does this condition hold at this place? */
 static bool holds(const struct server *server, enum alarm_kind kind, uint32_t place,
                   struct alarm *alarm)
@@ -218,12 +327,7 @@ static bool holds(const struct server *server, enum alarm_kind kind, uint32_t pl
     const struct registry *registry = coordinator_registry(server->coordinator);
     struct link_view link;
     if (place == COORDINATOR)
-        return kind == ALARM_FENCED     ? is_fenced(registry, alarm)
-               : kind == ALARM_MIXED    ? is_mixed(server, alarm)
-               : kind == ALARM_IN_DOUBT ? is_old_in_doubt(server, alarm)
-               : kind == ALARM_KEYS     ? is_full_of_keys(server, alarm)
-               : kind == ALARM_OUTCOMES ? is_full_of_outcomes(server, alarm)
-                                        : false;
+        return holds_here(server, kind, alarm);
     if (place >= registry->count)
         return false;
     const struct rm *rm = &registry->rms[place];
@@ -237,12 +341,18 @@ static bool holds(const struct server *server, enum alarm_kind kind, uint32_t pl
         return is_down(rm, &link, alarm);
     case ALARM_SLOTS:
         return is_slots_full(rm, &link, alarm);
+    case ALARM_BRANCHES:
+        return is_branches_full(rm, &link, alarm);
     case ALARM_IN_DOUBT:
         return is_old_prepared(server, rm, &link, alarm);
     case ALARM_FENCED:
     case ALARM_MIXED:
     case ALARM_KEYS:
     case ALARM_OUTCOMES:
+    case ALARM_DISK:
+    case ALARM_CONNECTIONS:
+    case ALARM_HTTP:
+    case ALARM_MESSAGES:
     case ALARM_KINDS:
         break;
     }

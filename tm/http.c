@@ -10,6 +10,10 @@
  * their last step. When there are too many, the oldest of them makes room: clients that say
  * nothing shut nobody out. The time in which we work on a request is ours and not limited here.
  *
+ * A request whose answer others have to give, a commit above all, keeps its connection until they
+ * have. Only so many may; the rest of the connections is for what is answered at once, so that
+ * health, status and outcomes can be had however many wait.
+ *
  * What a proxy in front of us might read otherwise than libmicrohttpd does is refused before
  * either acts on it, and the connection ended: see check_framing().
  */
@@ -17,9 +21,11 @@
 
 #include <arpa/inet.h>
 #include <ctype.h>
+#include <inttypes.h>
 #include <microhttpd.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,9 +40,6 @@
 
 enum {
     STEP_MS = 30 * 1000,
-    CONNECTIONS_MAX = 256,
-    WORKING_MAX = 240, /* requests handed to the server: the rest is for those who may come */
-    SPARE = 16,        /* until those that made room are gone */
     BACKLOG = 256,
     MEMORY_A_CONNECTION = 32 * 1024, /* for its headers; bodies are kept by us */
     HEADERS_MAX = 16 * 1024,
@@ -45,6 +48,8 @@ enum {
     BODIES_MAX = 64 * 1024 * 1024,   /* of all connections together */
     SWALLOWED_MAX = 8 * 1024 * 1024, /* of a refused body, so that its sender reads why */
 };
+
+#define RETRY_AFTER_S "1"
 
 enum post_kind { POST_ANSWER = 1, POST_STOP };
 
@@ -63,6 +68,7 @@ struct client {
     bool taken;      /* its headers have been looked at */
     bool bad_target; /* see take_target() */
     bool last;       /* nothing more is read from this connection */
+    bool waits;      /* see waits_for_others() */
     int status;      /* 0, or what it is refused with, and why: */
     struct failure failure;
     char allow[ALLOW_BYTES];
@@ -84,10 +90,11 @@ struct http {
     bool running;
     bool stopping;
     int listen_fd; /* until libmicrohttpd owns it, else -1 */
-    uint32_t connections;
-    uint32_t working;
-    size_t bodies;       /* bytes */
-    struct clients slow; /* the oldest step first */
+    struct http_limits limits;
+    _Atomic uint32_t connections; /* changed by its own thread alone */
+    _Atomic uint32_t waits;       /* requests whose answer others have to give */
+    size_t bodies;                /* bytes */
+    struct clients slow;          /* the oldest step first */
     struct clients waiting;
 };
 
@@ -99,7 +106,7 @@ static void leave_queue(struct client *client)
         TAILQ_REMOVE(&client->http->slow, client, link);
     if (client->queue == WORKING) {
         TAILQ_REMOVE(&client->http->waiting, client, link);
-        client->http->working--;
+        client->http->waits -= client->waits;
     }
     client->queue = ENDING;
 }
@@ -116,7 +123,7 @@ static void begin_work(struct client *client)
 {
     leave_queue(client);
     client->queue = WORKING;
-    client->http->working++;
+    client->http->waits += client->waits;
     TAILQ_INSERT_TAIL(&client->http->waiting, client, link);
 }
 
@@ -439,6 +446,8 @@ static enum MHD_Result send_page(struct client *client, const struct page *page)
         MHD_add_response_header(response, "Location", page->location);
     if (page->status == MHD_HTTP_METHOD_NOT_ALLOWED)
         MHD_add_response_header(response, "Allow", client->allow);
+    if (page->status == MHD_HTTP_SERVICE_UNAVAILABLE)
+        MHD_add_response_header(response, "Retry-After", RETRY_AFTER_S);
     if (client->last)
         MHD_add_response_header(response, "Connection", "close");
     enum MHD_Result result =
@@ -472,6 +481,25 @@ static void post_answer(void *origin, char *text, size_t length)
 
 /* ---- what libmicrohttpd calls ---- */
 
+/* Is this answered only when a database, an agent or the disk has answered? What is not is answered
+ * within a turn of the server's loop. */
+static bool waits_for_others(enum op op)
+{
+    switch (op) {
+    case OP_NONE:
+    case OP_BEGIN:
+    case OP_ENLIST:
+    case OP_OUTCOME:
+    case OP_SHOW:
+    case OP_LIST:
+    case OP_AGENTS:
+    case OP_STATUS:
+        return false;
+    default:
+        return true;
+    }
+}
+
 /* The headers and the body are complete: hand the request over. */
 static enum MHD_Result ask(struct client *client)
 {
@@ -485,9 +513,12 @@ static enum MHD_Result ask(struct client *client)
             refuse_as_read(client, &failure);
     }
     drop_body(client);
-    if (http->working == WORKING_MAX)
+    client->waits = client->status == 0 && waits_for_others(client->route->op);
+    if (client->waits && http->waits >= http->limits.waiting)
         refuse_client(client, error_http_status(ERR_BUSY), ERR_BUSY,
-                      "as many requests are waiting as HTTP serves at once");
+                      "%" PRIu32 " requests wait for their end over HTTP, and no more may "
+                      "(http_max_waiting)",
+                      http->limits.waiting);
     if (client->status != 0)
         return send_refusal(client);
     if (client->route->op == OP_NONE)
@@ -584,7 +615,7 @@ static void open_client(struct http *http, struct MHD_Connection *connection, vo
     client->connection = connection;
     client->fd = info->connect_fd;
     http->connections++;
-    if (http->connections > CONNECTIONS_MAX && !TAILQ_EMPTY(&http->slow))
+    if (http->connections > http->limits.connections && !TAILQ_EMPTY(&http->slow))
         cut_off(TAILQ_FIRST(&http->slow));
     take_step(client);
 }
@@ -736,7 +767,7 @@ static int start_daemon(struct http *http, const char *url, struct error *error)
     http->daemon = MHD_start_daemon(
         MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, take_request, http,
         MHD_OPTION_LISTEN_SOCKET, http->listen_fd, MHD_OPTION_STRICT_FOR_CLIENT, 1,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)(CONNECTIONS_MAX + SPARE),
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)(http->limits.connections + HTTP_LEAVING),
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY_A_CONNECTION,
         MHD_OPTION_URI_LOG_CALLBACK, take_target, http, MHD_OPTION_NOTIFY_COMPLETED, end_request,
         http, MHD_OPTION_NOTIFY_CONNECTION, note_connection, http, MHD_OPTION_END);
@@ -747,12 +778,20 @@ static int start_daemon(struct http *http, const char *url, struct error *error)
     return loop_watch(http->loop, info->epoll_fd, EPOLLIN, ignore_ready, http, error);
 }
 
-int http_listen(struct http **out, const char *url, struct server *server, struct error *error)
+void http_counts(const struct http *http, uint32_t *connections, uint32_t *waiting)
+{
+    *connections = http->connections;
+    *waiting = http->waits;
+}
+
+int http_listen(struct http **out, const char *url, const struct http_limits *limits,
+                struct server *server, struct error *error)
 {
     struct http *http = calloc(1, sizeof *http);
     if (http == NULL)
         return fail_errno(error, "listen on %s", url);
     http->server = server;
+    http->limits = *limits;
     http->listen_fd = -1;
     TAILQ_INIT(&http->slow);
     TAILQ_INIT(&http->waiting);

@@ -127,6 +127,20 @@ static const struct metric {
     {"log_stats", "bytes", "assent_log_bytes_total", "counter", "Bytes written."},
     {"log_stats", "sync_us_max", "assent_log_sync_microseconds_max", "gauge",
      "The longest wait for the disk."},
+    {"log_stats", "disk_free_bytes", "assent_log_disk_free_bytes", "gauge",
+     "Room on the disk of the log."},
+    {NULL, "connections", "assent_connections", "gauge", "Over the socket."},
+    {NULL, "connections_max", "assent_connections_max", "gauge",
+     "For which there is room, by the limit of open files."},
+    {NULL, "connections_refused", "assent_connections_refused_total", "counter",
+     "Closed for want of room."},
+    {NULL, "messages_dropped", "assent_messages_dropped_total", "counter",
+     "Lines for standard error that nobody took."},
+    {"http", "connections", "assent_http_connections", "gauge", "Over HTTP."},
+    {"http", "connections_max", "assent_http_connections_max", "gauge", "At most so many."},
+    {"http", "waiting", "assent_http_waiting", "gauge",
+     "Requests over HTTP that wait for a database, an agent or the disk."},
+    {"http", "waiting_max", "assent_http_waiting_max", "gauge", "At most so many."},
 };
 
 static void write_head(FILE *out, const char *name, const char *type, const char *help)

@@ -4,6 +4,7 @@
 #ifndef ASSENT_TM_SERVER_STATE_H
 #define ASSENT_TM_SERVER_STATE_H
 
+#include "common/descriptors.h"
 #include "common/loop.h"
 #include "common/net.h"
 #include "core/turn.h"
@@ -22,7 +23,9 @@ struct server {
     const struct settings *settings;
     struct loop *loop;
     struct net_server *net;
-    struct http *http; /* NULL: not served */
+    struct http *http;              /* NULL: not served */
+    struct descriptors descriptors; /* for connections over the socket */
+    uint32_t http_connections_max, http_waiting_max;
     struct wal *wal;
     struct wal_info wal_info;
     struct links *links;

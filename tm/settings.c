@@ -21,6 +21,8 @@ static const struct conf_key keys[] = {
     TM_TEXT(data_dir),
     TM_TEXT(listen),
     TM_TEXT(http_listen),
+    {"tm", "http_max_waiting", CONF_COUNT, offsetof(struct settings, http_max_waiting), 0, 1,
+     10000},
     {"tm", "http_admin", CONF_BOOL, offsetof(struct settings, http_admin), 0, 0, 0},
     TM_TEXT(socket_group),
     {"tm", "socket_mode", CONF_MODE, offsetof(struct settings, socket_mode), 0, 0, 0},
@@ -102,6 +104,7 @@ int settings_read(const char *path, struct settings *out, struct error *error)
         .max_transactions = 10000,
         .max_branches = 40000,
         .max_waiting = 12000,
+        .http_max_waiting = 240,
         .presume_abort = "registered",
         .segment_bytes = WAL_SEGMENT_BYTES,
     };

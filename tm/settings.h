@@ -18,6 +18,7 @@ struct settings {
     char listen[URL_BYTES];
     char http_listen[64]; /* "": no HTTP */
     char socket_group[64];
+    uint32_t http_max_waiting;
     bool http_admin; /* a DBA's requests are taken over HTTP too */
     uint32_t socket_mode;
     uint32_t transaction_timeout_ms;

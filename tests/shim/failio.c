@@ -44,7 +44,8 @@ static const struct {
     const char *name;
     int number;
 } reasons[] = {
-    {"EIO", EIO}, {"ENOSPC", ENOSPC}, {"EROFS", EROFS}, {"EDQUOT", EDQUOT}, {"EACCES", EACCES},
+    {"EIO", EIO},       {"ENOSPC", ENOSPC}, {"EROFS", EROFS},   {"EDQUOT", EDQUOT},
+    {"EACCES", EACCES}, {"EMFILE", EMFILE}, {"ENFILE", ENFILE},
 };
 
 void failio_set(const char *text)

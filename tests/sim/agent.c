@@ -71,9 +71,6 @@ void agent_tell(struct sim *sim, struct agent *agent, const struct result *resul
         flush_results(sim, agent);
     agent->outbox[agent->outbox_count] = *result;
     agent->outbox[agent->outbox_count++].agent_incarnation = agent->incarnation;
-    struct database *database = database_of(sim, agent->rm);
-    if (database->promised_beat < result->beat)
-        database->promised_beat = result->beat;
 }
 
 static void tell_of(struct sim *sim, struct agent *agent, enum result_type type,
@@ -137,6 +134,7 @@ static void in_session(struct sim *sim, struct agent *agent, uint32_t type,
     const struct session *session = find_session(agent, &action->branch);
     uint32_t at = agent_command(sim, agent, type, &action->branch);
     struct statement *command = &sim->commands[at];
+    command->or_prepare = action->or_prepare;
     if (session != NULL &&
         backend_is(database_of(sim, agent->rm), session->backend, session->backend_serial))
         command->backend = session->backend;
@@ -200,6 +198,22 @@ static void look(struct sim *sim, struct agent *agent, uint32_t type,
     command_send(sim, at);
 }
 
+/* The connection is given up; the command that was sent on it may still be on its way. */
+static void interrupt(struct sim *sim, struct agent *agent, const struct participant_action *action)
+{
+    for (uint32_t at = 0; at < COMMANDS_MAX && action->at_once; at++) {
+        struct statement *command = &sim->commands[at];
+        if (!command->used || command->answered || command->unsent || command->rm != agent->rm ||
+            command->client_life != agent->life ||
+            (command->type != COMMAND_PREPARE && command->type != COMMAND_COMMIT_READ_ONLY) ||
+            !branch_equal(&command->branch, &action->branch))
+            continue;
+        command->alive = false;
+        command->answered = true;
+        command_await(sim, at, HAPPENS_ANSWER, between(sim, 100, 5 * MS));
+    }
+}
+
 static void carry_out(struct sim *sim, struct agent *agent, const struct participant_action *action)
 {
     switch (action->type) {
@@ -208,6 +222,9 @@ static void carry_out(struct sim *sim, struct agent *agent, const struct partici
         break;
     case PA_COMMIT_SESSION:
         in_session(sim, agent, COMMAND_COMMIT_ONE_PHASE, action);
+        break;
+    case PA_INTERRUPT:
+        interrupt(sim, agent, action);
         break;
     case PA_END_SESSION:
         in_session(sim, agent, COMMAND_ROLLBACK, action);
@@ -295,6 +312,8 @@ void agent_step(struct sim *sim, struct agent *agent, struct participant_event *
          branch_state_word(participant_state(agent->participant, &event->branch)),
          participant_event_word(event->type));
     participant_step(agent->participant, event, &actions);
+    if (actions.forgot && actions.forgotten.gtrid.incarnation == agent->closed_incarnation)
+        closed_note(&agent->closed, actions.forgotten.gtrid.sequence);
     for (uint32_t i = 0; i < actions.count; i++)
         carry_out(sim, agent, &actions.list[i]);
     agent_set_timer(sim, agent);
@@ -472,6 +491,7 @@ void agent_start(struct sim *sim, uint32_t rm)
     agent->timer_us = 0;
     agent->flushed_beat = 0;
     memset(agent->sessions, 0, sizeof agent->sessions);
+    agent->closed_incarnation = 0; /* until its TM has registered */
     database_raise_incarnation(sim, rm);
     agent->incarnation = database->agent_incarnation;
     agent->system_identifier = database->system_identifier;
@@ -565,6 +585,7 @@ void agent_reconnects(struct sim *sim, uint32_t rm)
     if (database->agent_incarnation != agent->incarnation ||
         database->system_identifier != agent->system_identifier ||
         database->timeline != agent->timeline || database->beat < agent->flushed_beat) {
+        database_suspect(sim, rm);
         agent_crash(sim, rm);
         return;
     }
@@ -597,6 +618,9 @@ static void take_offer(struct sim *sim, struct agent *agent, const struct messag
     struct answer answer;
     memset(&answer, 0, sizeof answer);
     answer.newcomer = !database->row.exists;
+    answer.met = !database->row.exists     ? ++sim->next_serial
+                 : database->identity == 0 ? database->met
+                                           : 0;
     answer.refusal = registry_judge(&database->row, offer);
     note(sim, rm_word(agent->rm), "agent: offer of incarnation %llu: %s",
          (unsigned long long)offer->incarnation,
@@ -604,10 +628,13 @@ static void take_offer(struct sim *sim, struct agent *agent, const struct messag
     if (answer.refusal == REFUSAL_NONE) {
         if (!database->row.exists || database->row.incarnation != offer->incarnation ||
             memcmp(&database->row.instance, &offer->instance, sizeof offer->instance) != 0)
-            database_register(sim, agent->rm, offer);
+            database_register(sim, agent->rm, offer, answer.met);
         agent->tm_node = message->from;
         agent->tm_life = message->from_life;
         agent->outbox_count = 0;
+        if (agent->closed_incarnation != offer->incarnation)
+            closed_clear(&agent->closed);
+        agent->closed_incarnation = offer->incarnation;
         end_older_incarnations(sim, agent, offer);
         ballots_heard(sim, agent, offer->incarnation);
     }
@@ -658,9 +685,9 @@ static void take_order(struct sim *sim, struct agent *agent, const struct order 
         [ORDER_SETTLE] = PE_SETTLE,
     };
     if (order->type == ORDER_RECOVER) {
-        struct txn_number begun = {agent->heard_incarnation, order->begun};
-        if (agent->suspect)
-            database_identify(sim, agent->rm, &begun);
+        if (agent->suspect ||
+            !txn_not_after(&order->released, &database_of(sim, agent->rm)->votes_after))
+            database_identify(sim, agent->rm, order);
         agent->suspect = false;
         terminator_hush(agent->terminator, false);
         scan(sim, agent, order->number);
@@ -781,11 +808,14 @@ static enum error_code admit(struct sim *sim, struct agent *agent, const struct 
     if (*session == NULL) {
         if (!MUTANT(HALF_WORK) &&
             (exec->n != 1 || find_row(database, &exec->branch) != NULL ||
+             closed_has(&agent->closed, exec->branch.gtrid.sequence) ||
              participant_state(agent->participant, &exec->branch) != BRANCH_NONE))
             return ERR_BRANCH_LOST;
         if (participant_state(agent->participant, &exec->branch) != BRANCH_NONE ||
             database_find(database, &exec->branch) != NULL)
             return ERR_BRANCH_PREPARED;
+        if (!participant_has_room(agent->participant))
+            return ERR_BUSY;
         *session = open_session(sim, agent, exec);
         return *session == NULL ? ERR_BUSY : ERR_NONE;
     }

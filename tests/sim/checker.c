@@ -12,9 +12,7 @@
 #include <string.h>
 
 #include "common/wire.h"
-#include "tests/sim/sim.h"
-
-enum { NON_BLOCKING_SECONDS = 60 };
+#include "tests/sim/checker.h"
 
 /* ---- facts ---- */
 
@@ -53,49 +51,38 @@ struct fate_branch *checker_branch(struct sim *sim, const struct branch_id *id)
     return branch_of(checker_fate(sim, &id->gtrid), id->rm, id->branch);
 }
 
-static bool lost_promises(struct sim *sim, const struct fate_branch *branch)
+/* Its database was put back to before it was prepared. What was voted for since is not lost. */
+bool branch_is_lost(const struct fate_branch *branch)
 {
-    return sim->databases[rm_number(branch->id.rm)].lost_promises;
+    return branch->lost_xid != 0 &&
+           (branch->voted_xid == 0 || branch->voted_xid == branch->lost_xid);
 }
 
-static bool lost_something(struct sim *sim, const struct fate_branch *branch)
+/* Nobody answers for this branch any more. What excuses it excuses no other. */
+bool branch_is_excused(struct sim *sim, const struct fate_branch *branch)
 {
-    return sim->databases[rm_number(branch->id.rm)].lost_something;
-}
-
-/* Nobody answers for this branch any more. */
-static bool excused(struct sim *sim, const struct fate_branch *branch)
-{
-    return branch->by_hand || lost_promises(sim, branch) ||
+    return branch->by_hand || branch->heuristic || branch_is_lost(branch) ||
            checker_fate(sim, &branch->id.gtrid)->heuristic;
 }
 
-static bool any_by_hand(struct sim *sim, const struct fate *fate)
+bool fate_is_touched(struct sim *sim, const struct fate *fate)
 {
     for (uint32_t i = 0; i < fate->branch_count; i++)
-        if (excused(sim, &fate->branches[i]))
+        if (branch_is_excused(sim, &fate->branches[i]) || fate->branches[i].lost_end)
             return true;
     return fate->heuristic;
 }
 
-/* The same, or its database has at least lost something, which may have been this. */
-static bool any_touched(struct sim *sim, const struct fate *fate)
+/* By the protocol, and not by somebody's hand. */
+bool any_is_committed(const struct fate *fate)
 {
     for (uint32_t i = 0; i < fate->branch_count; i++)
-        if (lost_something(sim, &fate->branches[i]))
-            return true;
-    return any_by_hand(sim, fate);
-}
-
-static bool any_committed(const struct fate *fate)
-{
-    for (uint32_t i = 0; i < fate->branch_count; i++)
-        if (fate->branches[i].commits > 0)
+        if (fate->branches[i].commits > 0 && !fate->branches[i].by_hand)
             return true;
     return false;
 }
 
-static bool all_left(const struct fate *fate)
+bool all_have_left(const struct fate *fate)
 {
     for (uint32_t i = 0; i < fate->branch_count; i++)
         if (!fate->branches[i].left && fate->branches[i].acknowledged > 0)
@@ -106,14 +93,14 @@ static bool all_left(const struct fate *fate)
 /* ---- rules ---- */
 
 /* No two branches end differently. */
-static void check_atomic(struct sim *sim, struct fate *fate)
+void check_atomic(struct sim *sim, struct fate *fate)
 {
     const struct fate_branch *committed = NULL, *undone = NULL;
     if (fate->excused)
         return;
     for (uint32_t i = 0; i < fate->branch_count; i++) {
         const struct fate_branch *branch = &fate->branches[i];
-        if (excused(sim, branch))
+        if (branch_is_excused(sim, branch))
             continue;
         if (branch->commits > 0)
             committed = branch;
@@ -126,30 +113,28 @@ static void check_atomic(struct sim *sim, struct fate *fate)
 }
 
 /* In one phase the only database decides, and loses with its WAL what it had decided. */
-static bool lost_its_decision(struct sim *sim, const struct fate *fate)
+static bool decision_is_lost(const struct fate *fate)
 {
-    return fate->delegated_durable && any_touched(sim, fate);
+    return fate->delegated_durable && fate->branches[0].lost_end;
 }
 
 /* What a client was told is what happened. */
-static void check_told(struct sim *sim, struct fate *fate)
+void check_told(struct sim *sim, struct fate *fate)
 {
-    if (fate->excused)
+    if (fate->excused || fate->heuristic || decision_is_lost(fate))
         return;
-    if (fate->told_rolled_back && !any_by_hand(sim, fate) &&
-        ((fate->commit_durable && !sim->checker.forked) || any_committed(fate)))
+    if (fate->told_rolled_back &&
+        ((fate->commit_durable && !sim->checker.forked) || any_is_committed(fate)))
         violation(sim, "a client was told that %s was rolled back, and it is committed",
                   gtrid_word(&fate->gtrid));
     if (sim->checker.forked)
         return;
-    if (fate->told_committed && fate->told_rolled_back && !all_left(fate) &&
-        !any_by_hand(sim, fate) && !lost_its_decision(sim, fate))
+    if (fate->told_committed && fate->told_rolled_back && !all_have_left(fate))
         violation(sim, "clients were told both outcomes of %s", gtrid_word(&fate->gtrid));
-    if (fate->told_committed && !any_by_hand(sim, fate))
-        for (uint32_t i = 0; i < fate->branch_count; i++)
-            if (fate->branches[i].rolled_back)
-                violation(sim, "%s was told committed and is rolled back at %s",
-                          gtrid_word(&fate->gtrid), fate->branches[i].id.rm);
+    for (uint32_t i = 0; fate->told_committed && i < fate->branch_count; i++)
+        if (fate->branches[i].rolled_back && !branch_is_excused(sim, &fate->branches[i]))
+            violation(sim, "%s was told committed and is rolled back at %s",
+                      gtrid_word(&fate->gtrid), fate->branches[i].id.rm);
 }
 
 static bool prepared_now(struct sim *sim, const struct fate_branch *branch)
@@ -159,8 +144,14 @@ static bool prepared_now(struct sim *sim, const struct fate_branch *branch)
     return prepared != NULL && prepared->xid == branch->voted_xid;
 }
 
+static bool is_quarantined(const struct host *host, const char *rm)
+{
+    return coordinator_registry(host->coordinator)->rms[host->index_of[rm_number(rm)]].state ==
+           RM_QUARANTINED;
+}
+
 /* When the COMMIT record is handed over, every branch is prepared, and holds all the work. */
-static void check_votes(struct sim *sim, struct fate *fate)
+static void check_votes(struct sim *sim, const struct host *host, struct fate *fate)
 {
     if (!fate->asked_to_commit)
         violation(sim, "%s is decided, and nobody asked to commit it", gtrid_word(&fate->gtrid));
@@ -169,14 +160,17 @@ static void check_votes(struct sim *sim, struct fate *fate)
     for (uint32_t i = 0; i < fate->branch_count; i++) {
         struct fate_branch *branch = &fate->branches[i];
         if (!branch->in_record) {
-            /* A log that was put back gives its name to two transactions (doc/protocol.md). */
-            if (branch->acknowledged > 0 && !branch->left && !excused(sim, branch) &&
-                !sim->checker.forked)
+            /* Where a log was put back one name is given to two transactions (doc/protocol.md). */
+            if (branch->acknowledged > 0 && !branch->left && !branch_is_excused(sim, branch) &&
+                !fate->excused)
                 violation(sim, "%s is decided without %s, which has worked in it",
                           gtrid_word(&fate->gtrid), branch->id.rm);
             continue;
         }
-        if (excused(sim, branch) || lost_something(sim, branch) || sim->checker.forked)
+        if (is_quarantined(host, branch->id.rm))
+            violation(sim, "%s is decided on the vote of %s, which is in quarantine",
+                      gtrid_word(&fate->gtrid), branch->id.rm);
+        if (branch_is_excused(sim, branch) || sim->checker.forked)
             continue;
         if (!prepared_now(sim, branch)) {
             violation(sim, "%s is decided, and its branch at %s is not prepared under xid %llu",
@@ -192,20 +186,41 @@ static void check_votes(struct sim *sim, struct fate *fate)
     }
 }
 
-/* Whoever claims that it is applied everywhere has to have noticed what was done by hand. */
-static void check_applied(struct sim *sim, struct fate *fate, bool claimed, const char *why)
+/* Whoever claims that it is applied everywhere has to have noticed what was done by hand. What a
+ * database has lost since is not held against anybody, unless an xid's evidence was believed there
+ * that may be another's by now. */
+void check_applied(struct sim *sim, struct fate *fate, bool claimed, const char *why)
 {
     if (sim->checker.forked || fate->excused)
         return;
     for (uint32_t i = 0; i < fate->branch_count; i++) {
         const struct fate_branch *branch = &fate->branches[i];
+        const struct database *database = &sim->databases[rm_number(branch->id.rm)];
+        bool lost = branch_is_lost(branch) || branch->lost_end;
+        /* The DBA was asked about what its database may have lost, and has said something. */
+        bool taken = fate->worded && database->lost_something && database->released;
         /* But who has the DBA's word for it may believe that. */
         bool other_way = claimed && branch->by_hand && branch->rolled_back && !fate->worded;
-        if (branch->in_record && branch->commits == 0 && (other_way || !excused(sim, branch)) &&
-            (!lost_something(sim, branch) || (branch->misjudged && !fate->worded)))
+        bool wrong =
+            lost ? branch->misjudged && !fate->worded : !taken && !branch_is_excused(sim, branch);
+        if (branch->in_record && branch->commits == 0 && (other_way || wrong))
             violation(sim, "%s: %s, and it is not applied at %s", gtrid_word(&fate->gtrid), why,
                       branch->id.rm);
     }
+}
+
+/* For its time an outcome is remembered, counted in the coordinator's own running time. A jump of
+ * its clock it may take for such, up to a bound. */
+void check_retention(struct sim *sim, const struct fate *fate)
+{
+    uint64_t ran_us = tm_ran_us(sim) - fate->known_us + sim->jumped_ms * MS;
+    if (!sim->checker.forked && !fate->excused && ran_us < sim->plan.retention_ms * MS)
+        violation(sim,
+                  "%s is forgotten %llu ms of running time after it %s, and is to be "
+                  "remembered for %llu",
+                  gtrid_word(&fate->gtrid), (unsigned long long)(ran_us / MS),
+                  fate->commit_durable ? "was committed" : "was begun",
+                  (unsigned long long)sim->plan.retention_ms);
 }
 
 /* ---- what is seen ---- */
@@ -250,13 +265,13 @@ static void check_key(struct sim *sim, const struct fate *fate)
 static void decided_to_commit(struct sim *sim, struct fate *fate)
 {
     if (!fate->commit_durable)
-        fate->durable_us = sim->now_us;
+        fate->known_us = tm_ran_us(sim);
     fate->commit_durable = true;
     check_key(sim, fate);
     check_told(sim, fate);
 }
 
-static void see_commit(struct sim *sim, const struct record *record, bool durable)
+static void see_commit(struct sim *sim, uint32_t host, const struct record *record, bool durable)
 {
     struct fate *fate = fate_of_record(sim, record);
     if (durable && record->type == RECORD_COMMIT) {
@@ -272,7 +287,7 @@ static void see_commit(struct sim *sim, const struct record *record, bool durabl
         branch->in_record = true;
         branch->voted_xid = record->branches[i].xid;
     }
-    check_votes(sim, fate);
+    check_votes(sim, &sim->hosts[host], fate);
 }
 
 /* Only what a DBA has forced, and the log keeps, excuses branches that differ. */
@@ -280,6 +295,8 @@ static void see_resolved(struct sim *sim, struct fate *fate, const struct record
 {
     bool heuristic = (record->flags & RESOLVED_HEURISTIC) != 0;
     fate->worded = true; /* forgotten, too: it is mended by hand by now */
+    for (uint32_t i = 0; i < fate->branch_count && record->outcome != OUTCOME_FORGOTTEN; i++)
+        fate->branches[i].shown = false;
     if (record->outcome == OUTCOME_FORGOTTEN) {
         fate->forgotten = true;
         return;
@@ -287,7 +304,10 @@ static void see_resolved(struct sim *sim, struct fate *fate, const struct record
     if (heuristic && !fate->forced && !sim->checker.forked)
         violation(sim, "%s is settled against the evidence, and nobody forced it",
                   gtrid_word(&fate->gtrid));
-    fate->heuristic |= heuristic;
+    if (record->branch_count == 1)
+        branch_of(fate, record->branches[0].rm, record->branches[0].branch)->heuristic |= heuristic;
+    else
+        fate->heuristic |= heuristic;
     fate->kept |= heuristic && (record->flags & RESOLVED_STRAY) != 0;
 }
 
@@ -316,7 +336,7 @@ static struct poll *poll_of(struct fate *fate, uint64_t number)
     return &fate->polls[fate->poll_count++];
 }
 
-static bool is_majority(const struct roster *roster, uint32_t bits)
+bool is_majority(const struct roster *roster, uint32_t bits)
 {
     uint32_t count = 0;
     for (bits &= roster_all(roster); bits != 0; bits &= bits - 1)
@@ -383,14 +403,13 @@ void checker_leads(struct sim *sim, const struct agent *agent, const struct gtri
 
 void checker_record(struct sim *sim, uint32_t host, const struct record *record, bool durable)
 {
-    (void)host;
     switch (record->type) {
     case RECORD_PRECOMMIT:
         if (durable)
             see_vote(sim, record);
         /* fall through */
     case RECORD_COMMIT:
-        see_commit(sim, record, durable);
+        see_commit(sim, host, record, durable);
         break;
     case RECORD_ACCEPT:
         if (durable)
@@ -405,6 +424,11 @@ void checker_record(struct sim *sim, uint32_t host, const struct record *record,
     case RECORD_RELEASED:
         if (durable)
             see_released(sim, record->rm);
+        break;
+    case RECORD_QUARANTINED:
+        if (!durable && !sim->databases[rm_number(record->rm)].lost_something &&
+            !sim->checker.forked)
+            violation(sim, "%s is quarantined, and has lost nothing", record->rm);
         break;
     case RECORD_RESOLVED:
         if (durable)
@@ -433,7 +457,7 @@ void checker_committed(struct sim *sim, const struct branch_id *id, uint64_t xid
         branch->by_hand = true;
         return;
     }
-    if (excused(sim, branch) || fate->excused)
+    if (branch_is_excused(sim, branch) || fate->excused)
         return;
     if (branch->commits > 1)
         violation(sim, "%s is committed twice", branch_word(id));
@@ -469,7 +493,7 @@ void checker_undone(struct sim *sim, const struct branch_id *id, uint64_t xid, b
         branch->by_hand = true;
     if (!see_undone(branch, xid))
         return;
-    if (excused(sim, branch) || fate->excused)
+    if (branch_is_excused(sim, branch) || fate->excused)
         return;
     if (fate->commit_durable && branch->in_record && !sim->checker.forked)
         violation(sim, "%s is rolled back, and it is decided to commit it", branch_word(id));
@@ -481,6 +505,9 @@ void checker_undone(struct sim *sim, const struct branch_id *id, uint64_t xid, b
  * in the log only once the next decision takes it along. */
 void checker_voted(struct sim *sim, const struct result *result)
 {
+    if ((result->type == RESULT_READY || result->type == RESULT_FOUND) &&
+        !checker_fate(sim, &result->branch.gtrid)->forgotten)
+        checker_branch(sim, &result->branch)->shown = true;
     if (result->type == RESULT_READY && !checker_fate(sim, &result->branch.gtrid)->commit_handed)
         checker_branch(sim, &result->branch)->beat = result->beat;
 }
@@ -534,19 +561,10 @@ static void see_begun(struct sim *sim, struct fate *fate, const struct uuid *ins
     bool again = fate->begun && memcmp(&fate->begun_by, instance, sizeof *instance) != 0;
     fate->begun = true;
     fate->begun_by = *instance;
+    fate->known_us = tm_ran_us(sim);
     if (again && !sim->checker.forked)
         violation(sim, "two starts give out %s", gtrid_word(&fate->gtrid));
     fate->excused |= again;
-}
-
-/* Nobody can have run for longer than there was time. */
-static void check_remembered(struct sim *sim, const struct fate *fate, enum outcome outcome)
-{
-    uint64_t most_ms = (sim->now_us - fate->durable_us) / MS + sim->jumped_ms;
-    if (outcome == OUTCOME_FORGOTTEN && fate->commit_durable && !sim->checker.forked &&
-        !fate->excused && most_ms <= sim->plan.retention_ms)
-        violation(sim, "%s is forgotten %llu ms after its commit", gtrid_word(&fate->gtrid),
-                  (unsigned long long)most_ms);
 }
 
 void checker_told(struct sim *sim, const struct reply *reply, const struct uuid *instance)
@@ -560,15 +578,16 @@ void checker_told(struct sim *sim, const struct reply *reply, const struct uuid 
     if (reply->error == ERR_UNKNOWN_TRANSACTION && fate->commit_durable && !sim->checker.forked)
         violation(sim, "%s is committed, and a client is told that it is unknown",
                   gtrid_word(&fate->gtrid));
-    check_remembered(sim, fate, reply->outcome);
+    if (reply->outcome == OUTCOME_FORGOTTEN)
+        check_retention(sim, fate);
     if (reply->outcome == OUTCOME_ROLLED_BACK && !may_be_another(sim, &reply->gtrid))
         fate->told_rolled_back = true;
-    if (reply->outcome == OUTCOME_MIXED && !any_touched(sim, fate) && !sim->checker.forked)
+    if (reply->outcome == OUTCOME_MIXED && !fate_is_touched(sim, fate) && !sim->checker.forked)
         violation(sim, "%s is called mixed, and nobody touched it", gtrid_word(&fate->gtrid));
     if (reply->outcome == OUTCOME_COMMITTED) {
         fate->told_committed = true;
-        if (!fate->commit_durable && !any_committed(fate) && !all_left(fate) &&
-            !any_touched(sim, fate) && !sim->checker.forked)
+        if (!fate->commit_durable && !any_is_committed(fate) && !all_have_left(fate) &&
+            !fate_is_touched(sim, fate) && !sim->checker.forked)
             violation(sim, "a client is told that %s is committed, and nothing durable says so",
                       gtrid_word(&fate->gtrid));
         if (reply->applied)
@@ -588,12 +607,24 @@ bool checker_unfinished(struct sim *sim, struct gtrid *out)
     return false;
 }
 
-/* A database was put back: what it had done since is undone. */
-void checker_rewound(struct sim *sim, uint32_t rm, uint32_t lost)
+/* Entries that were durable are gone: what they did is undone, and that they were there is known to
+ * nobody any more. */
+static void see_lost(struct sim *sim, const struct wal_entry *entry)
+{
+    struct fate_branch *branch = NULL;
+    if (entry->type == WAL_PREPARE || entry->type == WAL_COMMIT ||
+        entry->type == WAL_COMMIT_PREPARED || entry->type == WAL_ROLLBACK_PREPARED)
+        branch = checker_branch(sim, &entry->branch);
+    if (entry->type == WAL_PREPARE && !(branch->in_record && branch->voted_xid != entry->xid))
+        branch->lost_xid = entry->xid;
+    else if (branch != NULL)
+        branch->lost_end = true;
+}
+
+void checker_rewound(struct sim *sim, uint32_t rm, uint32_t durable)
 {
     struct database *database = &sim->databases[rm];
-    database->lost_promises |= database->beat < database->promised_beat;
-    database->lost_something |= lost > 0;
+    database->lost_something |= durable > database->wal_count;
     for (uint32_t i = 0; i < sim->checker.count; i++) {
         struct fate *fate = &sim->checker.fates[i];
         for (uint32_t j = 0; j < fate->branch_count; j++) {
@@ -611,6 +642,8 @@ void checker_rewound(struct sim *sim, uint32_t rm, uint32_t lost)
         else if (entry->type == WAL_ROLLBACK_PREPARED)
             see_undone(checker_branch(sim, &entry->branch), entry->xid);
     }
+    for (uint32_t i = database->wal_count; i < durable; i++)
+        see_lost(sim, &database->wal[i]);
 }
 
 struct seen_records {
@@ -647,239 +680,4 @@ void checker_log_swapped(struct sim *sim, const struct disk *from, const struct 
     for (uint32_t i = 0; i < sim->checker.count; i++)
         if (in_from[i] && !in_to[i])
             sim->checker.fates[i].excused = true;
-}
-
-/* ---- the end ---- */
-
-static bool fate_excused(struct sim *sim, const struct fate *fate)
-{
-    return fate->excused || any_by_hand(sim, fate);
-}
-
-/* The coordinator that is in charge, or NULL. */
-static const struct host *in_charge(struct sim *sim)
-{
-    for (uint32_t i = 0; i < HOSTS; i++) {
-        const struct host *host = &sim->hosts[i];
-        if (host->up && !coordinator_registry(host->coordinator)->fenced)
-            return host;
-    }
-    return NULL;
-}
-
-static bool unsettled(struct sim *sim, bool complain, const char *what, const char *name)
-{
-    if (complain)
-        violation(sim, "after %llu s of quiet %s is still %s",
-                  (unsigned long long)((sim->now_us - sim->plan.quiet_us) / SECOND), name, what);
-    return false;
-}
-
-/* Begun by the fork that is gone, in a start above those of the log that goes on: nobody may say
- * what became of it, and the coordinator raises an alarm. */
-static bool of_the_lost_fork(const struct sim *sim, const struct branch_id *branch)
-{
-    const struct coordinator *coordinator = sim->hosts[0].coordinator;
-    return sim->checker.forked && coordinator != NULL &&
-           branch->gtrid.incarnation >= coordinator_incarnation(coordinator);
-}
-
-static bool database_settled(struct sim *sim, uint32_t rm, bool complain)
-{
-    struct database *database = &sim->databases[rm];
-    if (database->lost_something)
-        return true;
-    for (uint32_t i = 0; i < PREPARED_MAX; i++) {
-        const struct prepared *prepared = &database->prepared[i];
-        const struct fate_branch *branch;
-        const struct fate *fate = checker_fate(sim, &prepared->branch.gtrid);
-        /* What a DBA has forgotten before its branch was seen is his to resolve again. */
-        if (!prepared->used || fate->excused || fate->forgotten ||
-            of_the_lost_fork(sim, &prepared->branch))
-            continue;
-        branch = checker_branch(sim, &prepared->branch);
-        /* A block that was run again under a gid that has committed is left to the DBA. */
-        if (!branch->by_hand && (branch->commits == 0 || prepared->xid == branch->voted_xid))
-            return unsettled(sim, complain, "prepared", branch_word(&prepared->branch));
-    }
-    return true;
-}
-
-/* What a DBA has finished by hand its agent goes on watching, while the coordinator lives. */
-static uint32_t excused_endings(struct sim *sim, const struct agent *agent)
-{
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < sim->checker.count; i++) {
-        const struct fate *fate = &sim->checker.fates[i];
-        count += fate_excused(sim, fate) &&
-                 terminator_state(agent->terminator, &fate->gtrid) != ENDING_NONE;
-    }
-    return count;
-}
-
-static bool agent_settled(struct sim *sim, uint32_t rm, bool complain)
-{
-    struct agent *agent = &sim->agents[rm];
-    struct branch_id branch;
-    enum branch_state state;
-    if (sim->databases[rm].lost_something)
-        return true;
-    if (!agent->serving || !agent->connected)
-        return unsettled(sim, complain, "not serving", rm_word(rm));
-    for (uint32_t i = participant_next(agent->participant, 0, &branch, &state); i != UINT32_MAX;
-         i = participant_next(agent->participant, i + 1, &branch, &state))
-        if (state != BRANCH_REFUSED && state != BRANCH_LEFT &&
-            !(state == BRANCH_READY && checker_branch(sim, &branch)->commits > 0) &&
-            !fate_excused(sim, checker_fate(sim, &branch.gtrid)))
-            return unsettled(sim, complain, branch_state_word(state), branch_word(&branch));
-    if (terminator_count(agent->terminator) > excused_endings(sim, agent))
-        return unsettled(sim, complain, "busy with a transaction's end", rm_word(rm));
-    return true;
-}
-
-/* What is durable, and the coordinator has not heard of, is not in effect yet. */
-static bool all_is_logged(const struct sim *sim, const struct host *host)
-{
-    bool turn_is_near = host->turn_us <= sim->now_us + MS;
-    return !host->writer.writing && !turn_is_near;
-}
-
-static bool coordinator_settled(struct sim *sim, const struct host *host, bool complain)
-{
-    static struct txn_view view;
-    for (uint32_t i = 0; coordinator_list(host->coordinator, &i, 0, &view); i++) {
-        if (!view.resolved && view.state != SHOWN_MIXED && !checker_fate(sim, &view.gtrid)->excused)
-            return unsettled(sim, complain, "live", gtrid_word(&view.gtrid));
-    }
-    return all_is_logged(sim, host) ||
-           unsettled(sim, complain, "writing its log", "the coordinator");
-}
-
-/* A quarantined database waits for its DBA, and with it every presumption. */
-static bool any_quarantine(struct sim *sim)
-{
-    for (uint32_t rm = 0; rm < sim->plan.rms; rm++)
-        if (sim->databases[rm].lost_something)
-            return true;
-    return false;
-}
-
-/* ---- non-blocking: the coordinator is gone ---- */
-
-/* Every agent lives, so those without a doubt must be a majority. */
-static bool has_majority(const struct sim *sim, const struct row *row)
-{
-    struct txn_number number = {row->gtrid.incarnation, row->gtrid.sequence};
-    uint32_t able = 0;
-    for (uint32_t i = 0; i < row->roster.count; i++) {
-        uint32_t rm = rm_number(row->roster.agents[i]);
-        if (!sim->agents[rm].suspect && !txn_not_after(&number, &sim->databases[rm].votes_after))
-            able |= rank_bit(i);
-    }
-    return is_majority(&row->roster, able);
-}
-
-static bool finished_without_tm(struct sim *sim, uint32_t rm, bool complain)
-{
-    struct database *database = &sim->databases[rm];
-    for (uint32_t i = 0; i < PREPARED_MAX && !sim->agents[rm].suspect; i++) {
-        const struct prepared *prepared = &database->prepared[i];
-        const struct row *row =
-            prepared->used ? database_row(database, &prepared->branch.gtrid) : NULL;
-        if (row == NULL || !has_majority(sim, row))
-            continue;
-        const struct fate_branch *branch = checker_branch(sim, &prepared->branch);
-        if (!branch->by_hand && !lost_something(sim, branch))
-            return unsettled(sim, complain, "prepared, though a majority of its acceptors lives",
-                             branch_word(&prepared->branch));
-    }
-    return true;
-}
-
-static bool settled_without_tm(struct sim *sim, bool complain)
-{
-    bool settled = true;
-    for (uint32_t rm = 0; rm < sim->plan.rms && settled; rm++)
-        settled = finished_without_tm(sim, rm, complain);
-    if (!settled && sim->now_us > sim->plan.quiet_us + NON_BLOCKING_SECONDS * SECOND)
-        complain = true;
-    for (uint32_t rm = 0; rm < sim->plan.rms && complain && !settled; rm++)
-        finished_without_tm(sim, rm, true);
-    return settled && sim->now_us > sim->plan.quiet_us + SECOND;
-}
-
-bool checker_settled(struct sim *sim, bool complain)
-{
-    if (sim->tm_gone)
-        return settled_without_tm(sim, complain);
-    if (any_quarantine(sim) && !sim->plan.dba)
-        return sim->now_us > sim->plan.quiet_us + 20 * SECOND;
-    for (uint32_t i = 0; i < sim->plan.apps; i++)
-        if (!sim->apps[i].up || sim->apps[i].step != APP_REST)
-            return unsettled(sim, complain, "waiting for an answer", "an application");
-    const struct host *host = in_charge(sim);
-    if (host == NULL || !coordinator_started(host->coordinator))
-        return unsettled(sim, complain, "not started", "the coordinator");
-    if (!registry_may_presume(coordinator_registry(host->coordinator), NULL))
-        return unsettled(sim, complain, "not accepted by every agent", "the coordinator");
-    for (uint32_t rm = 0; rm < sim->plan.rms; rm++)
-        if (!database_settled(sim, rm, complain) || !agent_settled(sim, rm, complain))
-            return false;
-    return coordinator_settled(sim, host, complain);
-}
-
-/* Ask the coordinator of every transaction that there ever was. */
-static void check_outcome(struct sim *sim, const struct host *host, struct fate *fate)
-{
-    enum outcome outcome = OUTCOME_NONE;
-    bool committed = any_committed(fate);
-    enum error_code error = coordinator_outcome(host->coordinator, &fate->gtrid, &outcome);
-    if (fate_excused(sim, fate) || any_quarantine(sim) || sim->mended > MENDS_MAX ||
-        (sim->checker.forked && !committed))
-        return;
-    check_remembered(sim, fate, outcome);
-    if (outcome == OUTCOME_FORGOTTEN && sim->plan.three_phase > 0)
-        return;
-    if (committed && outcome != OUTCOME_COMMITTED)
-        violation(sim, "%s is committed, and its outcome is given as %d (error %d)",
-                  gtrid_word(&fate->gtrid), (int)outcome, (int)error);
-    if (!committed && outcome == OUTCOME_COMMITTED && !all_left(fate))
-        violation(sim, "%s is given as committed, and no database has it",
-                  gtrid_word(&fate->gtrid));
-}
-
-/* Branches that differ by a DBA's word are told to whoever asks, until he has dealt with it. */
-static void check_reported(struct sim *sim, const struct host *host, const struct fate *fate)
-{
-    bool committed = false, undone = false;
-    enum outcome outcome = OUTCOME_NONE;
-    for (uint32_t i = 0; i < fate->branch_count; i++) {
-        committed |= fate->branches[i].commits > 0;
-        undone |= fate->branches[i].commits == 0 && fate->branches[i].rolled_back;
-        if (fate->branches[i].by_hand)
-            return;
-    }
-    bool differs = fate->heuristic && committed && undone;
-    if ((!differs && !fate->kept) || fate->forgotten || fate->excused || sim->checker.forked)
-        return;
-    coordinator_outcome(host->coordinator, &fate->gtrid, &outcome);
-    if (outcome != OUTCOME_MIXED)
-        violation(sim, "%s was settled by force, and is told as %s", gtrid_word(&fate->gtrid),
-                  outcome_word(outcome));
-}
-
-void checker_final(struct sim *sim)
-{
-    const struct host *host = in_charge(sim);
-    for (uint32_t i = 0; i < sim->checker.count; i++) {
-        struct fate *fate = &sim->checker.fates[i];
-        check_atomic(sim, fate);
-        check_told(sim, fate);
-        if (fate->told_committed && !any_quarantine(sim) && !sim->tm_gone)
-            check_applied(sim, fate, false, "a client was told that it is committed");
-        if (host != NULL)
-            check_outcome(sim, host, fate);
-        if (host != NULL)
-            check_reported(sim, host, fate);
-    }
 }

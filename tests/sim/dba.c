@@ -11,6 +11,9 @@
 #include "common/wire.h"
 #include "tests/sim/sim.h"
 
+/* He is called when this much time of quiet has not settled it. */
+enum { CALLED_SECONDS = 20 };
+
 static void ask(struct sim *sim, const struct request *request)
 {
     size_t length;
@@ -89,12 +92,45 @@ void dba_strikes(struct sim *sim)
     }
 }
 
+/* He looks into pg_prepared_xacts: what was voted for, and is there, is not lost. */
+static bool is_prepared(struct sim *sim, const struct fate *fate)
+{
+    for (uint32_t i = 0; i < fate->branch_count; i++) {
+        const struct fate_branch *branch = &fate->branches[i];
+        const struct prepared *prepared =
+            database_find(&sim->databases[rm_number(branch->id.rm)], &branch->id);
+        if (branch->in_record && prepared != NULL && prepared->xid == branch->voted_xid)
+            return true;
+    }
+    return false;
+}
+
+/* Too many of its acceptors have lost what they said: he looks what has become of it, and says so.
+ */
+static void resolve_stuck(struct sim *sim, const struct txn_view *view)
+{
+    if (view->state != SHOWN_PRECOMMITTING || !checker_is_stuck(sim, &view->gtrid))
+        return;
+    struct fate *fate = checker_fate(sim, &view->gtrid);
+    bool committed = false;
+    for (uint32_t i = 0; i < fate->branch_count; i++)
+        committed |= fate->branches[i].commits > 0;
+    struct request request;
+    begin_request(&request, OP_RESOLVE, "its acceptors have lost what they said");
+    request.has_gtrid = true;
+    request.gtrid = fate->gtrid;
+    request.wanted = committed ? OUTCOME_COMMITTED : OUTCOME_ROLLED_BACK;
+    request.force = true;
+    fate->forced = true;
+    ask(sim, &request);
+}
+
 /* Of a committed transaction whose database came back without the branch: it was committed, and
  * the DBA will bring the data back by himself. */
 static void resolve_lost(struct sim *sim, const struct txn_view *view)
 {
     struct request request;
-    if (view->state != SHOWN_COMMITTING)
+    if (view->state != SHOWN_COMMITTING || is_prepared(sim, checker_fate(sim, &view->gtrid)))
         return;
     begin_request(&request, OP_RESOLVE, "lost with its database, and brought back by hand");
     request.has_gtrid = true;
@@ -103,11 +139,36 @@ static void resolve_lost(struct sim *sim, const struct txn_view *view)
     ask(sim, &request);
 }
 
+static bool fate_lost_its_end(const struct fate *fate)
+{
+    for (uint32_t i = 0; i < fate->branch_count; i++)
+        if (fate->branches[i].lost_end)
+            return true;
+    return false;
+}
+
+/* It was committed, is over, and came back with a database that has lost its COMMIT PREPARED: the
+ * coordinator, who does not know its xid any more, has raised an alarm. */
+static void resolve_come_back(struct sim *sim, struct fate *fate)
+{
+    struct request request;
+    if (!fate->commit_durable || !is_prepared(sim, fate))
+        return;
+    begin_request(&request, OP_RESOLVE, "it has come back with its database");
+    request.has_gtrid = true;
+    request.gtrid = fate->gtrid;
+    request.wanted = OUTCOME_COMMITTED;
+    request.force = true;
+    fate->forced = true;
+    ask(sim, &request);
+}
+
 void dba_tidies(struct sim *sim)
 {
     static struct txn_view view;
     const struct host *host = &sim->hosts[0];
-    if (!sim->plan.dba || !host->up || !coordinator_ready(host->coordinator))
+    bool comes = sim->plan.dba || sim->now_us > sim->plan.quiet_us + CALLED_SECONDS * SECOND;
+    if (!comes || !host->up || !coordinator_ready(host->coordinator))
         return;
     const struct registry *registry = coordinator_registry(host->coordinator);
     for (uint32_t rm = 0; rm < sim->plan.rms; rm++) {
@@ -118,5 +179,14 @@ void dba_tidies(struct sim *sim)
             ask_about(sim, OP_RELEASE, rm);
     }
     for (uint32_t i = 0; coordinator_list(host->coordinator, &i, 0, &view); i++)
-        resolve_lost(sim, &view);
+        if (view.state == SHOWN_PRECOMMITTING)
+            resolve_stuck(sim, &view);
+        else
+            resolve_lost(sim, &view);
+    for (uint32_t i = 0; i < sim->checker.count; i++) {
+        struct fate *fate = &sim->checker.fates[i];
+        if (fate_lost_its_end(fate) &&
+            !coordinator_show(host->coordinator, &fate->gtrid, sim->now_us / MS, &view))
+            resolve_come_back(sim, fate);
+    }
 }

@@ -19,16 +19,19 @@
 enum { JOBS_MAX = 16 };
 
 static struct sim sim;
+static bool goes_on; /* behind a violation */
 
 static void usage(FILE *out)
 {
-    fprintf(out,
-            "usage: assent-sim --seed N [--verbose]       one night, and its transcript\n"
-            "       assent-sim --seeds N [--from M] [--jobs J] [--coverage]\n"
-            "                                             a range; stops at the first violation\n"
-            "       assent-sim --nights FILE              those whose seeds are in it\n"
-            "       assent-sim --mutants[=NAME]           is every planted mistake found?\n"
-            "       assent-sim --mutant NAME --seed N     one of them at work\n");
+    fprintf(
+        out,
+        "usage: assent-sim --seed N [--verbose]       one night, and its transcript\n"
+        "       assent-sim --seeds N [--from M] [--jobs J] [--coverage] [--go-on]\n"
+        "                                             a range; stops at the first violation, or\n"
+        "                                             goes on\n"
+        "       assent-sim --nights FILE              those whose seeds are in it\n"
+        "       assent-sim --mutants[=NAME]           is every planted mistake found?\n"
+        "       assent-sim --mutant NAME --seed N     one of them at work\n");
 }
 
 static double seconds(void)
@@ -77,15 +80,18 @@ static int run_share(uint64_t from, uint64_t count, uint64_t job, uint64_t jobs,
 {
     signal(SIGABRT, on_fatal);
     signal(SIGSEGV, on_fatal);
+    int failed = 0;
     for (uint64_t i = job; i < count; i += jobs) {
         if (!sim_run(&sim, from + i, false)) {
             say_violation(from + i);
-            return 1;
+            failed = 1;
+            if (!goes_on)
+                break;
         }
         *digest += sim.digest;
         *happenings += sim.happenings;
     }
-    return 0;
+    return failed;
 }
 
 /* One seed a line, and behind it why it is there. */
@@ -258,17 +264,12 @@ static uint64_t number(const char *text)
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"seed", required_argument, NULL, 's'},
-        {"seeds", required_argument, NULL, 'n'},
-        {"from", required_argument, NULL, 'f'},
-        {"jobs", required_argument, NULL, 'j'},
-        {"verbose", no_argument, NULL, 'v'},
-        {"mutants", optional_argument, NULL, 'm'},
-        {"coverage", no_argument, NULL, 'c'},
-        {"help", no_argument, NULL, 'h'},
-        {"mutant", required_argument, NULL, 'p'},
-        {"nights", required_argument, NULL, 'w'},
-        {NULL, 0, NULL, 0},
+        {"seed", required_argument, NULL, 's'},   {"seeds", required_argument, NULL, 'n'},
+        {"from", required_argument, NULL, 'f'},   {"jobs", required_argument, NULL, 'j'},
+        {"verbose", no_argument, NULL, 'v'},      {"mutants", optional_argument, NULL, 'm'},
+        {"coverage", no_argument, NULL, 'c'},     {"help", no_argument, NULL, 'h'},
+        {"mutant", required_argument, NULL, 'p'}, {"nights", required_argument, NULL, 'w'},
+        {"go-on", no_argument, NULL, 'g'},        {NULL, 0, NULL, 0},
     };
     uint64_t seed = 0, seeds = 0, from = 1, jobs = 1;
     bool verbose = false, one = false, coverage = false, all_mutants = false;
@@ -303,6 +304,9 @@ int main(int argc, char **argv)
             for (unsigned i = 1; i < MUTANTS_END; i++)
                 if (strcmp(mutants[i].name, optarg) == 0)
                     mutant_planted = (enum mutant)i;
+            break;
+        case 'g':
+            goes_on = true;
             break;
         case 'w':
             nights = optarg;

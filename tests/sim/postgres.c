@@ -93,8 +93,10 @@ static void apply(struct database *database, const struct wal_entry *entry)
         break;
     case WAL_REGISTER:
         note_xid(database, entry->xid, XID_DID_COMMIT);
-        if (!database->row.exists)
+        if (!database->row.exists) {
             database->first_identity = entry->timeline;
+            database->met = entry->met;
+        }
         database->row.exists = true;
         database->row.log = entry->log;
         database->row.incarnation = entry->value;
@@ -145,6 +147,7 @@ static void apply(struct database *database, const struct wal_entry *entry)
     case WAL_IDENTITY:
         note_xid(database, entry->xid, XID_DID_COMMIT);
         database->identity = (uint32_t)entry->value;
+        database->first_identity = entry->timeline;
         database->votes_after = entry->votes_after;
         break;
     }
@@ -180,6 +183,7 @@ static void replay(struct database *database, uint32_t entries)
     database->marker_count = 0;
     database->first_identity = 0;
     database->identity = 0;
+    database->met = 0;
     memset(&database->votes_after, 0, sizeof database->votes_after);
     memset(&database->forgotten, 0, sizeof database->forgotten);
     for (uint32_t i = 0; i < TXNS; i++)
@@ -250,14 +254,15 @@ void database_rewind(struct sim *sim, uint32_t rm, uint32_t entries_lost)
         return;
     if (entries_lost > database->wal_flushed)
         entries_lost = database->wal_flushed;
-    uint32_t keep = database->wal_flushed - entries_lost;
+    uint32_t durable = database->wal_flushed;
+    uint32_t keep = durable - entries_lost;
     uint64_t beat = database->beat;
     replay(database, keep);
     database->timeline++;
     note(sim, rm_word(rm), "fails over: timeline %u, %u WAL entries lost, beat %llu, was %llu",
          database->timeline, entries_lost, (unsigned long long)database->beat,
          (unsigned long long)beat);
-    checker_rewound(sim, rm, entries_lost);
+    checker_rewound(sim, rm, durable);
     stop(sim, rm);
 }
 
@@ -609,13 +614,34 @@ void database_forget(struct sim *sim, uint32_t rm, const struct forget *forget)
     flush(database);
 }
 
-void database_identify(struct sim *sim, uint32_t rm, const struct txn_number *begun)
+static struct wal_entry identity_entry(struct database *database, uint32_t identity)
+{
+    return (struct wal_entry){.type = WAL_IDENTITY,
+                              .xid = take_xid(database),
+                              .value = identity,
+                              .timeline = database->first_identity,
+                              .votes_after = database->votes_after};
+}
+
+void database_identify(struct sim *sim, uint32_t rm, const struct order *recover)
 {
     struct database *database = db(sim, rm);
-    struct wal_entry entry = {
-        .type = WAL_IDENTITY, .xid = take_xid(database), .value = database->timeline};
+    struct wal_entry entry = identity_entry(database, database->timeline);
     uint32_t known = database->identity != 0 ? database->identity : database->first_identity;
-    entry.votes_after = known != database->timeline ? *begun : database->votes_after;
+    if (known != database->timeline)
+        entry.votes_after = (struct txn_number){sim->agents[rm].heard_incarnation, recover->begun};
+    else if (!txn_not_after(&recover->released, &database->votes_after))
+        entry.votes_after = recover->released;
+    append(database, &entry);
+    flush(database);
+}
+
+void database_suspect(struct sim *sim, uint32_t rm)
+{
+    enum { NO_TIMELINE = UINT16_MAX };
+    struct database *database = db(sim, rm);
+    struct wal_entry entry = identity_entry(database, database->identity == 0 ? 0 : NO_TIMELINE);
+    entry.timeline = NO_TIMELINE;
     append(database, &entry);
     flush(database);
 }
@@ -680,8 +706,15 @@ static void run(struct sim *sim, struct statement *command, struct backend *back
     case SQL_OWN_PREPARE:
         run_prepare(sim, command, backend);
         break;
-    case COMMAND_COMMIT_READ_ONLY:
     case COMMAND_COMMIT_ONE_PHASE:
+        if (command->or_prepare && backend->xid != 0 && sim->plan.unmarked > 0 &&
+            chance(sim, sim->plan.unmarked)) {
+            command->type = COMMAND_PREPARE; /* behind ROLLBACK TO SAVEPOINT */
+            run_prepare(sim, command, backend);
+            break;
+        }
+        /* fall through */
+    case COMMAND_COMMIT_READ_ONLY:
         run_commit(sim, command, backend);
         break;
     case COMMAND_COMMIT_PREPARED:
@@ -766,13 +799,14 @@ void database_setval_position(struct sim *sim, uint32_t rm, uint64_t lsn)
     append(database, &entry);
 }
 
-void database_register(struct sim *sim, uint32_t rm, const struct offer *offer)
+void database_register(struct sim *sim, uint32_t rm, const struct offer *offer, uint64_t met)
 {
     struct database *database = db(sim, rm);
     struct wal_entry entry = {.type = WAL_REGISTER,
                               .xid = take_xid(database),
                               .value = offer->incarnation,
                               .timeline = database->timeline,
+                              .met = met,
                               .log = offer->log,
                               .instance = offer->instance};
     append(database, &entry);

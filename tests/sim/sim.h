@@ -15,6 +15,7 @@
 #include <stdarg.h>
 
 #include "core/acceptor.h"
+#include "core/closed.h"
 #include "core/participant.h"
 #include "core/terminator.h"
 #include "core/turn.h"
@@ -253,9 +254,10 @@ struct arrival {
 struct host {
     uint32_t index;
     bool up;
-    bool gone;     /* for good: the copy was taken off */
-    bool unfence;  /* the operator says that this log is the true one */
-    bool presumed; /* was once in a position to presume aborts */
+    uint64_t up_since_us, ran_us; /* before that */
+    bool gone;                    /* for good: the copy was taken off */
+    bool unfence;                 /* the operator says that this log is the true one */
+    bool presumed;                /* was once in a position to presume aborts */
     uint64_t life;
     uint64_t clock_ms; /* added to the world's time: no two starts agree about it */
     uint64_t recovered_lsn;
@@ -278,6 +280,8 @@ void tm_crash(struct sim *sim, uint32_t host, bool power_lost);
 /* Every one of them, for ever: only agents are left. */
 void tm_is_gone(struct sim *sim);
 void tm_turn(struct sim *sim, uint32_t host);
+/* For how long the coordinator has been running, all its starts together. */
+uint64_t tm_ran_us(const struct sim *sim);
 void tm_synced(struct sim *sim, uint32_t host);
 void tm_link(struct sim *sim, uint32_t host, uint32_t rm);
 void tm_receive(struct sim *sim, uint32_t host, struct message *message);
@@ -321,6 +325,7 @@ struct wal_entry {
     uint32_t timeline;
     bool marked;
     bool through_agent;
+    uint64_t met;
     struct uuid log, instance;
     union {
         struct row row;
@@ -370,10 +375,8 @@ struct database {
     uint64_t run; /* counts starts */
     uint64_t system_identifier;
     uint32_t timeline;
-    uint64_t promised_beat; /* the highest that a TM was told */
-    bool lost_promises;     /* it was put back behind that */
-    bool lost_something;    /* it was put back at all: a DBA may be needed */
-    bool released;          /* by a DBA, since */
+    bool lost_something; /* it was put back behind what was durable */
+    bool released;       /* by a DBA, since */
     uint32_t wal_count, wal_flushed;
     struct wal_entry wal[WAL_ENTRIES];
     /* what the log says */
@@ -387,6 +390,7 @@ struct database {
     struct gtrid markers[TXNS];
     uint32_t first_identity;       /* the timeline in which it first heard of the TM */
     uint32_t identity;             /* the timeline that the TM has accepted since, 0 none */
+    uint64_t met;                  /* drawn when it first heard of the TM */
     struct txn_number votes_after; /* what was begun up to there it may have forgotten */
     struct forget forgotten;
     struct row rows[TXNS];
@@ -426,6 +430,7 @@ struct statement {
     uint32_t asker;               /* number of an RM, RMS: the TM, or nobody */
     bool lazy;                    /* BALLOT: not flushed */
     bool unsent;                  /* it has not been run, for sure */
+    bool or_prepare;              /* COMMIT_ONE_PHASE: PREPARE where no marker can be written */
     uint64_t reply_serial;        /* exec: of the request */
     uint32_t reply_node;
     uint64_t reply_life;
@@ -468,7 +473,7 @@ void command_await(struct sim *sim, uint32_t command, enum happening_type what, 
 void command_release(struct sim *sim, uint32_t command);
 uint64_t database_setval_beat(struct sim *sim, uint32_t rm);
 void database_setval_position(struct sim *sim, uint32_t rm, uint64_t lsn);
-void database_register(struct sim *sim, uint32_t rm, const struct offer *offer);
+void database_register(struct sim *sim, uint32_t rm, const struct offer *offer, uint64_t met);
 void database_raise_incarnation(struct sim *sim, uint32_t rm);
 struct prepared *database_find(struct database *database, const struct branch_id *branch);
 /* The acceptor's row of a branch that is about to be prepared; false: it must not be. */
@@ -477,7 +482,9 @@ bool database_join(struct sim *sim, uint32_t rm, const struct branch_id *branch,
 const struct row *database_row(const struct database *database, const struct gtrid *gtrid);
 void database_forget(struct sim *sim, uint32_t rm, const struct forget *forget);
 /* A TM that knows this database has accepted it. */
-void database_identify(struct sim *sim, uint32_t rm, const struct txn_number *begun);
+void database_identify(struct sim *sim, uint32_t rm, const struct order *recover);
+/* Its agent has seen that it lost data. */
+void database_suspect(struct sim *sim, uint32_t rm);
 /* By a DBA's hand, behind everybody's back. */
 void database_by_hand(struct sim *sim, uint32_t rm);
 
@@ -506,7 +513,9 @@ struct agent {
     uint64_t clock_ms;
     void *room;
     struct participant *participant;
-    uint32_t tm_node; /* whom the results go to */
+    struct closed closed;
+    uint64_t closed_incarnation; /* whose transactions those are */
+    uint32_t tm_node;            /* whom the results go to */
     uint64_t tm_life;
     uint32_t outbox_count;
     struct result outbox[OUTBOX];
@@ -609,7 +618,10 @@ struct fate_branch {
     struct branch_id id;
     bool in_record;
     bool by_hand;
-    bool left; /* read-only */
+    bool heuristic;    /* a DBA's decision about this branch alone: see struct fate */
+    uint64_t lost_xid; /* was prepared durably, and its database was put back to before */
+    bool lost_end;     /* its database was put back to before it was committed or rolled back */
+    bool left;         /* read-only */
     uint64_t voted_xid;
     uint64_t beat;         /* that went with its vote */
     uint32_t acknowledged; /* statements that the application was told are done */
@@ -618,6 +630,7 @@ struct fate_branch {
     uint32_t committed_statements;
     bool rolled_back; /* the transaction that was voted for */
     bool own_prepared;
+    bool shown;     /* as prepared, to a coordinator, since a DBA has said something about it */
     bool misjudged; /* called done on an xid's evidence, in a database that had lost it */
     uint64_t late_life, late_ms; /* 3pc: when its PREPARE's time is over, by that agent's clock */
 };
@@ -635,6 +648,7 @@ struct fate {
     struct gtrid gtrid;
     bool begun;
     struct uuid begun_by; /* the start that gave the gtrid out */
+    uint64_t known_us;    /* tm_ran_us() when it was begun, or committed */
     bool three_phase;
     bool precommit_durable;
     bool abort_decided; /* by a majority; a commit is commit_durable */
@@ -642,7 +656,6 @@ struct fate {
     uint32_t poll_count;
     struct poll polls[POLLS];
     bool commit_handed, commit_durable, delegated_durable;
-    uint64_t durable_us;  /* when its commit was */
     bool ended;           /* END is durable */
     bool asked_to_commit; /* the application has sent commit */
     bool told_committed, told_rolled_back;
@@ -689,10 +702,13 @@ void checker_told(struct sim *sim, const struct reply *reply, const struct uuid 
 /* The last transaction that is decided or delegated in a log, and that no log has ended. */
 bool checker_unfinished(struct sim *sim, struct gtrid *out);
 void checker_log_swapped(struct sim *sim, const struct disk *from, const struct disk *to);
-void checker_rewound(struct sim *sim, uint32_t rm, uint32_t lost);
+/* It was put back: so many entries of its WAL were durable. */
+void checker_rewound(struct sim *sim, uint32_t rm, uint32_t durable);
 /* Is everything settled? Says what is not when `complain`. */
 bool checker_settled(struct sim *sim, bool complain);
 void checker_final(struct sim *sim);
+/* No majority of its acceptors may vote any more. */
+bool checker_is_stuck(struct sim *sim, const struct gtrid *gtrid);
 
 /* ---- faults: faults.c ---- */
 
@@ -705,6 +721,7 @@ struct plan {
     uint32_t connection_cut; /* of a command's connection, answer lost */
     uint32_t lands_late;     /* of those: the command runs later all the same */
     uint32_t refusal;        /* of PREPARE */
+    uint32_t unmarked;       /* a commit in one phase whose marker cannot be written */
     uint32_t busy;           /* of COMMIT PREPARED and ROLLBACK PREPARED */
     uint32_t statement_fails;
     uint32_t no_evidence;    /* pg_xact_status() knows nothing any more */

@@ -556,6 +556,12 @@ void tm_turn(struct sim *sim, uint32_t index)
 
 /* ---- its life ---- */
 
+uint64_t tm_ran_us(const struct sim *sim)
+{
+    const struct host *host = &sim->hosts[0];
+    return host->ran_us + (host->up ? sim->now_us - host->up_since_us : 0);
+}
+
 struct replay {
     struct sim *sim;
     struct host *host;
@@ -600,6 +606,7 @@ void tm_start(struct sim *sim, uint32_t index)
     memset(host->room, 0, coordinator_bytes(&limits));
     host->coordinator = coordinator_init(host->room, &limits, &settings);
     host->up = true;
+    host->up_since_us = sim->now_us;
     host->life = ++sim->next_life;
     /* Half of the hosts have been up for longer than anything is remembered. */
     host->clock_ms = between(sim, 1, 1000000) << (sim->seed % 2 == 0 ? 0 : 25);
@@ -646,6 +653,7 @@ void tm_crash(struct sim *sim, uint32_t index, bool power_lost)
             release_message(host->inbox[i].message);
     host->inbox_count = 0;
     host->up = false;
+    host->ran_us += sim->now_us - host->up_since_us;
     host->gone |= sim->tm_gone;
     host->life = 0;
     for (uint32_t rm = 0; rm < RMS; rm++)

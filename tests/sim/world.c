@@ -224,6 +224,7 @@ static void begin(struct sim *sim, uint64_t seed, bool verbose)
     sim->on_old_log = false;
     sim->tm_gone = false;
     sim->mended = 0;
+    sim->jumped_ms = 0;
     memset(sim->until_us, 0, sizeof sim->until_us);
     memset(sim->apps, 0, sizeof sim->apps);
     memset(sim->commands, 0, sizeof sim->commands);

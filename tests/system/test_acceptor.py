@@ -102,7 +102,7 @@ def test_what_the_horizon_has_passed_is_forgotten_but_for_what_is_live(played):
     old, live, new = (played.branch(account).gtrid for account in (100, 101, 102))
     for gtrid in (old, live, new):
         assert played.say(gtrid, "ask-accept", number="0", value="committed")["is"] == "accepted"
-        played.site.sql("select assent.mark(%s)", gtrid)
+        played.site.sql("insert into assent.marker values (%s)", gtrid)
     _, incarnation, sequence = live.split(".")
     forget = {"do": "forget", "incarnation": incarnation, "sequence": sequence,
               "live": [{"incarnation": incarnation, "sequence": sequence}]}
@@ -121,7 +121,7 @@ def test_much_is_forgotten_in_steps(played):
     played.tell_peers()
     played.site.sql("insert into assent.acceptor select 'bank', 1, n, '{accounts}', true, '{}', '{}',"
                     " 0, 0, 'committed', 'committed' from generate_series(1, 12000) n")
-    played.site.sql("insert into assent.marker select 'bank.1.' || n from generate_series(1, 7000) n")
+    played.site.sql("insert into assent.marker (gtrid) select 'bank.1.' || n from generate_series(1, 7000) n")
     played.site.sql("insert into assent.marker values ('other.1.1'), ('nonsense'), ('bank.1.12001')")
     played.player.order({"do": "forget", "incarnation": "1", "sequence": "12000", "live": []})
     wait_until(lambda: played.site.sql("select horizon_sequence from assent.tm") == [(12000,)])

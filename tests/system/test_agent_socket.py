@@ -144,7 +144,7 @@ def test_the_pool_shrinks_to_its_new_size(site, player):
 def test_roles_come_and_go(site, player):
     site.sql("create role clerk login; grant clerk to assent; grant all on work to clerk;"
              " grant usage on schema assent to clerk;"
-             " grant execute on function assent.mark(text) to clerk")
+             " grant execute on function assent.mark(text, text) to clerk")
     try:
         begun = player.branch()
         begun.run("insert into work values (1)")

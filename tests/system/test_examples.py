@@ -147,6 +147,7 @@ def test_c_with_libassent_outlives_the_coordinator(bank, outside):
     assert outlives_the_coordinator(example) == 0  # it runs the block again
 
 
+@pytest.mark.skipif(harness.counted(), reason="a library that counts wants programs that do")
 def test_c_with_the_static_library(bank, outside):
     example = Example(bank, [outside.compile(EXAMPLES / "transfer.c", "assent", static=True)])
     assert example.run(1, example.payment) == (0, "committed", "")

@@ -414,6 +414,10 @@ static void tell_action(const struct participant_action *action)
     case PA_COMMIT_SESSION:
         did("-> mark it, and COMMIT its session");
         break;
+    case PA_INTERRUPT:
+        did(action->at_once ? "-> wait for its session no longer, sent or not"
+                            : "-> wait for its session's statement no longer");
+        break;
     case PA_END_SESSION:
         did("-> ROLLBACK its session");
         break;

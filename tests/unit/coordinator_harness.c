@@ -58,15 +58,28 @@ static const char *order_word(const struct order *order)
     return words[order->type];
 }
 
+static const char *const outcomes[] = {
+    "", "in-progress", "committed", "rolled-back", "mixed", "forgotten",
+};
+
+/* Of a ballot what it asks for, or says. */
+static void tell_order(const struct order *order)
+{
+    const struct ballot *ballot = &order->ballot;
+    if (order->type != ORDER_BALLOT)
+        say("%s %s\n", order_word(order), order->branch.rm);
+    else if (ballot->value == OUTCOME_NONE)
+        say("%s %s\n", ballot_words[ballot->type], order->branch.rm);
+    else
+        say("%s %s %s\n", ballot_words[ballot->type], outcomes[ballot->value], order->branch.rm);
+}
+
 static void tell_actions(void)
 {
-    static const char *const outcomes[] = {
-        "", "in-progress", "committed", "rolled-back", "mixed", "forgotten",
-    };
     for (uint32_t i = 0; i < actions.record_count; i++)
         say("log %s\n", record_name((uint8_t)actions.records[i].type));
     for (uint32_t i = 0; i < actions.order_count; i++)
-        say("%s %s\n", order_word(&actions.orders[i].order), actions.orders[i].order.branch.rm);
+        tell_order(&actions.orders[i].order);
     for (uint32_t i = 0; i < actions.reply_count; i++) {
         const struct reply *reply = &actions.replies[i];
         if (reply->error != ERR_NONE)
@@ -293,4 +306,30 @@ void given_rms(uint32_t count)
         agent_accepts(rm);
     }
     did();
+}
+
+void given_snapshot(void)
+{
+    static struct record records[SNAPSHOT_MAX];
+    uint32_t count = take_snapshot(records);
+    given_log(records, count);
+}
+
+struct gtrid gtrid_of_start(uint64_t incarnation, uint64_t sequence)
+{
+    return (struct gtrid){.tm = "bank", .incarnation = incarnation, .sequence = sequence};
+}
+
+enum outcome outcome_of(struct gtrid gtrid)
+{
+    enum outcome outcome = OUTCOME_NONE;
+    coordinator_outcome(tm, &gtrid, &outcome);
+    return outcome;
+}
+
+uint64_t alarms(void)
+{
+    struct coordinator_counts counts;
+    coordinator_counts(tm, &counts);
+    return counts.alarms;
 }

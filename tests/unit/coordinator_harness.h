@@ -30,6 +30,8 @@ void given_tm(void);       /* accounts and ledger have accepted it */
 void given_rms(uint32_t count);
 /* A log that holds these records is read at a start. */
 void given_log(const struct record *records, uint32_t count);
+/* The next start knows what a snapshot of the present one says, and nothing else. */
+void given_snapshot(void);
 void start_tm(void);
 /* Begun, with a branch at each of these; second may be NULL. */
 void given_begun(const char *first, const char *second);
@@ -57,6 +59,10 @@ void dba_asks_about(enum op op, const char *rm);
 
 uint32_t rm_number(const char *rm);
 struct gtrid gtrid_number(uint64_t sequence);
+struct gtrid gtrid_of_start(uint64_t incarnation, uint64_t sequence);
+/* What is known of it; OUTCOME_NONE for what this coordinator has never given out. */
+enum outcome outcome_of(struct gtrid gtrid);
+uint64_t alarms(void);
 /* Of this start's transaction, by an agent's first incarnation; its xid is 700 and the sequence. */
 struct result result_about(enum result_type type, uint64_t sequence, const char *rm);
 /* Room for SNAPSHOT_MAX; returns how many. */

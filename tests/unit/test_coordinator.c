@@ -301,6 +301,75 @@ START_TEST(a_deadline_undoes)
 }
 END_TEST
 
+START_TEST(a_client_waits_for_no_frozen_agent_beyond_the_transactions_time)
+{
+    given_tm();
+    given_begun("accounts", "ledger");
+    ask((struct request){
+        .op = OP_COMMIT, .has_gtrid = true, .gtrid = gtrid_number(1), .wait_ms = 300000});
+    agent_says(RESULT_READY, 1, "accounts");
+    did();
+    time_passes(30000);
+    ck_assert_ptr_nonnull(strstr(did(), "rollback accounts\nrollback ledger\n"));
+    agent_says(RESULT_DONE, 1, "accounts");
+    ck_assert_str_eq(did(), "");
+    time_passes(ROLLBACK_WAIT_MS);
+    ck_assert_ptr_nonnull(strstr(did(), "reply rolled-back, not yet applied\n"));
+    /* Nor does one who asks later. */
+    ask((struct request){
+        .op = OP_ROLLBACK, .has_gtrid = true, .gtrid = gtrid_number(1), .wait_ms = 300000});
+    ck_assert_ptr_null(strstr(did(), "reply"));
+    time_passes(ROLLBACK_WAIT_MS);
+    ck_assert_ptr_nonnull(strstr(did(), "reply rolled-back, not yet applied\n"));
+    agent_says(RESULT_DONE, 1, "ledger");
+    ask_about(OP_OUTCOME, 1, "");
+    ck_assert_str_eq(did(), "reply rolled-back\n");
+}
+END_TEST
+
+START_TEST(a_no_is_waited_for_everywhere_within_the_transactions_time)
+{
+    given_tm();
+    given_begun("accounts", "ledger");
+    ask((struct request){
+        .op = OP_COMMIT, .has_gtrid = true, .gtrid = gtrid_number(1), .wait_ms = 300000});
+    agent_says(RESULT_NO, 1, "accounts");
+    agent_says(RESULT_DONE, 1, "accounts");
+    did();
+    time_passes(29000);
+    ck_assert_ptr_null(strstr(did(), "reply"));
+    agent_says(RESULT_DONE, 1, "ledger");
+    ck_assert_str_eq(did(), "reply rolled-back\n");
+}
+END_TEST
+
+START_TEST(a_branch_is_enlisted_again_only_as_it_is)
+{
+    given_tm();
+    given_begun("accounts", NULL);
+    struct request again = {.op = OP_ENLIST, .has_gtrid = true, .gtrid = gtrid_number(1)};
+    strcpy(again.rm, "accounts");
+    ask(again);
+    ck_assert_str_eq(did(), "reply 1\n");
+    struct request others[3] = {again, again, again};
+    others[0].read_only = true;
+    others[1].isolation = SERIALIZABLE;
+    strcpy(others[2].role, "app");
+    for (size_t i = 0; i < 3; i++) {
+        char refused[32];
+        ask(others[i]);
+        snprintf(refused, sizeof refused, "refuse %d\n", ERR_BRANCH_DIFFERS);
+        ck_assert_str_eq(did(), refused);
+    }
+    strcpy(others[2].branch, "2");
+    ask(others[2]);
+    ask(others[2]);
+    others[2].role[0] = '\0'; /* what is left out is as it is */
+    ask(others[2]);
+    ck_assert_str_eq(did(), "reply 1\nreply 1\nreply 1\n");
+}
+END_TEST
+
 START_TEST(an_idle_transaction_ends_at_its_timeout)
 {
     given_tm();
@@ -435,6 +504,45 @@ START_TEST(a_delegated_branch_that_could_not_commit_is_rolled_back)
     did();
     agent_says(RESULT_NO, 1, "accounts");
     ck_assert_str_eq(did(), "log OUTCOME\nreply rolled-back\n");
+}
+END_TEST
+
+START_TEST(a_delegated_branch_that_was_prepared_instead_is_decided_behind_a_record)
+{
+    given_one_opened();
+    log_is_durable();
+    did();
+    agent_says(RESULT_READY, 1, "accounts");
+    ck_assert_str_eq(did(), "log COMMIT\n");
+    agent_says(RESULT_NO, 1, "accounts");
+    agent_says(RESULT_READY, 1, "accounts");
+    ck_assert_str_eq(did(), "");
+    log_is_durable();
+    ck_assert_str_eq(did(), "commit accounts\n");
+    agent_says(RESULT_DONE, 1, "accounts");
+    ck_assert_str_eq(did(), "log END\nreply committed\n");
+}
+END_TEST
+
+START_TEST(a_start_drives_what_was_delegated_prepared_instead_and_decided)
+{
+    const struct record log[] = {
+        {.type = RECORD_START, .incarnation = 1},
+        {.type = RECORD_AGENT, .rm = "accounts", .url = "ipc:///a"},
+        {.type = RECORD_DELEGATED,
+         .incarnation = 1,
+         .sequence = 5,
+         .branch_count = 1,
+         .branches = {{.rm = "accounts"}}},
+        {.type = RECORD_COMMIT,
+         .incarnation = 1,
+         .sequence = 5,
+         .branch_count = 1,
+         .branches = {{.rm = "accounts", .xid = 71}}},
+    };
+    given_log(log, 4);
+    agent_accepts("accounts");
+    ck_assert_str_eq(did(), "log AGENT\ncommit accounts\nrecover accounts\n");
 }
 END_TEST
 
@@ -1059,6 +1167,9 @@ int main(void)
     TCase *aborts = tcase_create("abort");
     tcase_add_test(aborts, a_no_undoes_every_branch_and_logs_nothing);
     tcase_add_test(aborts, a_deadline_undoes);
+    tcase_add_test(aborts, a_client_waits_for_no_frozen_agent_beyond_the_transactions_time);
+    tcase_add_test(aborts, a_no_is_waited_for_everywhere_within_the_transactions_time);
+    tcase_add_test(aborts, a_branch_is_enlisted_again_only_as_it_is);
     tcase_add_test(aborts, an_idle_transaction_ends_at_its_timeout);
     tcase_add_test(aborts, a_branch_found_prepared_after_the_abort_is_undone);
     tcase_add_test(aborts, a_scan_that_finds_an_undecided_branch_changes_nothing);
@@ -1072,6 +1183,9 @@ int main(void)
     TCase *one_phase = tcase_create("one phase");
     tcase_add_test(one_phase, one_branch_is_delegated_only_behind_the_record);
     tcase_add_test(one_phase, a_delegated_branch_that_could_not_commit_is_rolled_back);
+    tcase_add_test(one_phase,
+                   a_delegated_branch_that_was_prepared_instead_is_decided_behind_a_record);
+    tcase_add_test(one_phase, a_start_drives_what_was_delegated_prepared_instead_and_decided);
     tcase_add_test(one_phase, one_branch_on_the_applications_own_connection_is_prepared);
     tcase_add_test(one_phase, a_delegated_transaction_of_an_earlier_start_is_settled_by_its_marker);
     suite_add_tcase(suite, one_phase);

@@ -273,6 +273,27 @@ START_TEST(room_that_comes_back_is_used)
 }
 END_TEST
 
+/* Too many files are open elsewhere: that is no failure of the disk, and passes. */
+START_TEST(a_file_that_cannot_be_opened_now_is_opened_later)
+{
+    int outlived = 0;
+    for (int n = 1; n < CALLS_MAX; n++) {
+        char plan[64];
+        snprintf(plan, sizeof plan, "openat %d %s", n, _i == 0 ? "EMFILE" : "ENFILE");
+        when_run_with(plan);
+        if (ran_to_its_end() && said[0] == '\0')
+            break;
+        /* A start may refuse: it has nothing to lose. */
+        ck_assert_msg(strstr(said, "ending at once") == NULL, "%s: %s", plan, said);
+        ck_assert_msg(!ran_to_its_end() || acknowledged == WORDS, "%s: %u", plan, acknowledged);
+        outlived += ran_to_its_end();
+        then_the_log_is_whole(plan);
+        remove_log();
+    }
+    ck_assert_int_gt(outlived, 2);
+}
+END_TEST
+
 START_TEST(a_short_write_is_completed)
 {
     for (int n = 1; n < 40; n += 3) {
@@ -306,6 +327,7 @@ static Suite *failures_suite(void)
     tcase_add_test(tests, a_kill_just_after_any_call_loses_nothing);
     tcase_add_test(tests, a_full_disk_is_outlived_or_ends_the_process_with_its_reason);
     tcase_add_test(tests, room_that_comes_back_is_used);
+    tcase_add_loop_test(tests, a_file_that_cannot_be_opened_now_is_opened_later, 0, 2);
     tcase_add_test(tests, a_short_write_is_completed);
     tcase_add_test(tests, a_directory_that_cannot_be_written_is_refused_with_its_name);
     suite_add_tcase(suite, tests);

@@ -5,6 +5,8 @@
  */
 #include "core/participant.c" /* NOLINT: the table is private */
 
+#include "core/closed.h"
+
 #include <check.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -31,8 +33,8 @@ static void given_agent(void)
 static void tell_actions(void)
 {
     static const char *const acts[] = {
-        "none",        "prepare", "commit-session", "end-session", "look",
-        "look-marker", "commit",  "rollback",       "tell",
+        "none", "prepare",     "commit-session", "interrupt", "end-session",
+        "look", "look-marker", "commit",         "rollback",  "tell",
     };
     static const char *const results[] = {
         "none",    "ready", "read-only", "no",    "done",    "heuristic",
@@ -44,6 +46,8 @@ static void tell_actions(void)
         length += (size_t)snprintf(said + length, sizeof said - length, "%s",
                                    action->type == PA_TELL ? results[action->result.type]
                                                            : acts[action->type]);
+        if (action->type == PA_INTERRUPT && action->at_once)
+            length += (size_t)snprintf(said + length, sizeof said - length, " at once");
         if (action->type == PA_COMMIT || action->type == PA_ROLLBACK)
             length += (size_t)snprintf(said + length, sizeof said - length, " %llu",
                                        (unsigned long long)action->xid);
@@ -243,7 +247,7 @@ START_TEST(a_rollback_during_prepare_waits_for_its_result)
     when(PE_OPENED);
     ordered(PE_PREPARE, 0);
     ordered(PE_ROLLBACK, 0);
-    ck_assert_str_eq(did(), "prepare\n");
+    ck_assert_str_eq(did(), "prepare\ninterrupt\n");
     when(PE_PREPARED);
     ck_assert_str_eq(did(), "rollback 70\n");
     when(PE_FINISHED);
@@ -259,8 +263,11 @@ START_TEST(a_rollback_ends_an_open_session)
     ck_assert_str_eq(did(), "end-session\n");
     when(PE_FINISHED);
     ck_assert_str_eq(did(), "done\n");
-    /* Its gid may not get a new, empty session: half of the work would be gone. */
-    ck_assert_int_eq((int)participant_state(agent, &branch), BRANCH_REFUSED);
+    /* Its gid may not get a new, empty session, half of the work would be gone: who keeps that in
+     * mind is told that nothing else does. */
+    ck_assert_uint_eq(participant_count(agent), 0);
+    ck_assert(actions.forgot);
+    ck_assert(branch_equal(&actions.forgotten, &branch));
 }
 END_TEST
 
@@ -311,6 +318,37 @@ START_TEST(a_one_phase_commit_that_is_refused_because_it_was_done_is_done)
 }
 END_TEST
 
+START_TEST(what_is_prepared_instead_of_one_phase_waits_for_the_coordinator_and_says_so_again)
+{
+    given_agent();
+    when(PE_OPENED);
+    ordered(PE_COMMIT_ONE_PHASE, 0);
+    struct participant_event event = {.type = PE_PREPARED, .xid = 42, .beat = 7};
+    event.branch = branch;
+    participant_step(agent, &event, &actions);
+    tell_actions();
+    ck_assert_str_eq(did(), "commit-session\nready\n");
+    ordered(PE_COMMIT_ONE_PHASE, 0);
+    ordered(PE_SETTLE, 0);
+    ck_assert_str_eq(did(), "ready\nready\n");
+    ordered(PE_ROLLBACK, 42);
+    ck_assert_str_eq(did(), "rollback 42\n");
+}
+END_TEST
+
+START_TEST(what_may_be_prepared_though_its_answer_was_lost_is_looked_for_before_it_is_rolled_back)
+{
+    given_agent();
+    when(PE_OPENED);
+    ordered(PE_COMMIT_ONE_PHASE, 0);
+    when(PE_UNKNOWN);
+    absent(XID_UNKNOWN);
+    ck_assert_str_eq(did(), "commit-session\nlook-marker\nno\n");
+    ordered(PE_ROLLBACK, 0);
+    ck_assert_str_eq(did(), "look\n");
+}
+END_TEST
+
 START_TEST(one_phase_without_a_session_does_nothing)
 {
     given_agent();
@@ -335,6 +373,150 @@ START_TEST(a_new_start_of_the_tm_ends_what_the_old_one_left_unprepared)
     tell_actions();
     ck_assert_str_eq(did(), "end-session\n");
     ck_assert(!participant_fence(agent, "bank", 2, &event));
+}
+END_TEST
+
+static void due_after(uint64_t after_ms)
+{
+    struct participant_event event;
+    now_ms += after_ms;
+    ck_assert(participant_due(agent, now_ms, &event));
+    participant_step(agent, &event, &actions);
+    tell_actions();
+    ck_assert(!participant_due(agent, now_ms, &event));
+}
+
+START_TEST(a_statement_that_runs_is_not_waited_for_when_the_votes_time_is_over)
+{
+    given_agent();
+    when(PE_OPENED);
+    ordered(PE_PREPARE, 0);
+    due_after(30000);
+    ck_assert_str_eq(did(), "prepare\ninterrupt at once\n");
+    when(PE_REFUSAL);
+    ck_assert_str_eq(did(), "no\n");
+}
+END_TEST
+
+START_TEST(a_prepare_that_hangs_is_given_up_soon_when_its_branch_is_rolled_back)
+{
+    given_agent();
+    when(PE_OPENED);
+    ordered(PE_PREPARE, 0);
+    ordered(PE_ROLLBACK, 0);
+    due_after(DOOMED_MS);
+    ck_assert_str_eq(did(), "prepare\ninterrupt\ninterrupt at once\n");
+    when(PE_UNKNOWN);
+    absent(XID_UNKNOWN);
+    ck_assert_str_eq(did(), "look\ndone\n");
+}
+END_TEST
+
+START_TEST(a_commit_in_one_phase_waits_for_no_statement_beyond_the_branchs_time)
+{
+    given_agent();
+    when(PE_OPENED);
+    ordered(PE_COMMIT_ONE_PHASE, 0);
+    due_after(30000);
+    ck_assert_str_eq(did(), "commit-session\ninterrupt\n");
+}
+END_TEST
+
+static void when_at(uint64_t sequence, enum participant_event_type type)
+{
+    const struct order order = {.branch = branch, .agent_incarnation = 4, .timeout_ms = 30000};
+    struct participant_event event = {.type = type,
+                                      .branch = branch,
+                                      .now_ms = now_ms,
+                                      .timeout_ms = 30000,
+                                      .xid = 70,
+                                      .order = &order};
+    event.branch.gtrid.sequence = sequence;
+    participant_step(agent, &event, &actions);
+    tell_actions();
+}
+
+START_TEST(what_is_rolled_back_takes_no_place)
+{
+    given_agent();
+    for (uint64_t i = 1; i < 10 * SLOTS; i++) {
+        when_at(i, PE_OPENED);
+        when_at(i, PE_ROLLBACK);
+        when_at(i, PE_FINISHED);
+        ck_assert_str_eq(did(), "end-session\ndone\n");
+    }
+    ck_assert(participant_has_room(agent));
+}
+END_TEST
+
+START_TEST(remembered_answers_make_room_the_oldest_first)
+{
+    given_agent();
+    for (uint64_t i = 1; i <= 2 * SLOTS; i++) {
+        ck_assert(participant_has_room(agent));
+        when_at(i, PE_OPENED);
+        ck_assert(actions.forgot == (i > SLOTS));
+        if (actions.forgot)
+            ck_assert_uint_eq(actions.forgotten.gtrid.sequence, i - SLOTS);
+        when_at(i, PE_PREPARE);
+        when_at(i, i % 2 == 0 ? PE_READ_ONLY : PE_REFUSAL);
+    }
+    ck_assert_uint_eq(participant_count(agent), SLOTS);
+    ck_assert_uint_eq(participant_held(agent), 0);
+    did();
+    /* Asked again, what is still remembered is said again, and takes its place again after it. */
+    when_at(SLOTS + 1, PE_PREPARE);
+    when_at(2, PE_PREPARE);
+    ck_assert_str_eq(did(), "read-only\nlook\n");
+    ck_assert_uint_eq(actions.forgotten.gtrid.sequence, SLOTS + 2);
+}
+END_TEST
+
+START_TEST(a_no_behind_which_something_may_be_prepared_makes_no_room)
+{
+    given_agent();
+    for (uint64_t i = 1; i <= SLOTS; i++) {
+        when_at(i, PE_OPENED);
+        when_at(i, PE_PREPARE);
+        when_at(i, PE_UNKNOWN);
+    }
+    ck_assert(!participant_has_room(agent));
+}
+END_TEST
+
+START_TEST(the_table_keeps_room_for_what_ends_branches)
+{
+    uint32_t slots = 4 * RESERVED_PART;
+    free(agent);
+    agent = participant_init(calloc(1, participant_bytes(slots)), slots, 4);
+    uint64_t opened = 0;
+    while (participant_has_room(agent))
+        when_at(++opened, PE_OPENED);
+    ck_assert_uint_eq(opened, slots - 4);
+    said[0] = '\0';
+    when_at(1000, PE_PREPARE);
+    when_at(1001, PE_COMMIT);
+    ck_assert_str_eq(did(), "no\nlook\n");
+}
+END_TEST
+
+START_TEST(a_closed_transaction_stays_closed)
+{
+    static struct closed closed;
+    closed_clear(&closed);
+    closed_note(&closed, 5);
+    closed_note(&closed, 3);
+    ck_assert(closed_has(&closed, 3) && closed_has(&closed, 5));
+    ck_assert(!closed_has(&closed, 4) && !closed_has(&closed, 6));
+    /* What is passed counts as over; what takes its place does not. */
+    closed_note(&closed, CLOSED_SPAN + 4);
+    ck_assert(closed_has(&closed, 4) && closed_has(&closed, 5));
+    ck_assert(!closed_has(&closed, 6) && !closed_has(&closed, CLOSED_SPAN + 3));
+    closed_note(&closed, UINT64_C(9) * CLOSED_SPAN);
+    ck_assert(closed_has(&closed, 6) && closed_has(&closed, UINT64_C(8) * CLOSED_SPAN));
+    ck_assert(!closed_has(&closed, UINT64_C(8) * CLOSED_SPAN + 1));
+    closed_note(&closed, 1);
+    ck_assert(!closed_has(&closed, UINT64_C(8) * CLOSED_SPAN + 1));
 }
 END_TEST
 
@@ -374,8 +556,21 @@ int main(void)
     tcase_add_test(cases, a_prepared_branch_has_no_deadline);
     tcase_add_test(cases, one_phase_is_settled_by_its_marker);
     tcase_add_test(cases, a_one_phase_commit_that_is_refused_because_it_was_done_is_done);
+    tcase_add_test(
+        cases, what_is_prepared_instead_of_one_phase_waits_for_the_coordinator_and_says_so_again);
+    tcase_add_test(
+        cases,
+        what_may_be_prepared_though_its_answer_was_lost_is_looked_for_before_it_is_rolled_back);
     tcase_add_test(cases, one_phase_without_a_session_does_nothing);
     tcase_add_test(cases, a_new_start_of_the_tm_ends_what_the_old_one_left_unprepared);
+    tcase_add_test(cases, a_statement_that_runs_is_not_waited_for_when_the_votes_time_is_over);
+    tcase_add_test(cases, a_prepare_that_hangs_is_given_up_soon_when_its_branch_is_rolled_back);
+    tcase_add_test(cases, a_commit_in_one_phase_waits_for_no_statement_beyond_the_branchs_time);
+    tcase_add_test(cases, what_is_rolled_back_takes_no_place);
+    tcase_add_test(cases, remembered_answers_make_room_the_oldest_first);
+    tcase_add_test(cases, a_no_behind_which_something_may_be_prepared_makes_no_room);
+    tcase_add_test(cases, the_table_keeps_room_for_what_ends_branches);
+    tcase_add_test(cases, a_closed_transaction_stays_closed);
     tcase_add_test(cases, a_full_table_answers_no_and_forgets_nothing);
     suite_add_tcase(suite, cases);
 

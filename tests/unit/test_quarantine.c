@@ -99,6 +99,34 @@ START_TEST(what_works_in_a_quarantined_database_does_not_commit_after_its_releas
 }
 END_TEST
 
+/* Begun before the release, and at work there only after it: the database has lost nothing of it.
+ */
+START_TEST(what_begins_to_work_after_the_release_ends_like_any_other)
+{
+    given_tm();
+    accounts_has_confirmed_a_beat();
+    accounts_is_set_back();
+    given_begun(PROTOCOL_2PC, "ledger", NULL);
+    accounts_is_released();
+    struct request enlist = {.op = OP_ENLIST, .has_gtrid = true, .gtrid = gtrid_number(1)};
+    strcpy(enlist.rm, "accounts");
+    ask(enlist);
+    ask_about(OP_COMMIT, 1);
+    did();
+    struct gtrid gtrid = gtrid_number(1);
+    struct result result = result_of(RESULT_READY, &gtrid, "accounts");
+    result.agent_incarnation = 2;
+    hear(result);
+    agent_says(RESULT_READY, 1, "ledger");
+    log_is_durable();
+    did();
+    agent_says(RESULT_DONE, 1, "ledger");
+    result.type = RESULT_DONE;
+    hear(result);
+    ck_assert_str_eq(did(), "log END\nreply committed\n");
+}
+END_TEST
+
 START_TEST(a_read_only_branch_has_read_what_was_lost)
 {
     given_preparing(PROTOCOL_2PC);
@@ -284,6 +312,79 @@ START_TEST(the_vote_of_an_acceptor_that_was_quarantined_since_does_not_count)
 }
 END_TEST
 
+/* ---- newcomers ---- */
+
+static void accounts_registers(struct answer answer, const char *state)
+{
+    agent_is_lost("accounts");
+    agent_answers("accounts", answer);
+    log_is_durable();
+    ck_assert_str_eq(rm_is("accounts"), state);
+}
+
+static void through_a_snapshot(void)
+{
+    static struct record kept[64];
+    uint64_t position = 0;
+    uint32_t count = 0;
+    while (coordinator_snapshot(tm, &position, &kept[count]))
+        kept[count++].lsn = 9;
+    given_read(kept, count);
+    start_tm();
+}
+
+START_TEST(a_database_that_has_forgotten_us_is_noticed_though_its_first_answer_is_lost)
+{
+    given_tm();
+    /* It was set back to before it knew us; what it said then, with newcomer, nobody has heard. */
+    accounts_registers((struct answer){.beat = 1, .met = 5}, "quarantined");
+}
+END_TEST
+
+START_TEST(a_true_newcomer_may_say_again_what_it_drew)
+{
+    given_empty_tm();
+    start_tm();
+    accounts_registers((struct answer){.newcomer = true, .met = 5}, "up");
+    accounts_registers((struct answer){.beat = 1, .met = 5}, "up");
+    through_a_snapshot();
+    accounts_registers((struct answer){.beat = 2, .met = 5}, "up");
+    accounts_registers((struct answer){.beat = 3}, "up");
+    accounts_registers((struct answer){.beat = 1, .met = 6}, "quarantined");
+}
+END_TEST
+
+START_TEST(what_a_newcomer_drew_is_known_once_it_is_released)
+{
+    given_tm();
+    accounts_registers((struct answer){.beat = 1, .met = 5}, "quarantined");
+    dba_asks_about(OP_RELEASE, "accounts");
+    log_is_durable();
+    did();
+    accounts_registers((struct answer){.beat = 1, .met = 5}, "up");
+    through_a_snapshot();
+    accounts_registers((struct answer){.beat = 1, .met = 5}, "up");
+}
+END_TEST
+
+START_TEST(a_released_database_is_told_what_it_may_have_lost)
+{
+    given_preparing(PROTOCOL_3PC);
+    accounts_is_set_back();
+    dba_asks_about(OP_RELEASE, "accounts");
+    log_is_durable();
+    did();
+    agent_answers("accounts", (struct answer){.beat = 8, .agent_incarnation = 2});
+    struct event event;
+    while (coordinator_due(tm, now_ms, &event) && event.type != EV_SCAN)
+        step(&event);
+    step(&event);
+    ck_assert_int_eq((int)actions.orders[0].order.type, ORDER_RECOVER);
+    ck_assert_uint_eq(actions.orders[0].order.released.incarnation, 1);
+    ck_assert_uint_eq(actions.orders[0].order.released.sequence, 1);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("quarantine");
@@ -292,6 +393,7 @@ int main(void)
     tcase_add_test(undecided, what_has_not_voted_when_its_database_is_quarantined_ends_at_once);
     tcase_add_test(undecided,
                    what_works_in_a_quarantined_database_does_not_commit_after_its_release);
+    tcase_add_test(undecided, what_begins_to_work_after_the_release_ends_like_any_other);
     tcase_add_test(undecided, a_read_only_branch_has_read_what_was_lost);
     tcase_add_test(undecided, a_transaction_elsewhere_goes_on);
     tcase_add_test(undecided, lost_durable_data_that_an_agent_reports_is_a_quarantine_too);
@@ -309,6 +411,14 @@ int main(void)
     tcase_add_test(three, a_proposal_that_is_out_is_its_acceptors_to_decide);
     tcase_add_test(three, the_vote_of_an_acceptor_that_was_quarantined_since_does_not_count);
     suite_add_tcase(suite, three);
+
+    TCase *newcomers = tcase_create("newcomers");
+    tcase_add_test(newcomers,
+                   a_database_that_has_forgotten_us_is_noticed_though_its_first_answer_is_lost);
+    tcase_add_test(newcomers, a_true_newcomer_may_say_again_what_it_drew);
+    tcase_add_test(newcomers, what_a_newcomer_drew_is_known_once_it_is_released);
+    tcase_add_test(newcomers, a_released_database_is_told_what_it_may_have_lost);
+    suite_add_tcase(suite, newcomers);
 
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
