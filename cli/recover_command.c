@@ -69,7 +69,8 @@ static int check_log_is_gone(const struct site *site)
     if (log_dir_open(&dir, site->data_dir, &error) != 0)
         return refuse_to(error.message, "");
     bool in_use = log_dir_in_use(&dir);
-    bool there = has_files(&dir, FILE_SEGMENT) || has_files(&dir, FILE_CHECKPOINT);
+    bool there = has_files(&dir, FILE_SEGMENT) || has_files(&dir, FILE_CHECKPOINT) ||
+                 has_files(&dir, FILE_OUTCOMES) || has_files(&dir, FILE_KEYS);
     log_dir_close(&dir);
     if (in_use)
         return refuse_to("a process uses the coordinator's data_dir", "stop assentd first");

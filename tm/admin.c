@@ -287,6 +287,13 @@ static cJSON *status(const struct server *server)
     add_u64(reply, "rolled_back", counts.rolled_back);
     add_u64(reply, "mixed", counts.mixed);
     add_u64(reply, "alarms_total", counts.alarms);
+    cJSON *remembered = cJSON_AddObjectToObject(reply, "remembered");
+    add_u64(remembered, "keys", counts.keys);
+    add_u64(remembered, "max_keys", counts.keys_max);
+    add_u64(remembered, "keys_s", counts.keys_ms / 1000);
+    add_u64(remembered, "outcomes", counts.outcomes);
+    add_u64(remembered, "max_outcomes", counts.outcomes_max);
+    add_u64(remembered, "outcomes_s", counts.outcomes_ms / 1000);
     cJSON_AddItemToObject(reply, "alarms", alarms_list(server));
     cJSON *rms = cJSON_AddArrayToObject(reply, "rms");
     for (uint32_t i = 0; i < registry->count; i++) {
