@@ -163,6 +163,15 @@ static void resolve_come_back(struct sim *sim, struct fate *fate)
     ask(sim, &request);
 }
 
+static bool is_live(const struct coordinator *coordinator, const struct gtrid *gtrid)
+{
+    static struct txn_view view;
+    for (uint32_t i = 0; coordinator_list(coordinator, &i, 0, &view); i++)
+        if (gtrid_equal(&view.gtrid, gtrid))
+            return true;
+    return false;
+}
+
 void dba_tidies(struct sim *sim)
 {
     static struct txn_view view;
@@ -185,8 +194,7 @@ void dba_tidies(struct sim *sim)
             resolve_lost(sim, &view);
     for (uint32_t i = 0; i < sim->checker.count; i++) {
         struct fate *fate = &sim->checker.fates[i];
-        if (fate_lost_its_end(fate) &&
-            !coordinator_show(host->coordinator, &fate->gtrid, sim->now_us / MS, &view))
+        if (fate_lost_its_end(fate) && !is_live(host->coordinator, &fate->gtrid))
             resolve_come_back(sim, fate);
     }
 }
