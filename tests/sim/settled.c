@@ -73,7 +73,10 @@ static uint32_t excused_endings(struct sim *sim, const struct agent *agent)
     uint32_t count = 0;
     for (uint32_t i = 0; i < sim->checker.count; i++) {
         const struct fate *fate = &sim->checker.fates[i];
-        count += fate_is_excused(sim, fate) &&
+        struct txn_number number = {fate->gtrid.incarnation, fate->gtrid.sequence};
+        /* Of what its database may have forgotten it does not even pledge to itself. */
+        bool mute = txn_not_after(&number, &sim->databases[agent->rm].votes_after);
+        count += (mute || fate_is_excused(sim, fate)) &&
                  terminator_state(agent->terminator, &fate->gtrid) != ENDING_NONE;
     }
     return count;

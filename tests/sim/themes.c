@@ -28,6 +28,8 @@ static void draw_calm(struct sim *sim)
     plan->loss /= 4;
     plan->crash_in_turn /= 4;
     plan->abandon = plan->read_only_all = 0;
+    /* What is forgotten too soon is not missed when it is lost. */
+    plan->retention_ms = UINT64_C(1000) * 3600 * 24;
     plan->apps = APPS;
     plan->txns = APP_TXNS;
 }
