@@ -62,8 +62,17 @@ static void draw_lost_answers(struct sim *sim)
     plan->fault_weight[FAULT_RESTORED] = 3;
     plan->fault_weight[FAULT_TM_DIES] = 1;
     plan->restored_to_nothing = 8000;
-    if (choice(sim, 3000))
+    if (choice(sim, 8000)) {
+        /* A witness has no beat, by which it would be seen. */
         plan->three_phase = 10000;
+        plan->rms = 3;
+        plan->data_rms = (uint32_t)between(sim, 1, 2);
+        plan->one_branch = plan->rollback = plan->refusal = 0;
+        plan->silence_ms = (uint32_t)between(sim, 300, 3000);
+        plan->at_precommit = (uint32_t)between(sim, 2000, 8000);
+        plan->restored_at_precommit = 7000;
+        plan->down_most_us = 15 * SECOND;
+    }
 }
 
 /* A database loses what it has just voted for, while the other votes are slow. */
