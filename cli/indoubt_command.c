@@ -247,6 +247,28 @@ none:
     cJSON_Delete(rows);
 }
 
+/* Ours has a gtrid in a manager's place. */
+static void print_elsewhere(const cJSON *elsewhere)
+{
+    static const char *const titles[] = {"server of", "database", "age", "owner", "of", "gid"};
+    char age[AGE_BYTES];
+    if (json_first(elsewhere) == NULL)
+        return;
+    cJSON *rows = cJSON_CreateArray();
+    for (const cJSON *item = json_first(elsewhere); item != NULL; item = item->next) {
+        cJSON *row = table_row(rows);
+        table_field(row, item, "server_of");
+        table_field(row, item, "database");
+        table_cell(row, age_words(json_number(item, "age_s") * 1000, age));
+        table_field(row, item, "owner");
+        table_field(row, item, cJSON_HasObjectItem(item, "gtrid") ? "gtrid" : "manager");
+        table_field(row, item, "gid");
+    }
+    puts("\nPrepared in databases that have no agent here; each takes a slot of its server:");
+    table_print(titles, sizeof titles / sizeof titles[0], rows);
+    cJSON_Delete(rows);
+}
+
 static void print_report(const cJSON *report)
 {
     char scratch[SCRATCH_BYTES];
@@ -268,6 +290,7 @@ static void print_report(const cJSON *report)
     for (const cJSON *item = json_first(items); item != NULL; item = item->next)
         print_item(item);
     print_foreign(json_child(report, "foreign"));
+    print_elsewhere(json_child(report, "elsewhere"));
 }
 
 int in_doubt_command(struct cli *cli, int argc, char **argv)

@@ -8,7 +8,6 @@
 #include <grp.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -17,6 +16,8 @@
 #include <unistd.h>
 
 #include "common/host_port.h"
+#include "common/lookup.h"
+#include "common/tcp.h"
 
 enum {
     PATH_MOST = sizeof((struct sockaddr_un *)0)->sun_path - 1,
@@ -184,6 +185,7 @@ static int listen_tcp(int fd, const char *url, const struct sockaddr_storage *ad
                       socklen_t length, struct error *error)
 {
     int on = 1;
+    tcp_set_up(fd);
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
         bind(fd, (const struct sockaddr *)address, length) != 0 || listen(fd, SOMAXCONN) != 0)
         return fail_errno(error, "listen on %s", url);
@@ -229,9 +231,8 @@ static int dial(const struct sockaddr *address, socklen_t length)
     int fd = socket(address->sa_family, KIND, 0);
     if (fd < 0)
         return -1;
-    int on = 1;
     if (address->sa_family != AF_UNIX)
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        tcp_set_up(fd);
     if (connect(fd, address, length) == 0 || errno == EINPROGRESS)
         return fd;
     int reason = errno;
@@ -240,25 +241,33 @@ static int dial(const struct sockaddr *address, socklen_t length)
     return -1;
 }
 
-static int dial_tcp(const char *text)
+bool address_name(const char *url, char host[HOST_BYTES])
+{
+    const char *port, *address = behind(url, "tcp://");
+    return address != NULL && host_port_split(address, host, &port) && lookup_is_name(host);
+}
+
+static int dial_tcp(const char *text, const char *number)
 {
     char host[HOST_BYTES];
     const char *port;
-    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
+                                   .ai_flags = AI_NUMERICSERV | AI_NUMERICHOST};
     struct addrinfo *found;
     errno = EADDRNOTAVAIL;
-    if (!host_port_split(text, host, &port) || getaddrinfo(host, port, &hints, &found) != 0)
+    if (!host_port_split(text, host, &port) ||
+        getaddrinfo(number != NULL ? number : host, port, &hints, &found) != 0)
         return -1;
     int fd = dial(found->ai_addr, found->ai_addrlen);
     freeaddrinfo(found);
     return fd;
 }
 
-int address_dial(const char *url)
+int address_dial(const char *url, const char *number)
 {
     const char *path = path_of(url);
     if (path == NULL)
-        return dial_tcp(behind(url, "tcp://"));
+        return dial_tcp(behind(url, "tcp://"), number);
     struct sockaddr_un address = local_address(path);
     return dial((const struct sockaddr *)&address, sizeof address);
 }

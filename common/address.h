@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "common/error.h"
+#include "common/host_port.h"
 
 /* A unix socket: the URL begins with ipc://. */
 bool address_is_local(const char *url);
@@ -23,9 +24,11 @@ int address_listen(const char *url, uint32_t mode, const char *group, struct err
 /* Ends what address_listen() began: the socket file goes. */
 void address_close(const char *url, int fd);
 
+/* The name that has to be looked up before this can be dialled; false: none has. */
+bool address_name(const char *url, char host[HOST_BYTES]);
 /* A socket that does not block and connects, or is connected at once: it is writable when it is
- * either, or has failed. A name is looked up by the system's resolver, which the caller waits for.
+ * either, or has failed. number: the address of the host, if the URL has its name; else NULL.
  * Returns the descriptor, or -1 with errno set. */
-int address_dial(const char *url);
+int address_dial(const char *url, const char *number);
 
 #endif

@@ -18,7 +18,7 @@ enum { ITEMS_MAX = 1000, EVIDENCE_MAX = 256, NUMBER_BYTES = 24 };
 /* A report in the making. */
 struct report {
     const struct indoubt_sources *sources;
-    cJSON *items, *foreign;
+    cJSON *items, *foreign, *elsewhere;
     bool truncated;
 };
 
@@ -434,6 +434,33 @@ static void add_prepared(struct report *report, const struct indoubt_agent *agen
     }
 }
 
+static bool is_listed(const struct indoubt_sources *sources, const char *gid)
+{
+    for (uint32_t i = 0; i < sources->agent_count; i++)
+        if (about(sources->agents[i].answer, "prepared", gid) != NULL)
+            return true;
+    return false;
+}
+
+/* What is prepared in other databases of an agent's server, but for those of other agents. */
+static void add_elsewhere(struct report *report, const struct indoubt_agent *agent)
+{
+    const cJSON *prepared;
+    cJSON_ArrayForEach(prepared, member(agent->answer, "elsewhere"))
+    {
+        const char *gid = member_text(prepared, "gid");
+        bool told = is_listed(report->sources, gid);
+        const cJSON *other;
+        cJSON_ArrayForEach(other, report->elsewhere) told |=
+            strcmp(member_text(other, "gid"), gid) == 0;
+        if (told)
+            continue;
+        cJSON *item = cJSON_Duplicate(prepared, true);
+        cJSON_AddStringToObject(item, "server_of", agent->rm);
+        cJSON_AddItemToArray(report->elsewhere, item);
+    }
+}
+
 /* Gone from its database as was decided: only the coordinator has yet to hear of it. */
 static bool is_applied(const struct indoubt_sources *sources, struct entry *entry)
 {
@@ -517,10 +544,16 @@ static cJSON *agents_asked(const struct indoubt_sources *sources)
 cJSON *indoubt_report(const struct indoubt_sources *sources)
 {
     struct report report = {
-        .sources = sources, .items = cJSON_CreateArray(), .foreign = cJSON_CreateArray()};
+        .sources = sources,
+        .items = cJSON_CreateArray(),
+        .foreign = cJSON_CreateArray(),
+        .elsewhere = cJSON_CreateArray(),
+    };
     struct txn_view txn;
-    for (uint32_t i = 0; i < sources->agent_count; i++)
+    for (uint32_t i = 0; i < sources->agent_count; i++) {
         add_prepared(&report, &sources->agents[i]);
+        add_elsewhere(&report, &sources->agents[i]);
+    }
     for (uint32_t at = 0; sources->coordinator != NULL &&
                           coordinator_list(sources->coordinator, &at, sources->now_ms, &txn);
          at++)
@@ -531,6 +564,7 @@ cJSON *indoubt_report(const struct indoubt_sources *sources)
     cJSON_AddBoolToObject(whole, "running", sources->start[0] == '\0');
     cJSON_AddItemToObject(whole, "in_doubt", sorted(report.items));
     cJSON_AddItemToObject(whole, "foreign", report.foreign);
+    cJSON_AddItemToObject(whole, "elsewhere", report.elsewhere);
     cJSON_AddItemToObject(whole, "agents", agents_asked(sources));
     if (report.truncated)
         cJSON_AddTrueToObject(whole, "truncated");

@@ -4,12 +4,19 @@
  * A line is put together first and then written by one write(), so lines of several threads
  * never mix. Control characters become blanks: what a peer or a database says cannot forge a
  * line of its own.
+ *
+ * The queue is a ring of bytes: each line with its length before it.
  */
 #include "common/logger.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +24,24 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LINE_BYTES = 2048 };
+enum {
+    LINE_BYTES = 2048,
+    QUEUE_BYTES = 1024 * 1024, /* some thousand lines */
+    LENGTH_BYTES = sizeof(uint16_t),
+    LAST_WORDS_MS = 1000, /* at an end */
+};
+
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    /* All below under the lock. */
+    bool started;
+    bool writing; /* a line that is not in the queue any more */
+    struct timespec since;
+    char *bytes; /* QUEUE_BYTES */
+    size_t first, used;
+    uint64_t dropped, told; /* lines, and of how many the log says so */
+} queue = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static _Atomic int level_shown = LEVEL_INFO;
 
@@ -51,27 +75,216 @@ static size_t write_opening(enum log_level level, char *line)
     return write_time_and_name(level, line);
 }
 
-void logger_write(enum log_level level, const char *format, ...)
+/* Any thread; the line ends with its newline. */
+static void write_line(const char *line, size_t length)
 {
-    if ((int)level > level_shown)
-        return;
-    int saved_errno = errno;
+    struct pollfd ready = {.fd = STDERR_FILENO, .events = POLLOUT};
+    while (write(STDERR_FILENO, line, length) < 0 && (errno == EAGAIN || errno == EINTR))
+        if (errno == EAGAIN) /* somebody has made it so */
+            poll(&ready, 1, -1);
+    /* There is nobody to tell that stderr does not take it. */
+}
 
-    char line[LINE_BYTES];
-    size_t opening = write_opening(level, line);
+/* ---- the queue: under its lock ---- */
+
+static void ring_put(const void *from, size_t length)
+{
+    size_t at = (queue.first + queue.used) % QUEUE_BYTES;
+    size_t before_end = QUEUE_BYTES - at < length ? QUEUE_BYTES - at : length;
+    memcpy(queue.bytes + at, from, before_end);
+    memcpy(queue.bytes, (const char *)from + before_end, length - before_end);
+    queue.used += length;
+}
+
+static void ring_take(void *to, size_t length)
+{
+    size_t before_end = QUEUE_BYTES - queue.first < length ? QUEUE_BYTES - queue.first : length;
+    memcpy(to, queue.bytes + queue.first, before_end);
+    memcpy((char *)to + before_end, queue.bytes, length - before_end);
+    queue.first = (queue.first + length) % QUEUE_BYTES;
+    queue.used -= length;
+}
+
+static bool queue_line(const char *line, size_t length)
+{
+    uint16_t bytes = (uint16_t)length;
+    if (QUEUE_BYTES - queue.used < LENGTH_BYTES + length)
+        return false;
+    ring_put(&bytes, LENGTH_BYTES);
+    ring_put(line, length);
+    return true;
+}
+
+static size_t put_together(char *line, enum log_level level, const char *format, va_list arguments);
+
+__attribute__((format(printf, 3, 4))) static size_t line_of(char *line, enum log_level level,
+                                                            const char *format, ...)
+{
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(line + opening, sizeof line - opening, format, arguments);
+    size_t length = put_together(line, level, format, arguments);
     va_end(arguments);
+    return length;
+}
 
+/* That lines are missing stands where they do, once, when there is room for many again. */
+static void tell_dropped(void)
+{
+    char line[LINE_BYTES];
+    if (queue.dropped == queue.told || queue.used > QUEUE_BYTES / 2)
+        return;
+    size_t length = line_of(line, LEVEL_WARNING,
+                            "%" PRIu64 " lines are missing here: standard error was not read as "
+                            "fast as they came",
+                            queue.dropped - queue.told);
+    if (queue_line(line, length))
+        queue.told = queue.dropped;
+}
+
+static size_t take_line(char *line)
+{
+    uint16_t bytes;
+    ring_take(&bytes, LENGTH_BYTES);
+    ring_take(line, bytes);
+    return bytes;
+}
+
+/* ---- the thread ---- */
+
+static void *write_lines(void *arg)
+{
+    char line[LINE_BYTES];
+    (void)arg;
+    pthread_setname_np(pthread_self(), "logger");
+    pthread_mutex_lock(&queue.lock);
+    for (;;) {
+        if (queue.used == 0)
+            tell_dropped();
+        if (queue.used == 0) {
+            pthread_cond_wait(&queue.changed, &queue.lock);
+            continue;
+        }
+        size_t length = take_line(line);
+        queue.writing = true;
+        clock_gettime(CLOCK_MONOTONIC, &queue.since);
+        pthread_mutex_unlock(&queue.lock);
+        write_line(line, length);
+        pthread_mutex_lock(&queue.lock);
+        queue.writing = false;
+        if (queue.used == 0)
+            pthread_cond_broadcast(&queue.changed); /* to whoever flushes */
+    }
+    return NULL;
+}
+
+static void flush_at_exit(void)
+{
+    logger_flush(LAST_WORDS_MS);
+}
+
+static bool start_thread(void)
+{
+    pthread_t thread;
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all,
+                    &before); /* SIGPIPE too: a reader that is gone ends nobody */
+    bool started = pthread_create(&thread, NULL, write_lines, NULL) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (started)
+        pthread_detach(thread);
+    return started;
+}
+
+void logger_start(void)
+{
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&queue.changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    queue.bytes = malloc(QUEUE_BYTES);
+    bool started = queue.bytes != NULL && start_thread();
+    pthread_mutex_lock(&queue.lock);
+    queue.started = started;
+    pthread_mutex_unlock(&queue.lock);
+    if (started)
+        atexit(flush_at_exit);
+}
+
+void logger_flush(uint32_t timeout_ms)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += timeout_ms / 1000;
+    until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    int rc = 0;
+    pthread_mutex_lock(&queue.lock);
+    while (queue.started && (queue.used > 0 || queue.writing) && rc != ETIMEDOUT)
+        rc = pthread_cond_timedwait(&queue.changed, &queue.lock, &until);
+    pthread_mutex_unlock(&queue.lock);
+}
+
+void logger_counts(struct logger_counts *out)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    pthread_mutex_lock(&queue.lock);
+    out->dropped = queue.dropped;
+    out->stuck_ms = !queue.writing ? 0
+                                   : (uint64_t)(now.tv_sec - queue.since.tv_sec) * 1000 +
+                                         (uint64_t)((now.tv_nsec - queue.since.tv_nsec) / 1000000);
+    pthread_mutex_unlock(&queue.lock);
+}
+
+/* ---- lines ---- */
+
+static size_t put_together(char *line, enum log_level level, const char *format, va_list arguments)
+{
+    size_t opening = write_opening(level, line);
+    vsnprintf(line + opening, LINE_BYTES - opening, format, arguments);
     size_t length = strlen(line);
     for (size_t i = opening; i < length; i++) {
         if ((unsigned char)line[i] < ' ' || line[i] == 0x7F)
             line[i] = ' ';
     }
     line[length] = '\n';
-    /* There is nobody to tell that stderr does not take it. */
-    ssize_t ignored = write(STDERR_FILENO, line, length + 1);
-    (void)ignored;
+    return length + 1;
+}
+
+void logger_write(enum log_level level, const char *format, ...)
+{
+    char line[LINE_BYTES];
+    if ((int)level > level_shown)
+        return;
+    int saved_errno = errno;
+    va_list arguments;
+    va_start(arguments, format);
+    size_t length = put_together(line, level, format, arguments);
+    va_end(arguments);
+
+    pthread_mutex_lock(&queue.lock);
+    bool queued = queue.started;
+    if (queued) {
+        tell_dropped();
+        if (queue.dropped != queue.told || !queue_line(line, length))
+            queue.dropped++;
+        else if (!queue.writing)
+            pthread_cond_signal(&queue.changed);
+    }
+    pthread_mutex_unlock(&queue.lock);
+    if (!queued)
+        write_line(line, length);
     errno = saved_errno;
+}
+
+/* The C library's assert() ends here, with ours in place of its own: what it says goes the way of
+ * all lines, and a reader that has stopped does not keep the process from its end. */
+void __assert_fail(const char *assertion, const char *file, unsigned line, const char *function)
+{
+    log_error("%s:%u: %s: Assertion `%s' failed.", file, line, function, assertion);
+    logger_flush(LAST_WORDS_MS);
+    abort();
 }

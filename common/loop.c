@@ -44,7 +44,8 @@ struct loop {
     pthread_mutex_t mutex;
     struct post *posted; /* under the mutex, as are the next */
     struct post **posted_end;
-    pthread_t owner; /* who waits, or will */
+    struct loop_job *handed; /* the newest first */
+    pthread_t owner;         /* who waits, or will */
 };
 
 static int add_own(struct loop *loop, int fd, void *marker, struct error *error)
@@ -90,6 +91,8 @@ free_loop:
     return rc;
 }
 
+static void run_handed(struct loop *loop);
+
 static void free_ended(struct loop *loop)
 {
     while (loop->ended != NULL) {
@@ -103,6 +106,7 @@ void loop_free(struct loop *loop)
 {
     if (loop == NULL)
         return;
+    run_handed(loop);
     for (int fd = 0; fd < loop->watch_room; fd++)
         free(loop->watches[fd]);
     free(loop->watches);
@@ -117,6 +121,14 @@ void loop_free(struct loop *loop)
 
 /* ---- the inbox ---- */
 
+/* It fails only when the counter is full, and then the loop is awake anyway. */
+static void wake(struct loop *loop)
+{
+    uint64_t one = 1;
+    ssize_t ignored = write(loop->wake_fd, &one, sizeof one);
+    (void)ignored;
+}
+
 void loop_post(struct loop *loop, struct post *post)
 {
     post->next = NULL;
@@ -125,11 +137,34 @@ void loop_post(struct loop *loop, struct post *post)
     *loop->posted_end = post;
     loop->posted_end = &post->next;
     pthread_mutex_unlock(&loop->mutex);
-    if (waker) {
-        /* It fails only when the counter is full, and then the loop is awake anyway. */
-        uint64_t one = 1;
-        ssize_t ignored = write(loop->wake_fd, &one, sizeof one);
-        (void)ignored;
+    if (waker)
+        wake(loop);
+}
+
+void loop_hand_over(struct loop *loop, struct loop_job *job)
+{
+    pthread_mutex_lock(&loop->mutex);
+    job->next = loop->handed;
+    loop->handed = job;
+    pthread_mutex_unlock(&loop->mutex);
+    wake(loop);
+}
+
+static struct loop_job *take_handed(struct loop *loop)
+{
+    pthread_mutex_lock(&loop->mutex);
+    struct loop_job *handed = loop->handed;
+    loop->handed = NULL;
+    pthread_mutex_unlock(&loop->mutex);
+    return handed;
+}
+
+/* A job may free itself, and its loop's other users. */
+static void run_handed(struct loop *loop)
+{
+    for (struct loop_job *job = take_handed(loop), *next; job != NULL; job = next) {
+        next = job->next;
+        job->run(job->arg);
     }
 }
 
@@ -375,6 +410,7 @@ void loop_wait(struct loop *loop, uint64_t until_ms)
         }
     }
     run_timers(loop);
+    run_handed(loop);
 }
 
 uint64_t loop_now_ms(void)

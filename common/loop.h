@@ -48,6 +48,9 @@ void loop_soon(struct loop *loop, struct loop_job *job);
 /* Takes it back; nothing happens if it was not asked for. */
 void loop_not_now(struct loop *loop, struct loop_job *job);
 
+/* Any thread. The job is done in the loop's thread while it waits, or when it is freed. */
+void loop_hand_over(struct loop *loop, struct loop_job *job);
+
 /* Between loop_timer_add() and loop_timer_remove() at_ms may be set at any time, UINT64_MAX for
  * never. When loop_now_ms() has reached it, it is set to UINT64_MAX and due() is called. */
 struct loop_timer {

@@ -5,13 +5,20 @@
  * is: the place of the call, and a count, so that the late reply to one that has given up is not
  * taken for another's. A lost connection ends all calls that were sent over it, and nothing is sent
  * twice.
+ *
+ * A peer may be silent behind a tunnel whose near end is well, where TCP notices nothing. When a
+ * call has had no answer in its time and nothing at all has come for a while, the connection is
+ * given up and another one made.
  */
 #include <assert.h>
 #include <errno.h>
+#include <netdb.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/address.h"
+#include "common/logger.h"
+#include "common/lookup.h"
 #include "common/net.h"
 #include "common/stream.h"
 
@@ -24,6 +31,7 @@ enum {
     RECONNECT_LEAST_MS = 20,
     RECONNECT_MOST_MS = 1000,
     GREETING_MS = 10 * 1000,
+    SILENT_MS = 10 * 1000,
 };
 
 #define NUMBER_MARK UINT32_C(0x80000000)
@@ -44,9 +52,13 @@ struct call {
 struct net_link {
     struct loop *loop;
     char *url;
-    struct stream *stream; /* NULL: none until dial_at_ms */
+    struct stream *stream; /* NULL: none until dial_at_ms, or the host is found */
+    struct lookup *lookup; /* of the host's name, or NULL */
+    int lookup_failed;     /* why the last one did; 0: it did not */
+    uint32_t dials;        /* each takes the host's next address */
     bool connected, closing;
     uint64_t dial_at_ms, greet_by_ms;
+    uint64_t heard_ms; /* when something came last */
     uint32_t backoff_ms;
     uint32_t count; /* of calls made */
     struct loop_timer timer;
@@ -54,6 +66,8 @@ struct net_link {
     struct call *free_calls;
     struct call calls[];
 };
+
+static void lost(void *arg);
 
 /* ---- calls ---- */
 
@@ -125,15 +139,19 @@ int net_call(struct net_link *link, const char *bytes, size_t length, uint32_t t
 /* Calls that end may make room for new ones, which are not yet due. */
 static void end_overdue(struct net_link *link, uint64_t now_ms)
 {
+    bool silent = false;
     for (uint32_t i = 0; i < link->max_calls; i++) {
         struct call *call = &link->calls[i];
         if (call->state == CALL_FREE)
             continue;
+        silent = silent || (call->state == CALL_SENT && due_ms(call) <= now_ms);
         if (due_ms(call) <= now_ms)
             call_end(link, call, call->state == CALL_SENT ? NET_TIMEOUT : NET_UNREACHABLE, NULL, 0);
         else
             wake_by(link, due_ms(call));
     }
+    if (silent && link->connected && now_ms >= link->heard_ms + SILENT_MS)
+        lost(link);
 }
 
 static void end_sent(struct net_link *link)
@@ -167,6 +185,7 @@ static void greeted(void *arg)
 {
     struct net_link *link = arg;
     link->connected = true;
+    link->heard_ms = loop_now_ms();
     link->backoff_ms = RECONNECT_LEAST_MS;
     for (uint32_t i = 0; i < link->max_calls; i++) {
         struct call *call = &link->calls[i];
@@ -183,6 +202,7 @@ static void took_message(void *arg, const uint8_t *bytes, size_t length)
 {
     struct net_link *link = arg;
     uint32_t number = 0;
+    link->heard_ms = loop_now_ms();
     if (length < NUMBER_BYTES) {
         lost(link);
         return;
@@ -195,7 +215,7 @@ static void took_message(void *arg, const uint8_t *bytes, size_t length)
         call_end(link, call, NET_OK, (const char *)bytes + NUMBER_BYTES, length - NUMBER_BYTES);
 }
 
-static void dial(struct net_link *link)
+static void dial_at(struct net_link *link, const char *number)
 {
     const struct stream_options options = {
         .loop = link->loop,
@@ -207,8 +227,7 @@ static void dial(struct net_link *link)
         .lost = lost,
         .arg = link,
     };
-    int fd = address_dial(link->url);
-    link->dial_at_ms = UINT64_MAX;
+    int fd = address_dial(link->url, number);
     if (fd < 0) {
         dial_later(link);
         return;
@@ -216,6 +235,29 @@ static void dial(struct net_link *link)
     link->stream = stream_open(fd, &options);
     link->greet_by_ms = loop_now_ms() + GREETING_MS;
     wake_by(link, link->greet_by_ms);
+}
+
+static void found(void *arg, const struct addresses *addresses)
+{
+    struct net_link *link = arg;
+    link->lookup = NULL;
+    if (addresses->reason != 0 && addresses->reason != link->lookup_failed)
+        log_warning("%s: its host is not found: %s", link->url, gai_strerror(addresses->reason));
+    link->lookup_failed = addresses->reason;
+    if (addresses->reason != 0)
+        dial_later(link);
+    else
+        dial_at(link, addresses->list[link->dials++ % addresses->count]);
+}
+
+static void dial(struct net_link *link)
+{
+    char host[HOST_BYTES];
+    link->dial_at_ms = UINT64_MAX;
+    if (address_name(link->url, host))
+        link->lookup = lookup_begin(link->loop, host, found, link);
+    else
+        dial_at(link, NULL);
 }
 
 static void due(void *arg, uint64_t now_ms)
@@ -264,6 +306,7 @@ bool net_link_connected(const struct net_link *link)
 
 void net_link_close(struct net_link *link)
 {
+    lookup_cancel(link->lookup);
     if (link->stream != NULL)
         stream_close(link->stream);
     link->closing = true;

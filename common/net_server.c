@@ -13,8 +13,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -197,7 +195,6 @@ static struct net_peer peer_of(const struct net_server *server, int fd)
 
 static void connection_open(struct net_server *server, int fd)
 {
-    int on = 1;
     struct connection *connection = calloc(1, sizeof *connection);
     if (connection == NULL)
         abort();
@@ -211,8 +208,6 @@ static void connection_open(struct net_server *server, int fd)
         .lost = lost,
         .arg = connection,
     };
-    if (!server->local)
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     connection->server = server;
     connection->peer = peer_of(server, fd);
     connection->stream = stream_open(fd, &options);

@@ -105,6 +105,8 @@ char *wire_print(cJSON *object, size_t *length)
     if (text == NULL)
         abort(); /* as in json.h */
     cJSON_Delete(object);
+    /* A database's or a system's words may be in whatever encoding. */
+    text_mend(text);
     *length = strlen(text);
     return text;
 }

@@ -44,6 +44,9 @@ int refuse(struct failure *failure, enum error_code code, const char *format, ..
 
 /* Read one JSON object strictly. Returns it (end with cJSON_Delete) or NULL with *failure. */
 cJSON *wire_parse(const char *bytes, size_t length, struct failure *failure);
+/* Of an object that was read from these bytes: each number in it has what was written as its
+ * valuestring, digit by digit. A double holds 15 of them for certain. */
+void wire_keep_numbers(cJSON *object, const char *bytes, size_t length);
 
 /* Case-sensitive look-ups of one field. Each returns 0 with *out set, also to its default when
  * the field is absent or null and `needed` is false; -1 with *failure naming the field. */
@@ -59,6 +62,8 @@ int field_ms(const cJSON *object, const char *name, uint32_t *out, struct failur
 /* Overwrites every byte that is not part of a well-formed UTF-8 character by a question mark: a
  * database whose encoding is SQL_ASCII may hold anything. */
 void text_mend(char *text);
+/* Is it UTF-8, all of it? */
+bool text_is_utf8(const char *text, size_t length);
 
 /* Is this a traceparent as W3C Trace Context writes it? */
 bool wire_is_traceparent(const char *text);

@@ -161,6 +161,8 @@ static void write_order(struct json *json, const struct order *order)
     json_put_u64_if(json, "released_sequence", false, order->released.sequence);
     if ((needs & NEEDS_TIMEOUT) || order->timeout_ms != 0)
         json_put_u32(json, "timeout_ms", order->timeout_ms);
+    if (order->or_prepare)
+        json_put_bool(json, "or_prepare", true);
     if ((needs & TAKES_ACCEPTORS) && order->ballot.roster.count > 0)
         write_roster(json, &order->ballot.roster);
     if (needs & NEEDS_BALLOT)
@@ -182,7 +184,8 @@ static int read_order(const cJSON *item, struct order *out, struct failure *fail
         field_u64(item, "agent", needs & NEEDS_AGENT, &out->agent_incarnation, failure) != 0 ||
         field_u64(item, "xid", needs & NEEDS_XID, &out->xid, failure) != 0 ||
         field_u64(item, "lsn", needs & NEEDS_LSN, &out->lsn, failure) != 0 ||
-        field_u64(item, "begun", false, &out->begun, failure) != 0)
+        field_u64(item, "begun", false, &out->begun, failure) != 0 ||
+        field_bool(item, "or_prepare", &out->or_prepare, failure) != 0)
         return -1;
     if (field_u64(item, "released_incarnation", false, &out->released.incarnation, failure) != 0 ||
         field_u64(item, "released_sequence", false, &out->released.sequence, failure) != 0)

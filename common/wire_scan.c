@@ -5,6 +5,7 @@
  * not allow and every bracket that does not match, so that cJSON, which is lenient and
  * recursive, only ever gets whole, shallow text and cannot be led astray.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/wire_fields.h"
@@ -40,6 +41,18 @@ void text_mend(char *text)
         text += length;
         left -= length;
     }
+}
+
+bool text_is_utf8(const char *text, size_t length)
+{
+    while (length > 0) {
+        size_t character = utf8_length((const unsigned char *)text, length);
+        if (character == 0)
+            return false;
+        text += character;
+        length -= character;
+    }
+    return true;
 }
 
 struct scan {
@@ -134,8 +147,12 @@ static bool scan_one_of(struct scan *scan, const char *bytes)
     return true;
 }
 
+/* cJSON reads no longer ones. */
+enum { NUMBER_MOST = 63 };
+
 static int scan_number(struct scan *scan)
 {
+    const unsigned char *first = scan->at;
     scan_one_of(scan, "-");
     if (!scan_one_of(scan, "0") && scan_digits(scan) == 0)
         return scan_refuse(scan, "a malformed number");
@@ -148,6 +165,9 @@ static int scan_number(struct scan *scan)
     }
     if (scan->at < scan->end && is_digit(*scan->at))
         return scan_refuse(scan, "a malformed number");
+    if (scan->at - first > NUMBER_MOST)
+        return refuse(scan->failure, ERR_INVALID_REQUEST,
+                      "a number has more than %d characters: send it as a text", NUMBER_MOST);
     return 0;
 }
 
@@ -217,4 +237,48 @@ int wire_scan(const char *bytes, size_t length, struct failure *failure)
     if (scan.at < scan.end)
         return scan_refuse(&scan, "something behind the object");
     return 0;
+}
+
+/* ---- numbers as they were written ---- */
+
+/* The next number, outside of texts. */
+static const char *next_number(const char *at, const char *end)
+{
+    bool text = false;
+    for (; at < end; at++) {
+        if (*at == '"')
+            text = !text;
+        else if (text && *at == '\\')
+            at++;
+        else if (!text && (*at == '-' || is_digit((unsigned char)*at)))
+            return at;
+    }
+    return end;
+}
+
+static const char *keep_numbers(cJSON *item, const char *at, const char *end)
+{
+    if (cJSON_IsNumber(item)) {
+        at = next_number(at, end);
+        size_t length = 0;
+        while (at + length < end && strchr("+-.0123456789eE", at[length]) != NULL)
+            length++;
+        item->valuestring = cJSON_malloc(length + 1);
+        if (item->valuestring == NULL)
+            abort();
+        text_copy(item->valuestring, length + 1, at, length);
+        return at + length;
+    }
+    cJSON *child;
+    cJSON_ArrayForEach(child, item)
+    {
+        at = keep_numbers(child, at, end);
+    }
+    return at;
+}
+
+/* cJSON keeps the order of the text: the first number of the tree is the first one written. */
+void wire_keep_numbers(cJSON *object, const char *bytes, size_t length)
+{
+    keep_numbers(object, bytes, bytes + length);
 }

@@ -53,6 +53,7 @@ enum move {
     DELEGATE_AGAIN,
     DELEGATE_DONE, /* the database has committed */
     DELEGATE_NO,   /* it has not, and cannot any more */
+    TAKE_BACK,     /* it has prepared, and leaves the decision to us: COMMIT record */
     JUDGE_STRAY,   /* prepared under a gtrid that is not live */
     END_STRAY,     /* a session of one that is not live */
     FOLLOW,        /* COMMIT or ROLLBACK what is found, as a DBA has resolved */
@@ -79,7 +80,7 @@ static const enum move moves[TXN_STATES][TXN_EVENTS] = {
     [TXN_COMMITTING]    = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      IGNORE,      REFUSE,     REFUSE,      COUNT_DONE,    NOTE_HEURISTIC, NOTE_UNSURE, DRIVE_ONE,   IGNORE,    X__,      X__,        DRIVE_AGAIN,    IGNORE,       SAY_VOTE,  IGNORE),
     [TXN_ABORTING]      = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      UNDO_ONE,    COUNT_DONE, IGNORE,      COUNT_DONE,    NOTE_HEURISTIC, IGNORE,      UNDO_ONE,    UNDO_ONE,  X__,      X__,        UNDO_AGAIN,     IGNORE,       SAY_VOTE,  IGNORE),
     [TXN_DELEGATING]    = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      REFUSE,      REFUSE,     REFUSE,      REFUSE,        REFUSE,         REFUSE,      IGNORE,      IGNORE,    DELEGATE, X__,        X__,            IGNORE,       REFUSE,    REFUSE),
-    [TXN_DELEGATED]     = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      REFUSE,      REFUSE,     DELEGATE_NO, DELEGATE_DONE, REFUSE,         REFUSE,      IGNORE,      IGNORE,    X__,      X__,        DELEGATE_AGAIN, IGNORE,       REFUSE,    REFUSE),
+    [TXN_DELEGATED]     = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      TAKE_BACK,   REFUSE,     DELEGATE_NO, DELEGATE_DONE, REFUSE,         REFUSE,      IGNORE,      IGNORE,    X__,      X__,        DELEGATE_AGAIN, IGNORE,       REFUSE,    REFUSE),
     [TXN_MIXED]         = ROW(SAY_FROZEN, SAY_OUTCOME, SAY_OUTCOME, IGNORE,      IGNORE,      IGNORE,     IGNORE,      IGNORE,        IGNORE,         IGNORE,      UNDO_OTHER,  IGNORE,    X__,      X__,        X__,            IGNORE,       SAY_VOTE,  IGNORE),
     [TXN_RESOLVED]      = ROW(SAY_OVER,   SAY_OUTCOME, SAY_OUTCOME, IGNORE,      IGNORE,      IGNORE,     IGNORE,      COUNT_FOLLOWED, COUNT_FOLLOWED, IGNORE,      FOLLOW,      IGNORE,    X__,      X__,        X__,            IGNORE,       SAY_VOTE,  IGNORE),
     [TXN_PRELOGGING]    = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      IGNORE,      REFUSE,     REFUSE,      REFUSE,        REFUSE,         REFUSE,      IGNORE,      IGNORE,    PROPOSE,  X__,        X__,            IGNORE,       IGNORE,    IGNORE),
@@ -631,6 +632,26 @@ static void end_delegated(struct step *s, enum outcome outcome)
     end(s, outcome);
 }
 
+/* The database could not write a marker, and so has prepared the branch: it waits for us, as with
+ * two. Nobody else can have decided meanwhile, for a prepared branch is finished by our word alone;
+ * the record is the decision, and until then it is still delegated to whoever reads the log. */
+static void take_back(struct step *s)
+{
+    if (is_being_settled(s->c, s->txn->incarnation, s->txn->sequence))
+        return; /* a DBA's word comes first; the agent says it again */
+    s->branch->progress = BR_YES;
+    s->branch->xid = s->event->result->xid;
+    s->branch->answered_ms = s->event->now_ms;
+    if (MUTANT(PREPARED_IS_DONE)) {
+        end_delegated(s, OUTCOME_COMMITTED);
+        return;
+    }
+    write_branches(s, RECORD_COMMIT);
+    await_log(s, TXN_LOGGING);
+    if (MUTANT(TAKEN_BACK_UNLOGGED))
+        order_those(s, ORDER_COMMIT, BR_YES);
+}
+
 /* ---- resolved by a DBA ---- */
 
 /* Found prepared: the DBA's word is about whatever carries this name. */
@@ -888,6 +909,9 @@ static void carry_out(struct step *s, enum move move)
         break;
     case DELEGATE_NO:
         end_delegated(s, OUTCOME_ROLLED_BACK);
+        break;
+    case TAKE_BACK:
+        take_back(s);
         break;
     case PROPOSE:
         precommit_propose(s);

@@ -70,6 +70,9 @@
       "PostgreSQL refused the statement; the sqlstate says why.")                                  \
     X(RESULT_TOO_LARGE, "result_too_large", 422, false,                                            \
       "The result is larger than one message. Ask for fewer rows.")                                \
+    X(RESULT_ENCODING, "result_encoding", 422, false,                                              \
+      "The statement has run, but its result is no text in UTF-8. Ask for such bytes by "          \
+      "encode() or convert_from().")                                                               \
     X(RM_IS_WITNESS, "rm_is_witness", 409, false,                                                  \
       "This agent holds no data: it only takes part in the decisions of 3pc transactions.")        \
     X(BRANCH_DIFFERS, "branch_differs", 409, false,                                                \

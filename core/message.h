@@ -144,7 +144,7 @@ enum order_type {
     ORDER_PREPARE,          /* branch, agent_incarnation of its enlist, timeout_ms */
     ORDER_COMMIT,           /* branch, xid that was voted for, lsn known to be on the TM's disk */
     ORDER_ROLLBACK,         /* branch, xid if a vote was received, else 0 */
-    ORDER_COMMIT_ONE_PHASE, /* branch, agent_incarnation, lsn */
+    ORDER_COMMIT_ONE_PHASE, /* branch, agent_incarnation, lsn, or_prepare */
     ORDER_SETTLE,           /* branch: did the one-phase commit happen? by its marker alone */
     ORDER_RECOVER,          /* number: report all that is prepared, and open, for this TM; begun */
     ORDER_BALLOT,           /* 3pc: ballot, lsn */
@@ -171,6 +171,7 @@ struct order {
     struct txn_number
         released;        /* RECOVER: up to here the database may have lost what it promised */
     uint32_t timeout_ms; /* PREPARE: how long the vote still counts */
+    bool or_prepare;     /* COMMIT_ONE_PHASE: READY is understood too */
     union {
         struct ballot ballot; /* BALLOT; PREPARE: the roster alone, empty for 2pc */
         struct forget forget; /* FORGET */

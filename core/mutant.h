@@ -35,6 +35,9 @@
     X(LSN_NONE, "orders carry no position")                                                        \
     X(BEAT_NOT_LOGGED, "the beat that a vote rests on is not logged")                              \
     X(DELEGATE_UNLOGGED, "COMMIT-ONE-PHASE is sent before its record is durable")                  \
+    X(PREPARED_IS_DONE,                                                                            \
+      "a branch that was prepared in place of a one-phase commit counts as done")                  \
+    X(TAKEN_BACK_UNLOGGED, "such a branch is told to commit before the record is durable")         \
     X(DELEGATED_ABORTS, "a one-phase transaction of an earlier start is presumed aborted")         \
     X(PRESUME_AT_ANY, "abort is presumed once one agent has registered")                           \
     X(PRESUME_AT_ONCE, "an abort is presumed before any agent has registered")                     \

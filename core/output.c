@@ -83,6 +83,7 @@ void order_branch(struct step *s, enum order_type type, const struct branch *bra
         order->lsn += s->c->records - s->c->durable_records;
     if (MUTANT(LSN_NONE))
         order->lsn = 0;
+    order->or_prepare = type == ORDER_COMMIT_ONE_PHASE;
     if (type != ORDER_PREPARE)
         return;
     if (s->txn->deadline_ms > s->event->now_ms)

@@ -90,7 +90,7 @@ enum move {
     CLOSE_ASKED, /* the same, and tell it */
     ASK,         /* tell it when the session is closed */
     CLOSED,
-    ONE_PHASE, /* marker and COMMIT */
+    ONE_PHASE, /* marker and COMMIT, or PREPARE */
     FIND_MARKER,
     DOUBT,         /* one phase was refused: because it was done before? the marker knows */
     TELL_MARKED,   /* the one-phase commit happened */
@@ -110,7 +110,7 @@ static const enum move moves[BRANCH_STATES][PE_TYPES] = {
     [BRANCH_PREPARING]  = ROW(X__,    IGNORE,      IGNORE,  IGNORE, DOOM,          REFUSE,      IGNORE,      VOTE_YES, VOTE_READ_ONLY, VOTE_NO, X__,         VOTE_NO_LOST, VOTE_NO, X__,         X__,         X__,            HURRY),
     [BRANCH_DOOMED]     = ROW(X__,    IGNORE,      IGNORE,  IGNORE, IGNORE,        IGNORE,      IGNORE,      UNDO,     TELL_DONE,      TELL_DONE, X__,       CLEAR_AGAIN,  CLEAR_AGAIN, X__,     UNDO_SEEN,   ABSENT_DOOMED,  HURRY),
     [BRANCH_VERIFYING]  = ROW(X__,    IGNORE,      IGNORE,  IGNORE, DOOM,          REFUSE,      IGNORE,      X__,      X__,            X__,     X__,         FORGET,       FORGET,  X__,         VOTE_SEEN,   VOTE_NO_ABSENT, IGNORE),
-    [BRANCH_READY]      = ROW(X__,    IGNORE,      SAY_YES, COMMIT, UNDO,          REFUSE,      REFUSE,      X__,      X__,            X__,     X__,         X__,          X__,     X__,         X__,         X__,            IGNORE),
+    [BRANCH_READY]      = ROW(X__,    IGNORE,      SAY_YES, COMMIT, UNDO,          SAY_YES,     SAY_YES,     X__,      X__,            X__,     X__,         X__,          X__,     X__,         X__,         X__,            IGNORE),
     [BRANCH_REFUSED]    = ROW(X__,    IGNORE,      SAY_NO,  SEEK,   CLEAR_REFUSED, FIND_MARKER, FIND_MARKER, X__,      X__,            X__,     X__,         X__,          X__,     X__,         X__,         X__,            FORGET),
     [BRANCH_LEFT]       = ROW(X__,    IGNORE,      SAY_READ_ONLY, REFUSE, TELL_DONE, REFUSE,    REFUSE,      X__,      X__,            X__,     X__,         X__,          X__,     X__,         X__,         X__,            FORGET),
     [BRANCH_SEEKING]    = ROW(X__,    IGNORE,      IGNORE,  IGNORE, REFUSE,        REFUSE,      IGNORE,      X__,      X__,            X__,     X__,         FORGET,       FORGET,  X__,         COMMIT_SEEN, TELL_EVIDENCE,  IGNORE),
@@ -119,7 +119,7 @@ static const enum move moves[BRANCH_STATES][PE_TYPES] = {
     [BRANCH_UNDOING]    = ROW(X__,    IGNORE,      IGNORE,  REFUSE, IGNORE,        REFUSE,      IGNORE,      X__,      X__,            X__,     TELL_DONE,   CLEAR_AGAIN,  FORGET,  CLEAR_AGAIN, X__,         X__,            IGNORE),
     [BRANCH_EVICTING]   = ROW(X__,    IGNORE,      IGNORE,  IGNORE, REFUSE,        REFUSE,      IGNORE,      X__,      X__,            X__,     SEEK_AGAIN,  SEEK_AGAIN,   FORGET,  SEEK_AGAIN,  X__,         X__,            IGNORE),
     [BRANCH_CLOSING]    = ROW(X__,    IGNORE,      IGNORE,  IGNORE, ASK,           IGNORE,      IGNORE,      X__,      X__,            X__,     CLOSED,      CLOSED,       CLOSED,  X__,         X__,         X__,            IGNORE),
-    [BRANCH_ONE_PHASE]  = ROW(X__,    IGNORE,      REFUSE,  REFUSE, IGNORE,        IGNORE,      IGNORE,      X__,      X__,            DOUBT,   TELL_MARKED, FIND_MARKER,  FIND_MARKER, X__,     X__,         X__,            HURRY),
+    [BRANCH_ONE_PHASE]  = ROW(X__,    IGNORE,      REFUSE,  REFUSE, IGNORE,        IGNORE,      IGNORE,      VOTE_YES, X__,            DOUBT,   TELL_MARKED, FIND_MARKER,  FIND_MARKER, X__,     X__,         X__,            HURRY),
     [BRANCH_SETTLING]   = ROW(X__,    IGNORE,      IGNORE,  IGNORE, IGNORE,        IGNORE,      IGNORE,      X__,      X__,            X__,     TELL_MARKED, FORGET,       FORGET,  X__,         X__,         TELL_UNMARKED,  IGNORE),
 #undef X__
 #undef ROW
@@ -590,7 +590,7 @@ static void carry_out(struct participant *participant, uint32_t at, enum move mo
         slot->state = BRANCH_ONE_PHASE;
         take_order(slot, event);
         timers_set(&participant->timers, at, slot->ended_ms);
-        act(out, slot, PA_COMMIT_SESSION);
+        act(out, slot, PA_COMMIT_SESSION)->or_prepare = event->order->or_prepare;
         break;
     case DOUBT:
         say_as(slot, event);
@@ -615,8 +615,8 @@ static void carry_out(struct participant *participant, uint32_t at, enum move mo
         if (slot->message[0] == '\0')
             say_why(slot, NULL, "the session was gone before it was told to commit");
         tell_no(out, slot);
-        /* Remembered: a new session under this gid could be told to commit by a late order. */
-        slot->clean = true;
+        /* Remembered: a new session under this gid could be told to commit by a late order. It may
+         * be prepared instead, with its answer lost: what is to be rolled back is looked for. */
         end_as(participant, at, BRANCH_REFUSED);
         break;
     case TELL_DONE: {

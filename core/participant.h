@@ -88,7 +88,8 @@ struct participant_event {
 enum participant_action_type {
     PA_NONE = 0,
     PA_PREPARE,        /* in the branch's session: its checks, then PREPARE TRANSACTION */
-    PA_COMMIT_SESSION, /* in the branch's session: assent.mark(gtrid), COMMIT */
+    PA_COMMIT_SESSION, /* in the branch's session: its marker, then COMMIT; where no marker can be
+                          written and or_prepare is set, PREPARE TRANSACTION, answered PREPARED */
     PA_INTERRUPT,   /* its session's end is waited for no longer: if PREPARE or COMMIT was not sent
                        yet, end the session and answer REFUSAL; at_once: if PREPARE was sent, give
                        the connection up; nothing if there is no session */
@@ -107,6 +108,7 @@ struct participant_action {
     uint64_t lsn;
     bool at_once; /* INTERRUPT */
     bool flush;
+    bool or_prepare;
     bool votes; /* LOOK: to vote yes if it is there; of 3pc, enter its row before */
     bool late;  /* LOOK: enlisted under an earlier incarnation of the agent; if that one ran exec in
                    it, the work is lost and the answer is ABSENT with a message */

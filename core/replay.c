@@ -93,13 +93,29 @@ static const char *replay_branches(struct coordinator *c, const struct record *r
     return NULL;
 }
 
+/* A branch that was left to its database to decide, and was prepared there instead. */
+static const char *replay_taken_back(struct coordinator *c, const struct record *record,
+                                     struct txn *txn)
+{
+    struct branch *only = live_first(&c->live, txn);
+    if (record->branch_count != 1 || only == NULL)
+        return "a transaction is decided twice";
+    txn->state = TXN_COMMITTING;
+    txn->lsn = record->lsn;
+    only->xid = record->branches[0].xid;
+    return replay_commit(c, record, record->key);
+}
+
 /* COMMIT and DELEGATED bring a transaction back to life, until its END or OUTCOME. */
 static const char *replay_live(struct coordinator *c, const struct record *record,
                                enum txn_state state)
 {
-    if (live_find(&c->live, record->incarnation, record->sequence) != NO_ITEM)
+    uint32_t at = live_find(&c->live, record->incarnation, record->sequence);
+    if (at != NO_ITEM && c->live.txns[at].state == TXN_DELEGATED && state == TXN_COMMITTING)
+        return replay_taken_back(c, record, &c->live.txns[at]);
+    if (at != NO_ITEM)
         return "a transaction is decided twice";
-    uint32_t at = live_add(&c->live, record->incarnation, record->sequence);
+    at = live_add(&c->live, record->incarnation, record->sequence);
     if (at == NO_ITEM)
         return "more live transactions than max_transactions allows";
     struct txn *txn = &c->live.txns[at];

@@ -10,8 +10,6 @@
 
 #include <errno.h>
 #include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +19,7 @@
 #include <unistd.h>
 
 #include "common/host_port.h"
+#include "common/tcp.h"
 
 enum {
     GREETING_BYTES = 8,
@@ -91,6 +90,8 @@ static int start_connecting(struct assent_sp *sp, const struct sockaddr *address
     sp->fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (sp->fd < 0)
         return fail_errno(why, "make a socket", "");
+    if (address->sa_family != AF_UNIX)
+        tcp_set_up(sp->fd);
     if (connect(sp->fd, address, length) == 0)
         return 0;
     sp->connecting = errno == EINPROGRESS;
@@ -120,10 +121,6 @@ static int connect_tcp(struct assent_sp *sp, const char *address, const char *ur
         return fail(why, "connect to", url, gai_strerror(result));
     int rc = start_connecting(sp, found->ai_addr, found->ai_addrlen, url, why);
     freeaddrinfo(found);
-    /* Requests are small and each waits for its answer. */
-    const int yes = 1;
-    if (rc == 0)
-        setsockopt(sp->fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
     return rc;
 }
 

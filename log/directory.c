@@ -20,6 +20,8 @@
 #include "common/logger.h"
 #include "common/point.h"
 
+enum { LAST_WORDS_MS = 1000 };
+
 static const struct {
     const char *prefix;
     int digits;
@@ -380,5 +382,6 @@ void log_give_up(const struct error *error)
 {
     log_error("%s; ending at once, the next start finds out what is on the disk%s%s",
               error->message, error->hint[0] != '\0' ? ". " : "", error->hint);
+    logger_flush(LAST_WORDS_MS);
     _exit(1);
 }

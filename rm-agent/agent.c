@@ -9,6 +9,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -24,6 +25,7 @@
 #include "rm-agent/ballots.h"
 #include "rm-agent/control.h"
 #include "rm-agent/indoubt.h"
+#include "rm-agent/lines.h"
 #include "rm-agent/peers.h"
 #include "rm-agent/pool.h"
 #include "rm-agent/preflight.h"
@@ -31,6 +33,7 @@
 #include "rm-agent/reload.h"
 #include "rm-agent/requests.h"
 #include "rm-agent/sessions.h"
+#include "rm-agent/state_file.h"
 #include "rm-agent/tms.h"
 
 enum {
@@ -90,7 +93,7 @@ static void carry_out(struct agent *agent, const struct participant_action *acti
         sessions_prepare(agent, &action->branch);
         break;
     case PA_COMMIT_SESSION:
-        sessions_commit(agent, &action->branch, action->lsn);
+        sessions_commit(agent, &action->branch, action->lsn, action->or_prepare);
         break;
     case PA_INTERRUPT:
         sessions_interrupt(agent, &action->branch, action->at_once);
@@ -149,7 +152,7 @@ void agent_serve(struct agent *agent)
     log_notice("serving %s: database %s, PostgreSQL %s, agent incarnation %" PRIu64,
                agent->options->rm, agent->identity.database, agent->identity.server_version,
                agent->incarnation);
-    preflight(agent);
+    preflight(agent, true);
     ballots_serve(agent);
     POINT("agent.serving");
     sd_notify(0, "READY=1");
@@ -191,6 +194,7 @@ static void tick(struct agent *agent, uint64_t now_ms)
     ballots_tick(agent, now_ms);
     if (now_ms >= agent->health_ms && control_ready(agent)) {
         control_tick(agent);
+        lines_tick(agent, now_ms);
         indoubt_refresh_health(agent);
         agent->health_ms = now_ms + HEALTH_MS;
     }
@@ -271,13 +275,16 @@ static int start(struct agent *agent, struct error *error)
     };
     struct descriptors descriptors;
     POINT("agent.start");
+    /* Large rows and replies: what was kept for them is given back as soon as it is freed. */
+    mallopt(M_MMAP_THRESHOLD, 1024 * 1024);
     signal(SIGPIPE, SIG_IGN);
     descriptors_raise();
+    logger_start();
     if (loop_create(&agent->loop, error) != 0 || loop_signals(agent->loop, signals, error) != 0 ||
         pg_set_create(&agent->set, agent->loop, error) != 0 || tms_create(agent, error) != 0 ||
         sessions_create(agent, error) != 0 || pool_create(agent, error) != 0 ||
         indoubt_create(agent, error) != 0 || acceptors_create(agent, error) != 0 ||
-        peers_create(agent, error) != 0 ||
+        peers_create(agent, error) != 0 || state_file_open(agent, error) != 0 ||
         agent_plan_descriptors(options, &descriptors, error) != 0)
         return -1;
     server.descriptors = descriptors.bound;
@@ -295,6 +302,7 @@ static void stop(struct agent *agent)
     peers_close(agent);
     if (agent->set != NULL)
         pg_set_hang_up(agent->set);
+    state_file_close(agent);
 }
 
 int agent_run(const char *path, struct agent_options *options)

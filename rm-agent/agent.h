@@ -20,6 +20,7 @@
  *     recall.c     the same from memory, for when a coordinator's log is lost
  *     adopt.c      and which log is followed in its place
  *     preflight.c  what stands in the agent's way
+ *     state_file.c what it knows of its database, kept outside of it
  *     reload.c     SIGHUP
  */
 #ifndef ASSENT_RM_AGENT_AGENT_H
@@ -35,11 +36,16 @@ enum {
     NUMBER_BYTES = 24, /* any 64-bit number as text */
     EXEC_ROLES_MAX = 16,
     ROLE_NAME_BYTES = 64,       /* PostgreSQL's own limit */
+    STATE_FILE_BYTES = 256,
     QUOTED_BYTES = 2 * GID_BYTES + 4,
 };
 
 /* SQL: a backend_start as the agent compares it. */
 #define BACKEND_START_US "(extract(epoch FROM backend_start) * 1000000)::bigint"
+/* SQL: of a backend, in the database that this one is. A pid and a start do not tell: what a dump
+ * of assent.session says of them may be true in another database of the same server. */
+#define IN_THIS_DATABASE                                                                           \
+    "datid = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())"
 /* SQL: the owner of a row p of pg_prepared_xact(), NULL once he was dropped. The view
  * pg_prepared_xacts would look owner and database up for every row before it finds ours. */
 #define PREPARED_OWNER                                                                             \
@@ -56,11 +62,14 @@ struct agent_options {
     char listen[URL_BYTES];
     char peer_url[URL_BYTES]; /* where other agents reach us; "" where the coordinator does */
     bool witness;             /* no data here: an acceptor of every 3pc transaction */
+    char state_file[STATE_FILE_BYTES]; /* "" none */
     uint32_t termination_timeout_ms;
     char conninfo[CONNINFO_BYTES];
     uint32_t pool_size;
     uint32_t max_sessions;
+    uint32_t session_lifetime_ms; /* how old a kept one may be when it is used again */
     uint32_t max_branches;
+    uint32_t max_row; /* bytes */
     uint32_t socket_mode;
     char socket_group[ROLE_NAME_BYTES];
     uint32_t role_count;
@@ -71,10 +80,12 @@ struct agent_options {
 struct identity {
     uint64_t system_identifier;
     uint32_t timeline;
+    uint64_t wal; /* where its WAL ended */
     char database[64];
     char server_version[32];
     char login[ROLE_NAME_BYTES];
     bool superuser;
+    bool grants_have_options; /* PostgreSQL 16 or later */
 };
 
 struct asker; /* whoever sent a request (requests.h) */
@@ -87,6 +98,7 @@ struct acceptors;
 struct ballots;
 struct peers_known;
 struct recollection;
+struct state_file;
 
 struct agent {
     const char *path; /* of its configuration */
@@ -103,11 +115,13 @@ struct agent {
     struct ballots *ballots;
     struct peers_known *peers;
     struct recollection *recollection; /* NULL: nothing has ended yet */
+    struct state_file *state_file;     /* NULL: not configured */
     struct participant *participant;   /* NULL until the incarnation is known */
     uint64_t incarnation;              /* of this start, durable in the database; 0: not yet */
     struct identity identity;
     struct agent_health health;
-    uint64_t health_ms; /* when to ask for it again */
+    uint32_t prepared_elsewhere; /* of those counted in health: in other databases of the server */
+    uint64_t health_ms;          /* when to ask for it again */
     bool slots_warned;
     bool branches_warned;
     bool checking; /* `check` is under way */

@@ -6,6 +6,8 @@
  */
 #include "rm-agent/checks.h"
 
+#include "rm-agent/membership.h"
+
 const char check_server[] =
     "SELECT 'error', name || ' is off: what the database has promised may be gone after a crash',"
     " 'postgresql.conf: ' || name || ' = on, and reload'"
@@ -16,6 +18,22 @@ const char check_server[] =
     " 'SELECT * FROM assent.in_doubt and assent.foreign_prepared: who left them?'"
     " FROM (SELECT count(*) AS used, current_setting('max_prepared_transactions')::int AS slots"
     " FROM pg_prepared_xacts) s WHERE slots > 0 AND used * 100 >= slots * 90 "
+
+    "UNION ALL (SELECT 'warning', format('%s, under the gid of a branch of this agent, is prepared "
+    "in"
+    " database %s: there nobody commits it or rolls it back', p.gid, p.database),"
+    " format('connect the application to database %I; and in database %I, as \"%s\":"
+    " ROLLBACK PREPARED %L', current_database(), p.database, p.owner, p.gid)"
+    " FROM pg_prepared_xacts p, assent.agent a WHERE p.database <> current_database()"
+    " AND split_part(assent.gid_part(p.gid, 2), '/', 1) = a.rm ORDER BY p.prepared LIMIT 10) "
+
+    /* Those that are merely under way are not worth a word. */
+    "UNION ALL SELECT 'notice', format('%s transactions are prepared in other databases of this"
+    " server for more than 5 seconds (%s): each takes one of its %s slots', count(*),"
+    " string_agg(DISTINCT database, ', '), current_setting('max_prepared_transactions')),"
+    " 'SELECT * FROM assent.in_doubt and assent.foreign_prepared: who left them?'"
+    " FROM pg_prepared_xacts WHERE database <> current_database()"
+    " AND prepared < now() - interval '5 s' HAVING count(*) > 0 "
 
     "UNION ALL SELECT 'error', 'synchronous_standby_names waits for a standby and none is"
     " connected: every PREPARE TRANSACTION and COMMIT PREPARED waits',"
@@ -28,7 +46,10 @@ const char check_server[] =
     " 'postgresql.conf: synchronous_standby_names = ''*'' or the names of those that you would"
     " promote, and reload'"
     " WHERE current_setting('synchronous_standby_names') = ''"
-    " AND EXISTS (SELECT FROM pg_stat_replication) "
+    /* A subscriber of logical replication is in a database, and never promoted in this server's
+     * place. */
+    " AND EXISTS (SELECT FROM pg_stat_replication r JOIN pg_stat_activity a USING (pid)"
+    " WHERE a.datid IS NULL) "
 
     "UNION ALL (SELECT CASE WHEN age >= most THEN 'error' ELSE 'warning' END,"
     " format('prepared transaction %s is %s transactions old: VACUUM cannot clean up behind it"
@@ -44,9 +65,10 @@ const char check_server[] =
     " FROM pg_database WHERE datname = current_database()"
     " AND age(datfrozenxid) > 2 * current_setting('autovacuum_freeze_max_age')::bigint "
 
-    "UNION ALL SELECT 'notice', format('Assent is tested with PostgreSQL 15, this is %s',"
+    "UNION ALL SELECT 'notice', format('Assent is tested with PostgreSQL 15 and 17, this is"
+    " %s',"
     " current_setting('server_version')), ''"
-    " WHERE current_setting('server_version_num')::int / 10000 <> 15 "
+    " WHERE current_setting('server_version_num')::int / 10000 NOT IN (15, 17) "
 
     "UNION ALL SELECT 'warning', format('role \"%s\" is a superuser: the agent needs no such"
     " right', session_user), format('ALTER ROLE %I NOSUPERUSER', session_user)"
@@ -68,7 +90,8 @@ const char check_sizes[] =
     " pool_size', need + reserved)"
     " FROM (SELECT current_setting('max_connections')::int - reserved AS room, reserved,"
     " $1::int + $2::int + 1 AS need FROM"
-    " (SELECT current_setting('superuser_reserved_connections')::int AS reserved) r) c"
+    " (SELECT current_setting('superuser_reserved_connections')::int"
+    " + coalesce(current_setting('reserved_connections', true)::int, 0) AS reserved) r) c"
     " WHERE room < need "
 
     "UNION ALL SELECT 'warning', format('database %s admits %s connections, and this agent opens"
@@ -114,8 +137,9 @@ const char check_role[] =
     " WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = $1::text) "
 
     "UNION ALL SELECT 'error', format('role \"%s\" may not finish what \"%s\" prepares',"
-    " session_user, rolname), format('GRANT \"%s\" TO \"%s\"', rolname, session_user)"
-    " FROM pg_roles WHERE rolname = $1::text AND NOT pg_has_role(oid, 'USAGE') "
+    " session_user, rolname), format('GRANT \"%s\" TO \"%s\"%s', rolname, session_user,"
+    " " GRANT_OPTIONS ") FROM pg_roles WHERE rolname = $1::text AND"
+    " NOT (pg_has_role(oid, 'USAGE') AND pg_has_role(oid, " SETS_ROLE ")) "
 
     "UNION ALL SELECT 'error', format('role \"%s\" may not call assent.mark(text, text), which a"
     " transaction with one branch needs', rolname), '" INSTALL_SCHEMA "'"

@@ -14,7 +14,11 @@
 enum {
     POOL_SIZE = 16,
     MAX_SESSIONS = 64,
+    SESSION_LIFETIME_MS = 5 * 60 * 1000,
     MAX_BRANCHES = 16384,
+    MAX_ROW = 8 * 1024 * 1024,
+    MAX_ROW_LEAST = 1024 * 1024,
+    MAX_ROW_MOST = 1024 * 1024 * 1024,
     TERMINATION_TIMEOUT_MS = 5000,
     TERMINATION_LEAST_MS = 2000
 };
@@ -32,12 +36,15 @@ static const struct conf_key keys[] = {
     AGENT_TEXT("conninfo", conninfo),
     AGENT_TEXT("socket_group", socket_group),
     AGENT_TEXT("peer_url", peer_url),
+    AGENT_TEXT("state_file", state_file),
     {"agent", "witness", CONF_BOOL, AGENT(witness), 0, 0, 0},
     {"agent", "termination_timeout", CONF_DURATION, AGENT(termination_timeout_ms), 0, 0, 0},
     {"agent", "socket_mode", CONF_MODE, AGENT(socket_mode), 0, 0, 0},
     {"agent", "pool_size", CONF_COUNT, AGENT(pool_size), 0, 1, 1000},
     {"agent", "max_sessions", CONF_COUNT, AGENT(max_sessions), 0, 1, 10000},
+    {"agent", "session_lifetime", CONF_DURATION, AGENT(session_lifetime_ms), 0, 0, 0},
     {"agent", "max_branches", CONF_COUNT, AGENT(max_branches), 0, 64, 1000000},
+    {"agent", "max_row", CONF_SIZE, AGENT(max_row), 0, MAX_ROW_LEAST, MAX_ROW_MOST},
     {"exec ", "conninfo", CONF_TEXT, offsetof(struct exec_role, conninfo),
      ROOM(struct exec_role, conninfo), 0, 0},
     {NULL, NULL, CONF_TEXT, 0, 0, 0, 0},
@@ -92,6 +99,8 @@ static int check(const char *path, struct agent_options *options, struct error *
         return -1;
     if (check_peer_url(path, options->peer_url, error) != 0)
         return -1;
+    if (options->state_file[0] != '\0' && options->state_file[0] != '/')
+        return fail(error, "%s: state_file in [agent]: expected an absolute path", path);
     if (options->termination_timeout_ms < TERMINATION_LEAST_MS)
         return fail(error, "%s: termination_timeout in [agent] must be at least %d ms", path,
                     TERMINATION_LEAST_MS);
@@ -102,7 +111,9 @@ static int check(const char *path, struct agent_options *options, struct error *
         if (options->roles[i].conninfo[0] == '\0')
             return fail(error, "%s: conninfo in [exec %s] is missing", path,
                         options->roles[i].name);
-        if (check_conninfo(path, options->roles[i].name, options->roles[i].conninfo, error) != 0)
+        char where[sizeof "exec " + ROLE_BYTES];
+        snprintf(where, sizeof where, "exec %s", options->roles[i].name);
+        if (check_conninfo(path, where, options->roles[i].conninfo, error) != 0)
             return -1;
     }
     return 0;
@@ -113,7 +124,9 @@ int config_read(const char *path, struct agent_options *out, struct error *error
     memset(out, 0, sizeof *out);
     out->pool_size = POOL_SIZE;
     out->max_sessions = MAX_SESSIONS;
+    out->session_lifetime_ms = SESSION_LIFETIME_MS;
     out->max_branches = MAX_BRANCHES;
+    out->max_row = MAX_ROW;
     out->termination_timeout_ms = TERMINATION_TIMEOUT_MS;
     if (conf_read(path, keys, section, out, error) != 0 || check(path, out, error) != 0)
         return -1;

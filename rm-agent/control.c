@@ -21,6 +21,7 @@
 #include "rm-agent/acceptors.h"
 #include "rm-agent/peers.h"
 #include "rm-agent/sessions.h"
+#include "rm-agent/state_file.h"
 #include "rm-agent/tms.h"
 
 enum { VALUES_MAX = 8 };
@@ -47,6 +48,8 @@ struct control {
     struct question *first, **last;
     struct ending *stuck; /* backends that we were not allowed to end, so far */
     uint32_t timeline;    /* of the last connection that was greeted, 0 none */
+    bool kept;            /* the database says that there is a state file */
+    bool noted;           /* at the start: a loss that it tells of is stored */
     char lost[512];       /* why everything begins anew */
     bool complained;      /* once for each time the database cannot be reached */
 };
@@ -217,7 +220,7 @@ static void end_once_more(struct ending *ending)
     snprintf(start, sizeof start, "%" PRId64, ending->backend.start_us);
     control_ask(ending->agent, ended, ending,
                 "SELECT count(pg_terminate_backend(pid, 100)) FROM pg_stat_activity"
-                " WHERE pid = $1::int AND " BACKEND_START_US " = $2::bigint",
+                " WHERE pid = $1::int AND " BACKEND_START_US " = $2::bigint AND " IN_THIS_DATABASE,
                 2, pid, start);
 }
 
@@ -268,7 +271,8 @@ void control_enter(struct agent *agent, struct backend backend, control_entered_
     control_ask(agent, entered, entry,
                 "WITH entered AS (INSERT INTO assent.session (pid, backend_start)"
                 " SELECT pid, backend_start FROM pg_stat_activity"
-                " WHERE pid = $1::int AND " BACKEND_START_US " = $2::bigint RETURNING 1)"
+                " WHERE pid = $1::int AND " BACKEND_START_US " = $2::bigint AND " IN_THIS_DATABASE
+                " RETURNING 1)"
                 " SELECT EXISTS (SELECT FROM entered)",
                 2, pid, start);
 }
@@ -392,6 +396,44 @@ static void start_over(struct control *control, const char *format, ...)
           incarnation, NULL);
 }
 
+static void took_tms(void *arg, const struct pg_reply *replies, int count);
+
+static void noted(void *arg, const struct pg_reply *replies, int count)
+{
+    struct control *control = arg;
+    (void)count;
+    if (refused(control, replies, "store that every coordinator has to accept the database", ""))
+        return;
+    control->agent->incarnation = strtoull(pg_value(replies, 0, 0), NULL, 10);
+    control->noted = true;
+    greet(control, took_tms, tms_stored_sql, NULL, NULL);
+}
+
+/* While we were away it may have been set back: what we had kept outside of it says so. Then no
+ * coordinator has accepted it as it is, and that is stored before anything else is. */
+static bool is_whole(struct control *control, const struct pg_reply *tms)
+{
+    struct agent *agent = control->agent;
+    char incarnation[NUMBER_BYTES];
+    if (agent->participant != NULL)
+        return true;
+    if (control->noted) {
+        state_file_believe(agent, tms);
+        return true;
+    }
+    if (!state_file_tells_of_loss(agent, tms, control->kept, control->lost, sizeof control->lost))
+        return true;
+    log_error("database %s may have lost durable data while the agent was down: %s",
+              agent->identity.database, control->lost);
+    u64_format(state_file_incarnation(agent), incarnation);
+    greet(control, noted,
+          "WITH suspect AS (" TMS_SUSPECT_SQL ")"
+          " UPDATE assent.agent SET incarnation = greatest(incarnation, $1::bigint + 1)"
+          " RETURNING incarnation",
+          incarnation, NULL);
+    return false;
+}
+
 static void took_tms(void *arg, const struct pg_reply *replies, int count)
 {
     struct control *control = arg;
@@ -413,6 +455,8 @@ static void took_tms(void *arg, const struct pg_reply *replies, int count)
                    control->timeline);
         return;
     }
+    if (!is_whole(control, replies))
+        return;
     tms_load(control->agent, replies);
     acceptors_doubt(control->agent);
     if (control->agent->participant == NULL)
@@ -449,7 +493,8 @@ static void evicted(void *arg, const struct pg_reply *replies, int count)
     if (control->agent->participant == NULL)
         greet(control, cleaned,
               "DELETE FROM assent.session s WHERE gid IS NULL AND NOT EXISTS (SELECT"
-              " FROM pg_stat_activity a WHERE a.pid = s.pid AND a.backend_start = s.backend_start)",
+              " FROM pg_stat_activity a WHERE a.pid = s.pid AND a.backend_start = s.backend_start"
+              " AND " IN_THIS_DATABASE ")",
               NULL, NULL);
     else
         cleaned(control, replies, count);
@@ -462,7 +507,8 @@ static void evict(struct control *control)
     if (control->agent->participant == NULL) {
         greet(control, evicted,
               "SELECT count(pg_terminate_backend(a.pid, 100)) FROM pg_stat_activity a"
-              " WHERE a.pid <> pg_backend_pid() AND EXISTS (SELECT FROM assent.session s"
+              " WHERE a.pid <> pg_backend_pid() AND " IN_THIS_DATABASE
+              " AND EXISTS (SELECT FROM assent.session s"
               " WHERE s.pid = a.pid AND s.backend_start = a.backend_start)",
               NULL, NULL);
         return;
@@ -472,7 +518,7 @@ static void evict(struct control *control)
     snprintf(start, sizeof start, "%" PRId64, control->previous.start_us);
     greet(control, evicted,
           "SELECT count(pg_terminate_backend(pid, 100)) FROM pg_stat_activity"
-          " WHERE pid = $1::int AND " BACKEND_START_US " = $2::bigint",
+          " WHERE pid = $1::int AND " BACKEND_START_US " = $2::bigint AND " IN_THIS_DATABASE,
           pid, start);
 }
 
@@ -493,6 +539,7 @@ static void took_incarnation(void *arg, const struct pg_reply *replies, int coun
             return;
         }
         agent->incarnation = stored;
+        control->kept = strcmp(pg_value(replies, 0, 1), "t") == 0;
     } else if (stored < agent->incarnation) {
         start_over(control,
                    "database %s has lost durable data: it knows of the agent's incarnation %" PRIu64
@@ -518,7 +565,7 @@ static void took_own_entry(void *arg, const struct pg_reply *replies, int count)
     if (control->agent->participant == NULL)
         greet(control, took_incarnation,
               "UPDATE assent.agent SET incarnation = incarnation + 1, rm = $1, secrets = true"
-              " WHERE coalesce(rm, $1) = $1 RETURNING incarnation",
+              " WHERE coalesce(rm, $1) = $1 RETURNING incarnation, state_file",
               control->agent->options->rm, NULL);
     else
         greet(control, took_incarnation, "SELECT incarnation FROM assent.agent", NULL, NULL);
@@ -587,7 +634,9 @@ static void took_identity(void *arg, const struct pg_reply *replies, int count)
               strlen(pg_value(replies, 0, 3)));
     text_copy(found.login, sizeof found.login, pg_value(replies, 0, 4),
               strlen(pg_value(replies, 0, 4)));
+    found.wal = strtoull(pg_value(replies, 0, 7), NULL, 10);
     found.superuser = strcmp(pg_value(replies, 0, 6), "on") == 0;
+    found.grants_have_options = pg_server_is(control->pg, 160000);
     pg_server_version(control->pg, found.server_version, sizeof found.server_version);
     if (!same_database(control, &found))
         return;
@@ -604,7 +653,8 @@ static void up(void *arg)
           "SELECT pg_is_in_recovery(), (SELECT system_identifier FROM pg_control_system()),"
           " CASE WHEN pg_is_in_recovery() THEN '' ELSE pg_walfile_name(pg_current_wal_lsn()) END,"
           " current_database(), session_user, current_setting('max_prepared_transactions'),"
-          " current_setting('is_superuser')",
+          " current_setting('is_superuser'),"
+          " CASE WHEN pg_is_in_recovery() THEN 0 ELSE pg_current_wal_insert_lsn() - '0/0' END",
           NULL, NULL);
 }
 

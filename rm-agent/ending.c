@@ -16,6 +16,7 @@
 #include "rm-agent/acceptors.h"
 #include "rm-agent/ballots.h"
 #include "rm-agent/control.h"
+#include "rm-agent/membership.h"
 #include "rm-agent/positions.h"
 #include "rm-agent/verdict.h"
 
@@ -44,6 +45,20 @@ void session_tell_when_gone(struct agent *agent, const struct branch_id *branch,
     control_end_backend(agent, backend, backend_of_branch_is_gone, loss);
 }
 
+/* What the gate before a PREPARE fails with, where the agent could not finish the branch: that of
+ * the square root of a negative number. */
+#define SQLSTATE_NOT_A_MEMBER "2201F"
+
+static void explain_grant(const struct session *session, struct failure *out)
+{
+    const struct agent *agent = session->agent;
+    const char *login = session->line->login;
+    refuse(out, ERR_SQL_ERROR, "the agent could not finish what a session of role \"%s\" prepares",
+           login);
+    strcpy(out->sqlstate, "42501");
+    membership_grant(agent, login, out->hint, sizeof out->hint);
+}
+
 /* Why PostgreSQL said no. A failed transaction is answered ROLLBACK, with no error: then the
  * first error before it is the reason to tell. */
 static void explain(const struct session *session, const struct pg_reply *replies, int last,
@@ -55,6 +70,8 @@ static void explain(const struct session *session, const struct pg_reply *replie
     sql_failure(first, out);
     if (strcmp(first->sqlstate, "25P02") == 0 && session->failed.sqlstate[0] != '\0')
         *out = session->failed;
+    else if (first == replies && strcmp(first->sqlstate, SQLSTATE_NOT_A_MEMBER) == 0)
+        explain_grant(session, out);
     else if (first == replies && strcmp(first->sqlstate, "22012") == 0)
         refuse(out, ERR_BRANCH_LOST,
                "branch_lost: the branch's transaction was ended inside its session");
@@ -122,12 +139,6 @@ static void committed_read_only(void *arg, const struct pg_reply *replies, int c
     ended(arg, COMMAND_COMMIT_READ_ONLY, replies, count - 1, NULL);
 }
 
-static void committed_one_phase(void *arg, const struct pg_reply *replies, int count)
-{
-    POINT("agent.one-phase-done");
-    ended(arg, COMMAND_COMMIT_ONE_PHASE, replies, count - 1, NULL);
-}
-
 /* Fails, and the transaction with it, unless it is the one that began here. What is
  * committed must also have reached the standby that the server waits for. */
 #define GATE                                                                                       \
@@ -136,14 +147,28 @@ static void committed_one_phase(void *arg, const struct pg_reply *replies, int c
     " OPERATOR(pg_catalog.=) $1::pg_catalog.xid8)::pg_catalog.int4, 0),"                           \
     " pg_catalog.set_config('synchronous_commit', 'on', true)"
 
-static void send_prepare(struct session *session, const char *first, bool gated)
+/* One that was opened READ ONLY has no xid that it could be compared with. */
+#define XID_OF_READER "SELECT pg_catalog.pg_current_xact_id(), current_user, $1::pg_catalog.text"
+
+/* Fails in a way of its own unless the agent may finish what is prepared now: a grant may have been
+ * taken away since the session was opened, and the application may have become another role. */
+#define MAY_FINISH                                                                                 \
+    ", pg_catalog.sqrt(CASE WHEN pg_catalog.pg_has_role($2::pg_catalog.name, current_user,"        \
+    " $3::pg_catalog.text) THEN 0 ELSE -1 END)"
+
+static void send_prepare(struct session *session)
 {
+    const struct agent *agent = session->agent;
     char gid[QUOTED_BYTES], sql[QUOTED_BYTES + 32];
-    const char *const values[] = {session->xid};
+    const char *const values[] = {session->read_only ? NULL : session->xid, agent->identity.login,
+                                  membership_word(agent)};
     pg_literal(session->line->pg, session->gid, gid, sizeof gid);
     snprintf(sql, sizeof sql, "PREPARE TRANSACTION %s", gid);
     const struct pg_statement statements[] = {
-        {.sql = first, .count = gated ? 1 : 0, .values = values, .more = true},
+        {.sql = session->read_only ? XID_OF_READER MAY_FINISH : GATE MAY_FINISH,
+         .count = 3,
+         .values = values,
+         .more = true},
         {.sql = sql, .more = true},
         LINE_RESET,
     };
@@ -160,10 +185,8 @@ static void go_on(struct session *session)
                                                  {.sql = "COMMIT"}};
     if (session->leaves)
         pg_run(session->line->pg, commit, 2, committed_read_only, session->line);
-    else if (session->read_only)
-        send_prepare(session, "SELECT pg_catalog.pg_current_xact_id(), current_user", false);
     else
-        send_prepare(session, GATE, true);
+        send_prepare(session);
 }
 
 static void joined(void *arg, const struct row_answer *answer)
@@ -233,17 +256,56 @@ static void prepare_read_only(struct session *session)
     pg_run(session->line->pg, &judge, 1, judged_read_only, session->line);
 }
 
+/* ---- one phase ---- */
+
+enum { MARKED = 2, ONE_PHASE_STATEMENTS = 4 }; /* which of them writes the marker */
+
+static void stepped_back(void *arg, const struct pg_reply *replies, int count)
+{
+    struct line *line = arg;
+    if (replies->sqlstate[0] == '\0' && replies->alive)
+        send_prepare(line->session);
+    else
+        ended(line, COMMAND_COMMIT_ONE_PHASE, replies, count - 1, NULL);
+}
+
+/* The application's role, after SET ROLE perhaps, may not write the marker; or the transaction is
+ * read-only by now; or anything else that would have kept no second branch from committing. */
+static bool is_unmarked_alone(const struct session *session, const struct pg_reply *replies)
+{
+    return session->or_prepare && replies[ONE_PHASE_STATEMENTS - 1].alive &&
+           replies[MARKED - 1].sqlstate[0] == '\0' && replies[MARKED].sqlstate[0] != '\0' &&
+           pg_transaction(session->line->pg) == PQTRANS_INERROR;
+}
+
+static void committed_one_phase(void *arg, const struct pg_reply *replies, int count)
+{
+    static const struct pg_statement step_back = {.sql = "ROLLBACK TO SAVEPOINT assent_marker"};
+    struct line *line = arg;
+    POINT("agent.one-phase-done");
+    if (is_unmarked_alone(line->session, replies))
+        pg_run(line->pg, &step_back, 1, stepped_back, line);
+    else
+        ended(line, COMMAND_COMMIT_ONE_PHASE, replies, count - 1, NULL);
+}
+
+/* Behind a savepoint, so that the work can be prepared, as with two branches, where the marker
+ * cannot be written. */
 static void commit_one_phase(struct session *session)
 {
     const char *const xid[] = {session->xid};
     const char *const marker[] = {session->gid, session->secret};
-    const struct pg_statement statements[] = {
+    const struct pg_statement statements[ONE_PHASE_STATEMENTS] = {
         {.sql = GATE, .count = 1, .values = xid, .more = true},
-        {.sql = "SELECT assent.mark($1, $2)", .count = 2, .values = marker, .more = true},
+        {.sql = "SAVEPOINT assent_marker", .more = true},
+        [MARKED] = {.sql = "SELECT assent.mark($1, $2)",
+                    .count = 2,
+                    .values = marker,
+                    .more = true},
         {.sql = "COMMIT"},
     };
     POINT("agent.before-one-phase");
-    pg_run(session->line->pg, statements, 3, committed_one_phase, session->line);
+    pg_run(session->line->pg, statements, ONE_PHASE_STATEMENTS, committed_one_phase, session->line);
     POINT("agent.one-phase-sent");
 }
 

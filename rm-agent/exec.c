@@ -107,33 +107,28 @@ int exec_read(struct agent *agent, struct exec *out, struct failure *failure)
     return find_role(agent, out->ticket.role, &out->role, failure);
 }
 
-static const char *parameter(const cJSON *item, char number[32])
+/* What PostgreSQL reads as the parameter; a number as it was written. */
+static const char *parameter(const cJSON *item)
 {
-    if (cJSON_IsString(item))
+    if (cJSON_IsString(item) || cJSON_IsNumber(item))
         return item->valuestring;
     if (cJSON_IsBool(item))
         return cJSON_IsTrue(item) ? "true" : "false";
-    if (cJSON_IsNumber(item)) {
-        snprintf(number, 32, "%.17g", item->valuedouble);
-        return number;
-    }
     return NULL;
 }
 
 void exec_send(const struct exec *exec, struct pg *pg, const struct pg_statement *before, int count,
-               pg_row_fn *row, pg_done_fn *done, void *arg)
+               uint32_t row_most, pg_row_fn *row, pg_done_fn *done, void *arg)
 {
     int value_count = exec->params == NULL ? 0 : cJSON_GetArraySize(exec->params);
     const char **values = calloc((size_t)value_count + 1, sizeof *values);
-    char(*numbers)[32] = calloc((size_t)value_count + 1, sizeof *numbers);
-    if (values == NULL || numbers == NULL)
+    if (values == NULL)
         abort();
     int i = 0;
     const cJSON *item;
     cJSON_ArrayForEach(item, exec->params)
     {
-        values[i] = parameter(item, numbers[i]);
-        i++;
+        values[i++] = parameter(item);
     }
     struct pg_statement statements[EXEC_BEFORE_MAX + 1];
     assert(count <= EXEC_BEFORE_MAX);
@@ -141,9 +136,8 @@ void exec_send(const struct exec *exec, struct pg *pg, const struct pg_statement
         statements[at] = before[at];
     statements[count] =
         (struct pg_statement){.sql = exec->sql, .count = value_count, .values = values};
-    pg_run_rows(pg, statements, count + 1, row, done, arg);
+    pg_run_rows(pg, statements, count + 1, row_most, row, done, arg);
     free(values);
-    free(numbers);
 }
 
 void exec_free(struct exec *exec)

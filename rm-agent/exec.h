@@ -22,10 +22,10 @@ struct exec {
 /* Reads what out->asker and out->object ask for, and says no to all that can be refused before
  * the branch is touched. Returns 0, or -1 with *failure. */
 int exec_read(struct agent *agent, struct exec *out, struct failure *failure);
-/* Sends it behind the statements that are to come `before`; row and done as for pg_run_rows(). */
+/* Sends it behind the statements that are to come `before`; the rest as for pg_run_rows(). */
 enum { EXEC_BEFORE_MAX = 2 };
 void exec_send(const struct exec *exec, struct pg *pg, const struct pg_statement *before, int count,
-               pg_row_fn *row, pg_done_fn *done, void *arg);
+               uint32_t row_most, pg_row_fn *row, pg_done_fn *done, void *arg);
 /* After its reply; NULL is allowed. */
 void exec_free(struct exec *exec);
 

@@ -17,10 +17,12 @@
 #include "rm-agent/acceptors.h"
 #include "rm-agent/ballots.h"
 #include "rm-agent/control.h"
+#include "rm-agent/membership.h"
 #include "rm-agent/positions.h"
 #include "rm-agent/preflight.h"
 #include "rm-agent/requests.h"
 #include "rm-agent/sessions.h"
+#include "rm-agent/state_file.h"
 #include "rm-agent/verdict.h"
 
 enum { LOOKS_A_QUERY = 64 };
@@ -52,7 +54,7 @@ struct look {
     struct participant_event event; /* the answer so far; its texts are below */
     char sqlstate[SQLSTATE_BYTES];
     char message[REASON_BYTES];
-    char hint[2 * ROLE_NAME_BYTES];
+    char hint[REASON_BYTES];
 };
 
 /* Looks that share one query, and the beat behind it. */
@@ -169,7 +171,8 @@ static void took_status(void *arg, const struct pg_reply *reply)
 /* The first row tells of the server, each other one of a gid that is prepared. */
 static const char look_sql[] =
     "SELECT NULL, NULL, NULL, NULL, pg_snapshot_xmax(pg_current_snapshot()), pg_is_in_recovery()"
-    " UNION ALL SELECT p.gid, p.transaction, " PREPARED_OWNER ", pg_has_role(p.ownerid, 'MEMBER'),"
+    " UNION ALL SELECT p.gid, p.transaction, " PREPARED_OWNER ", pg_has_role(p.ownerid, " SETS_ROLE
+    "),"
     " NULL, NULL FROM unnest($1::text[]) asked (gid) JOIN pg_prepared_xact() p USING (gid)"
     " WHERE p.dbid = $2::oid";
 
@@ -202,8 +205,7 @@ static void seen(struct look *look, const struct pg_reply *reply, int row)
         strcpy(look->sqlstate, "42501");
         snprintf(look->message, sizeof look->message,
                  "the agent could not finish what role \"%s\" has prepared", owner);
-        snprintf(look->hint, sizeof look->hint, "GRANT \"%s\" TO \"%s\"", owner,
-                 look->agent->identity.login);
+        membership_grant(look->agent, owner, look->hint, sizeof look->hint);
     } else if (owner[0] != '\0') {
         sessions_remember_owner(look->agent, &look->branch, owner);
     }
@@ -432,16 +434,20 @@ static void took_health(void *arg, const struct pg_reply *reply)
         return;
     agent->health.prepared = (uint32_t)strtoul(pg_value(reply, 0, 0), NULL, 10);
     agent->health.oldest_s = (uint32_t)strtoul(pg_value(reply, 0, 1), NULL, 10);
+    agent->prepared_elsewhere = (uint32_t)strtoul(pg_value(reply, 0, 2), NULL, 10);
     agent->health.sessions = sessions_open(agent);
     agent->health.branches = participant_held(agent->participant);
     agent->health.branches_max = agent->options->max_branches;
     preflight_slots(agent);
+    state_file_tick(agent, strtoull(pg_value(reply, 0, 3), NULL, 10));
 }
 
 void indoubt_refresh_health(struct agent *agent)
 {
     control_ask(agent, took_health, agent,
                 "SELECT count(*), greatest(0, coalesce(extract(epoch FROM now() -"
-                " min(prepared)), 0)::bigint) FROM pg_prepared_xacts",
+                " min(prepared)), 0)::bigint),"
+                " count(*) FILTER (WHERE database <> current_database()),"
+                " pg_current_wal_flush_lsn() - '0/0' FROM pg_prepared_xacts",
                 0);
 }

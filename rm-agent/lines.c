@@ -12,6 +12,7 @@
 
 #include "common/logger.h"
 #include "common/point.h"
+#include "rm-agent/config.h"
 #include "rm-agent/control.h"
 #include "rm-agent/session.h"
 
@@ -51,11 +52,17 @@ static void line_end(struct line *line)
     control_end_backend(agent, line_close(line), backend_is_gone, NULL);
 }
 
+/* What an ALTER ROLE, a NOLOGIN or a VALID UNTIL says, reaches only those who log in. */
+static uint64_t old_ms(const struct line *line)
+{
+    return line->opened_ms + line->agent->options->session_lifetime_ms;
+}
+
 void line_return(struct line *line)
 {
     line->session = NULL;
     line->idle = true;
-    if (line->retired)
+    if (line->retired || pg_swollen(line->pg) || loop_now_ms() >= old_ms(line))
         line_end(line);
 }
 
@@ -116,10 +123,22 @@ static void line_entered(void *arg, bool entered)
         line_return(line);
 }
 
+/* That it is the agent's database of another server, the control connection finds out: it does not
+ * see the backend. */
+static bool is_in_our_database(const struct line *line)
+{
+    return strcmp(pg_database(line->pg), control_database(line->agent)) == 0;
+}
+
 static void line_up(void *arg)
 {
     struct line *line = arg;
     POINT("agent.session-connected");
+    if (!is_in_our_database(line)) {
+        pg_drop(line->pg, "the session is in another database than the agent's: conninfo in its "
+                          "section [exec ROLE]");
+        return;
+    }
     line->entering = true;
     control_enter(line->agent, pg_backend(line->pg), line_entered, line);
 }
@@ -132,6 +151,11 @@ static void line_down(void *arg, const char *why)
     char kept[REASON_BYTES];
     text_copy(kept, sizeof kept, why, strlen(why));
     agent_note(agent, why);
+    if (session != NULL && pg_burst(line->pg))
+        session_refuse_exec(
+            session, ERR_RESULT_TOO_LARGE,
+            "a row of the result is larger than max_row allows by far: the branch's "
+            "session was ended, and its work is gone; roll back");
     struct backend backend = line_close(line);
     control_end_backend(agent, backend, backend_is_gone, NULL);
     if (session != NULL)
@@ -140,8 +164,9 @@ static void line_down(void *arg, const char *why)
 
 static struct line *idle_line(const struct lines *lines, uint32_t role)
 {
+    uint64_t now_ms = loop_now_ms();
     for (struct line *line = lines->first; line != NULL; line = line->next)
-        if (line->idle && !line->retired && line->role == role)
+        if (line->idle && !line->retired && line->role == role && now_ms < old_ms(line))
             return line;
     return NULL;
 }
@@ -175,6 +200,9 @@ static struct line *line_open(struct agent *agent, uint32_t role)
     make_room(agent);
     line->agent = agent;
     line->role = role;
+    line->opened_ms = loop_now_ms();
+    if (conninfo_user(options.conninfo, line->login, &error) != 0)
+        line->login[0] = '\0';
     if (pg_open(&line->pg, agent->set, &options, &error) != 0)
         abort();
     line->next = agent->sessions->lines.first;
@@ -197,28 +225,23 @@ bool line_take(struct session *session)
     return ready;
 }
 
-/* The section of that name and conninfo, wherever it stands now. */
-static bool find_again(const struct agent_options *options, const struct exec_role *role,
-                       uint32_t *at)
-{
-    for (uint32_t i = 0; i < options->role_count; i++)
-        if (strcmp(options->roles[i].name, role->name) == 0 &&
-            strcmp(options->roles[i].conninfo, role->conninfo) == 0) {
-            *at = i;
-            return true;
-        }
-    return false;
-}
-
-void lines_reconfigure(struct agent *agent, const struct agent_options *before)
+void lines_reconfigure(struct agent *agent)
 {
     struct line *line, *next;
     for (line = agent->sessions->lines.first; line != NULL; line = next) {
         next = line->next;
-        if (line->retired || find_again(agent->options, &before->roles[line->role], &line->role))
-            continue;
         line->retired = true;
         if (line->idle)
+            line_end(line);
+    }
+}
+
+void lines_tick(struct agent *agent, uint64_t now_ms)
+{
+    struct line *line, *next;
+    for (line = agent->sessions->lines.first; line != NULL; line = next) {
+        next = line->next;
+        if (line->idle && now_ms >= old_ms(line))
             line_end(line);
     }
 }

@@ -15,11 +15,13 @@ struct line {
     struct agent *agent;
     struct pg *pg;
     uint32_t role;
+    char login[ROLE_NAME_BYTES]; /* "": not known */
+    uint64_t opened_ms;
     struct backend backend; /* entered; pid 0: not yet */
     struct session *session;
     struct rows rows;
     bool idle;    /* reset, and free for any session of its role */
-    bool retired; /* the configuration no longer has its section: to be closed after use */
+    bool retired; /* made before the configuration was read again: to be closed after use */
     bool entering;
     bool closed;
 };
@@ -41,8 +43,10 @@ void line_return(struct line *line);
         .sql = "DISCARD ALL"                                                                       \
     }
 void line_give_back(struct line *line, const struct pg_reply *reset);
-/* The options have changed: lines that no longer fit are closed, at the latest after use. */
-void lines_reconfigure(struct agent *agent, const struct agent_options *before);
+/* The options were read again: lines that are free are closed, the others after use. */
+void lines_reconfigure(struct agent *agent);
+/* Every second or so: those that are free and have become too old are closed. */
+void lines_tick(struct agent *agent, uint64_t now_ms);
 /* Its backend may still be at work: it is to be ended. */
 struct backend line_close(struct line *line);
 

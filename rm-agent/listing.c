@@ -19,6 +19,7 @@
 
 #include "rm-agent/control.h"
 #include "rm-agent/indoubt.h"
+#include "rm-agent/membership.h"
 #include "rm-agent/requests.h"
 
 enum { EVIDENCE_MAX = 256, PAGE_MAX = 1000 };
@@ -52,6 +53,14 @@ static const char listing_sql[] =
     "'next', (SELECT json_build_object('foreign', l.alien, 'prepared', l.at::text, 'gid', l.gid)"
     "  FROM last l WHERE EXISTS (SELECT FROM here h"
     "   WHERE (h.alien, h.at, h.gid COLLATE \"C\") > (l.alien, l.at, l.gid))),"
+    /* gids are unique in the whole server, and its slots are for all of its databases. */
+    "'elsewhere_total', (SELECT count(*) FROM pg_prepared_xacts p"
+    "  WHERE p.database <> current_database()),"
+    "'elsewhere', (SELECT coalesce(json_agg(json_build_object('gid', p.gid,"
+    "  'transaction', p.transaction::text, 'database', p.database, 'owner', coalesce(p.owner, ''),"
+    "  'age_s', greatest(0, extract(epoch FROM now() - p.prepared)::bigint))"
+    "  ORDER BY p.prepared, p.gid), '[]') FROM (SELECT * FROM pg_prepared_xacts"
+    "   WHERE database <> current_database() ORDER BY prepared, gid LIMIT 100) p),"
     "'coordinators', (SELECT coalesce(json_agg(json_build_object('tm', t.name,"
     "  'log', replace(t.log::text, '-', ''), 'incarnation', t.incarnation::text,"
     "  'instance', replace(t.instance::text, '-', ''),"
@@ -76,7 +85,7 @@ static const char listing_sql[] =
     "'prepared', (SELECT coalesce(json_agg(json_build_object("
     "  'gid', o.gid, 'transaction', o.transaction::text, 'owner', coalesce(o.owner, ''),"
     "  'actable', (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = current_user)"
-    "   OR coalesce(pg_has_role(o.owner, 'MEMBER'), false),"
+    "   OR coalesce(pg_has_role(o.owner, " SETS_ROLE "), false),"
     "  'age_s', greatest(0, extract(epoch FROM now() - o.prepared)::bigint),"
     "  'xid_age', age(o.transaction),"
     "  'locks', CASE WHEN NOT $6::boolean THEN (SELECT count(*) FROM locks h"
@@ -256,6 +265,8 @@ static cJSON *complete(const struct agent *agent, cJSON *answer)
     cJSON *item;
     cJSON_DeleteItemFromObjectCaseSensitive(answer, "near");
     cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(answer, "prepared"))
+        explain(item, near);
+    cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(answer, "elsewhere"))
         explain(item, near);
     cJSON_AddTrueToObject(answer, "ok");
     cJSON_AddStringToObject(answer, "rm", agent->options->rm);

@@ -9,11 +9,12 @@
 #include <unistd.h>
 
 #include "common/error.h"
+#include "common/logger.h"
 #include "rm-agent/agent.h"
 #include "rm-agent/config.h"
 #include "rm-agent/install.h"
 
-enum { EXIT_USAGE = 2 };
+enum { EXIT_USAGE = 2, LAST_WORDS_MS = 1000 };
 
 enum { OPTION_CHECK = 256, OPTION_INSTALL, OPTION_CONNINFO };
 
@@ -56,6 +57,7 @@ static int misused(void)
 /* The same process, since a supervisor watches it, and nothing else of what it was. */
 static int start_over(char **argv)
 {
+    logger_flush(LAST_WORDS_MS);
     execv("/proc/self/exe", argv);
     perror("error: start over");
     return EXIT_FAILURE;

@@ -40,6 +40,19 @@ static void begun(void *arg, const struct pg_reply *replies, int count)
     session_go_on(session);
 }
 
+/* No clock of the server's ends a transaction that has one of its own. */
+#define NO_TIMEOUT "pg_catalog.set_config('transaction_timeout', '0', true)"
+
+/* The branch's first statement after BEGIN: read-only branches have no xid. */
+static const char *first_statement(const struct session *session)
+{
+    bool has_timeout = pg_server_is(session->line->pg, 170000);
+    if (session->read_only)
+        return has_timeout ? "SELECT " NO_TIMEOUT : "SELECT 1";
+    return has_timeout ? "SELECT pg_catalog.pg_current_xact_id(), " NO_TIMEOUT
+                       : "SELECT pg_catalog.pg_current_xact_id()";
+}
+
 /* The xid comes before any beat that a vote will rest on. A read-only branch is to get none;
  * after one SELECT PostgreSQL refuses to make it READ WRITE. The application's statement travels
  * with them, and is not run if they fail. */
@@ -51,7 +64,7 @@ static void begin(struct session *session)
              isolation, session->read_only ? " READ ONLY" : "");
     struct pg_statement statements[OPENING] = {
         {.sql = sql, .more = true},
-        {.sql = session->read_only ? "SELECT 1" : "SELECT pg_catalog.pg_current_xact_id()"},
+        {.sql = first_statement(session)},
     };
     POINT("agent.before-begin");
     if (session->exec != NULL && session->wish == WISH_NONE) {

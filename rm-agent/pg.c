@@ -7,19 +7,26 @@
 #include "rm-agent/pg.h"
 
 #include <assert.h>
+#include <malloc.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 
 #include "common/logger.h"
+#include "common/tcp.h"
 #include "common/ticket.h"
+#include "rm-agent/targets.h"
 
 enum { CONNECT_MS = 10 * 1000, RETRY_LEAST_MS = 100, RETRY_MOST_MS = 5 * 1000 };
+/* What else a job of rows may make the heap grow by: the reply that they become. */
+enum { REPLY_ROOM = 3 * 1024 * 1024 };
 enum { KEPT_MAX = 32, NOT_PARSED = -1, SETTINGS_BYTES = 1024 };
 
 enum state {
     PG_CLOSED,     /* waits for retry_ms, or for ever */
+    PG_LOOKING,    /* its host's name up, until connect_by_ms */
     PG_CONNECTING, /* until connect_by_ms */
     PG_GREETING,   /* asks which backend it got */
     PG_UP,
@@ -34,6 +41,8 @@ struct job {
     int parsed[PG_STATEMENTS_MAX]; /* which of those kept it parses first, or NOT_PARSED */
     struct pg_reply *replies;      /* count of them */
     pg_row_fn *row;                /* for the last one's */
+    uint32_t row_most;
+    int64_t grown; /* by how much it made the heap grow, so far, with a row that is not complete */
     pg_done_fn *done;
     void *arg;
 };
@@ -48,13 +57,18 @@ struct pg {
     PGconn *conn;
     int watched_fd;
     uint32_t watched_events;
-    uint64_t connect_by_ms;
+    struct targets *targets;    /* to be tried; NULL while there is no attempt */
+    struct lookup *lookup;      /* or NULL */
+    char failure[REASON_BYTES]; /* of the first target; "": none has failed yet */
+    uint64_t attempt_by_ms;
+    uint64_t connect_by_ms; /* to this target; 0: it has failed already */
     uint64_t retry_ms;
     uint32_t backoff_ms;
     struct backend backend;
     char database[16];          /* its oid */
     const char *kept[KEPT_MAX]; /* parsed in this backend, as "0", "1", ...; NULL: free */
     struct job job;
+    bool swollen, burst;
     int depth;   /* callbacks under way */
     bool doomed; /* to be freed when they are over */
 };
@@ -101,11 +115,20 @@ static void release(struct pg *pg)
     free(pg);
 }
 
-static void hang_up(struct pg *pg)
+static void drop_connection(struct pg *pg)
 {
     unwatch(pg);
     PQfinish(pg->conn);
     pg->conn = NULL;
+}
+
+static void hang_up(struct pg *pg)
+{
+    drop_connection(pg);
+    lookup_cancel(pg->lookup);
+    pg->lookup = NULL;
+    targets_free(pg->targets);
+    pg->targets = NULL;
     pg->state = PG_CLOSED;
 }
 
@@ -189,24 +212,36 @@ static char *join_startup(const char *conninfo, const char *startup)
     return joined;
 }
 
-static void connect_begin(struct pg *pg)
+static void connect_to(struct pg *pg, const struct target *target)
 {
     /* A later keyword overrides the conninfo's. Of several hosts we want the one that writes. */
-    const char *const keywords[] = {"target_session_attrs",
-                                    "dbname",
-                                    "client_encoding",
-                                    "options",
-                                    "fallback_application_name",
-                                    "keepalives_idle",
-                                    "keepalives_interval",
-                                    "keepalives_count",
-                                    NULL};
-    const char *const values[] = {"primary", pg->conninfo, "UTF8", pg->startup, "assent-agent",
-                                  "10",      "5",          "3",    NULL};
+    /* clang-format off */
+    const char *const settings[][2] = {
+        {"target_session_attrs", "primary"},
+        {"tcp_user_timeout", TCP_SILENT_TEXT},
+        {"keepalives_idle", TCP_PROBE_AFTER_TEXT},
+        {"keepalives_interval", TCP_PROBE_EACH_TEXT},
+        {"keepalives_count", TCP_PROBES_TEXT},
+        {"dbname", pg->conninfo},
+        {"client_encoding", "UTF8"},
+        {"options", pg->startup},
+        {"fallback_application_name", "assent-agent"},
+        {"host", target->host},
+        {"hostaddr", target->hostaddr},
+        {"port", target->port},
+    };
+    /* clang-format on */
+    enum { SETTINGS = sizeof settings / sizeof *settings };
+    const char *keywords[SETTINGS + 1], *values[SETTINGS + 1];
+    for (int i = 0; i < SETTINGS; i++) {
+        keywords[i] = settings[i][0];
+        values[i] = settings[i][1];
+    }
+    keywords[SETTINGS] = values[SETTINGS] = NULL;
     pg->conn = PQconnectStartParams(keywords, values, 1);
     pg->state = PG_CONNECTING;
+    pg->swollen = pg->burst = false;
     memset(pg->kept, 0, sizeof pg->kept);
-    pg->connect_by_ms = loop_now_ms() + CONNECT_MS;
     if (pg->conn == NULL)
         abort();
     PQsetNoticeReceiver(pg->conn, take_notice, pg);
@@ -215,6 +250,82 @@ static void connect_begin(struct pg *pg)
         pg->connect_by_ms = 0;
     else
         watch(pg, EPOLLOUT);
+}
+
+/* ---- which of the hosts ---- */
+
+/* The first one's failure is told: it is the one that should have been there. */
+static void note_failure(struct pg *pg, const char *words)
+{
+    if (pg->failure[0] == '\0')
+        first_line(pg->failure, sizeof pg->failure, words);
+}
+
+static void next_target(struct pg *pg);
+
+static void looked_up(void *arg, const struct addresses *found)
+{
+    struct pg *pg = arg;
+    char words[REASON_BYTES];
+    pg->lookup = NULL;
+    if (found->reason == 0) {
+        targets_found(pg->targets, found);
+    } else {
+        snprintf(words, sizeof words, "could not translate host name \"%.200s\" to address: %s",
+                 targets_name(pg->targets), gai_strerror(found->reason));
+        note_failure(pg, words);
+        targets_skip(pg->targets);
+    }
+    next_target(pg);
+}
+
+/* Goes on to the next target, which has its share of what is left of the time. */
+static void next_target(struct pg *pg)
+{
+    struct target target = {.host = NULL};
+    uint64_t now_ms = loop_now_ms();
+    uint32_t left = pg->targets == NULL ? 1 : targets_left(pg->targets);
+    if (left == 0 || now_ms >= pg->attempt_by_ms) {
+        lost(pg, pg->failure);
+        return;
+    }
+    pg->connect_by_ms = now_ms + (pg->attempt_by_ms - now_ms) / left;
+    const char *name = pg->targets == NULL ? NULL : targets_name(pg->targets);
+    if (name != NULL) {
+        pg->state = PG_LOOKING;
+        pg->lookup = lookup_begin(pg->set->loop, name, looked_up, pg);
+        return;
+    }
+    if (pg->targets != NULL)
+        targets_take(pg->targets, &target);
+    connect_to(pg, &target);
+}
+
+/* It cannot be had, or not in time. */
+static void target_failed(struct pg *pg, const char *words)
+{
+    char why[REASON_BYTES];
+    bool looking = pg->state == PG_LOOKING;
+    snprintf(why, sizeof why, "the host name \"%.200s\" is not found in time",
+             looking ? targets_name(pg->targets) : "");
+    note_failure(pg, looking ? why : words);
+    lookup_cancel(pg->lookup);
+    pg->lookup = NULL;
+    drop_connection(pg);
+    if (looking)
+        targets_skip(pg->targets);
+    if (pg->targets == NULL)
+        lost(pg, pg->failure);
+    else
+        next_target(pg);
+}
+
+static void connect_begin(struct pg *pg)
+{
+    pg->failure[0] = '\0';
+    pg->attempt_by_ms = loop_now_ms() + CONNECT_MS;
+    pg->targets = targets_read(pg->conninfo);
+    next_target(pg);
 }
 
 /* ---- the greeting: which backend is it, and has it the settings that we need? ---- */
@@ -295,7 +406,7 @@ static void greeted(void *arg, const struct pg_reply *replies, int count)
 }
 
 static void start_job(struct pg *pg, const struct pg_statement *statements, int count,
-                      pg_row_fn *row, pg_done_fn *done, void *arg);
+                      uint32_t row_most, pg_row_fn *row, pg_done_fn *done, void *arg);
 
 static void greet(struct pg *pg)
 {
@@ -309,11 +420,11 @@ static void greet(struct pg *pg)
     }
     pg->state = PG_GREETING;
     if (pg->options.settings == NULL) {
-        start_job(pg, &who, 1, NULL, greeted, pg);
+        start_job(pg, &who, 1, 0, NULL, greeted, pg);
         return;
     }
     write_settings(pg->options.settings, names, values);
-    start_job(pg, statements, 3, NULL, greeted, pg);
+    start_job(pg, statements, 3, 0, NULL, greeted, pg);
 }
 
 static void connect_go_on(struct pg *pg)
@@ -331,7 +442,7 @@ static void connect_go_on(struct pg *pg)
         watch(pg, EPOLLOUT);
         break;
     default:
-        lost(pg, PQerrorMessage(pg->conn));
+        target_failed(pg, PQerrorMessage(pg->conn));
     }
 }
 
@@ -407,7 +518,7 @@ static bool send_all(struct pg *pg, const struct pg_statement *statements)
 }
 
 static void start_job(struct pg *pg, const struct pg_statement *statements, int count,
-                      pg_row_fn *row, pg_done_fn *done, void *arg)
+                      uint32_t row_most, pg_row_fn *row, pg_done_fn *done, void *arg)
 {
     assert(count >= 1 && count <= PG_STATEMENTS_MAX && !pg->job.active);
     assert(!statements[count - 1].more);
@@ -416,6 +527,7 @@ static void start_job(struct pg *pg, const struct pg_statement *statements, int 
     pg->job.pipelined = count > 1 || statements->keep;
     pg->job.count = count;
     pg->job.row = row;
+    pg->job.row_most = row_most;
     pg->job.done = done;
     pg->job.arg = arg;
     pg->job.replies = calloc((size_t)count, sizeof *pg->job.replies);
@@ -597,12 +709,37 @@ static bool take_answers(struct pg *pg)
     return true;
 }
 
+/* libpq has no limit for the length of a row, nor does it tell how much it has read of one. But it
+ * takes room for all of it as soon as it has seen its length: then the heap has grown. */
+static int64_t heap_bytes(void)
+{
+    struct mallinfo2 heap = mallinfo2();
+    return (int64_t)heap.uordblks + (int64_t)heap.hblkhd;
+}
+
+/* Is the row that comes in too large, by what reading some of it has made the heap grow? */
+static bool bursts(struct pg *pg, int64_t grown)
+{
+    struct job *job = &pg->job;
+    job->grown += grown;
+    pg->swollen |= job->grown > REPLY_ROOM;
+    /* The room is doubled until a row fits. */
+    pg->burst = job->grown > 2 * (int64_t)job->row_most + REPLY_ROOM;
+    return pg->burst;
+}
+
 static void pump(struct pg *pg)
 {
+    bool rows = pg->job.active && pg->job.row != NULL;
+    int64_t before = rows ? heap_bytes() : 0;
     bool read = PQconsumeInput(pg->conn) == 1;
     bool good = take_answers(pg);
     if (pg->conn == NULL || pg->doomed)
         return;
+    if (rows && pg->job.active && bursts(pg, heap_bytes() - before)) {
+        lost(pg, "a row was too large");
+        return;
+    }
     if (!good || !read || PQstatus(pg->conn) == CONNECTION_BAD) {
         lost(pg, PQerrorMessage(pg->conn));
         return;
@@ -631,7 +768,7 @@ void pg_set_hang_up(struct pg_set *set)
 
 static uint64_t due_ms(const struct pg *pg)
 {
-    if (pg->state == PG_CONNECTING || pg->state == PG_GREETING)
+    if (pg->state == PG_LOOKING || pg->state == PG_CONNECTING || pg->state == PG_GREETING)
         return pg->connect_by_ms;
     return pg->state == PG_CLOSED && pg->options.retry ? pg->retry_ms : UINT64_MAX;
 }
@@ -648,12 +785,14 @@ void pg_set_tick(struct pg_set *set, uint64_t now_ms)
 {
     /* From the start each time: a callback may have closed any of them. */
     for (struct pg *pg = next_due(set, now_ms); pg != NULL; pg = next_due(set, now_ms)) {
+        const char *words =
+            pg->connect_by_ms == 0 ? PQerrorMessage(pg->conn) : "no connection in time";
         if (pg->state == PG_CLOSED)
             connect_begin(pg);
-        else if (pg->connect_by_ms == 0)
-            lost(pg, PQerrorMessage(pg->conn));
+        else if (pg->state == PG_GREETING || pg->job.active)
+            lost(pg, words);
         else
-            lost(pg, "no connection in time");
+            target_failed(pg, words);
     }
 }
 
@@ -714,13 +853,23 @@ void pg_close(struct pg *pg)
 
 void pg_drop(struct pg *pg, const char *why)
 {
-    if (pg->conn != NULL)
+    if (pg->state != PG_CLOSED)
         lost(pg, why);
 }
 
 bool pg_connected(const struct pg *pg)
 {
     return pg != NULL && pg->state == PG_UP;
+}
+
+bool pg_burst(const struct pg *pg)
+{
+    return pg->burst;
+}
+
+bool pg_swollen(const struct pg *pg)
+{
+    return pg->swollen;
 }
 
 bool pg_idle(const struct pg *pg)
@@ -784,14 +933,14 @@ void pg_run(struct pg *pg, const struct pg_statement *statements, int count, pg_
             void *arg)
 {
     assert(pg_idle(pg));
-    start_job(pg, statements, count, NULL, done, arg);
+    start_job(pg, statements, count, 0, NULL, done, arg);
 }
 
-void pg_run_rows(struct pg *pg, const struct pg_statement *statements, int count, pg_row_fn *row,
-                 pg_done_fn *done, void *arg)
+void pg_run_rows(struct pg *pg, const struct pg_statement *statements, int count, uint32_t row_most,
+                 pg_row_fn *row, pg_done_fn *done, void *arg)
 {
     assert(pg_idle(pg));
-    start_job(pg, statements, count, row, done, arg);
+    start_job(pg, statements, count, row_most, row, done, arg);
 }
 
 int pg_rows(const struct pg_reply *reply)

@@ -82,6 +82,11 @@ void pg_close(struct pg *pg);
 /* Drop the connection as if it had been lost, with its callbacks. */
 void pg_drop(struct pg *pg, const char *why);
 
+/* It was dropped, since a row was too large; and: it has kept so much for large rows, and does
+ * until it is closed, that it is better not used again. */
+bool pg_burst(const struct pg *pg);
+bool pg_swollen(const struct pg *pg);
+
 bool pg_idle(const struct pg *pg); /* connected and without a job */
 bool pg_connected(const struct pg *pg);
 /* The present backend, or when there is none the last one. */
@@ -103,9 +108,11 @@ void pg_identifier(const struct pg *pg, const char *text, char *out, size_t room
 /* Only when idle. More than one statement travel in pipeline mode. */
 void pg_run(struct pg *pg, const struct pg_statement *statements, int count, pg_done_fn *done,
             void *arg);
-/* The same; the last one's rows are handed over as they come and kept by nobody. */
-void pg_run_rows(struct pg *pg, const struct pg_statement *statements, int count, pg_row_fn *row,
-                 pg_done_fn *done, void *arg);
+/* The same; the last one's rows are handed over as they come and kept by nobody. One of up to
+ * row_most bytes is always taken; with one that is several times larger the connection is dropped.
+ */
+void pg_run_rows(struct pg *pg, const struct pg_statement *statements, int count, uint32_t row_most,
+                 pg_row_fn *row, pg_done_fn *done, void *arg);
 
 int pg_rows(const struct pg_reply *reply);
 /* "" for NULL, and for what is not there. */

@@ -2,8 +2,8 @@
  * rm-agent/preflight.c - what stands in the agent's way: at its start, and when a DBA asks.
  *
  * Each of these would show only later, as a vote of no, or as a branch that cannot be finished, or
- * on the day of a promotion. None of them stops the agent: a DBA may put it right while it runs.
- * A finding is one line of the answer, or of the log: how severe, what, and what to change.
+ * on the day of a promotion. None of them but one stops the agent: a DBA may put it right while it
+ * runs. A finding is one line of the answer, or of the log: how severe, what, and what to change.
  */
 #include "rm-agent/preflight.h"
 
@@ -26,6 +26,7 @@ enum { NEARLY_ALL_PERCENT = 90, NEAR_PERCENT = 80 };
 struct preflight {
     struct agent *agent;
     struct asker *asker; /* NULL: for the log */
+    bool starts;         /* it may be the end of the agent */
     cJSON *findings;
     uint32_t asks; /* answers that are still to come */
 };
@@ -151,6 +152,10 @@ static void probed(struct inquiry *inquiry, const struct pg_reply *reply, const 
 
 static void probed_login(void *arg, const struct pg_reply *reply, const char *why)
 {
+    const struct inquiry *inquiry = arg;
+    if (inquiry->preflight->starts && reply != NULL && pg_rows(reply) > 0)
+        agent_stop(inquiry->preflight->agent, "%s; to put it right: %s", pg_value(reply, 0, 1),
+                   pg_value(reply, 0, 2));
     probed(arg, reply, "error", "cannot log in", why);
 }
 
@@ -218,7 +223,7 @@ static void check_hosts(struct preflight *preflight)
                 0);
 }
 
-static void begin(struct agent *agent, struct asker *asker)
+static void begin(struct agent *agent, struct asker *asker, bool starts)
 {
     const struct agent_options *options = agent->options;
     char sessions[NUMBER_BYTES], pool[NUMBER_BYTES], version[NUMBER_BYTES];
@@ -227,6 +232,7 @@ static void begin(struct agent *agent, struct asker *asker)
         abort();
     preflight->agent = agent;
     preflight->asker = asker;
+    preflight->starts = starts;
     preflight->findings = cJSON_CreateArray();
     u64_format(options->max_sessions, sessions);
     u64_format(options->pool_size, pool);
@@ -241,9 +247,9 @@ static void begin(struct agent *agent, struct asker *asker)
     check_hosts(preflight);
 }
 
-void preflight(struct agent *agent)
+void preflight(struct agent *agent, bool starts)
 {
-    begin(agent, NULL);
+    begin(agent, NULL, starts);
 }
 
 static void answer_unconnected(struct agent *agent, struct asker *asker)
@@ -266,7 +272,7 @@ void preflight_check(struct agent *agent, struct asker *asker)
         asker_failure(asker, &failure);
     } else {
         agent->checking = true;
-        begin(agent, asker);
+        begin(agent, asker, false);
     }
 }
 

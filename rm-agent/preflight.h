@@ -6,8 +6,9 @@
 
 #include "rm-agent/agent.h"
 
-/* Looks, and tells the log; what is missing may be put right while the agent runs. */
-void preflight(struct agent *agent);
+/* Looks, and tells the log; what is missing may be put right while the agent runs. But one that
+ * starts, with applications that would work in another database than its own, ends. */
+void preflight(struct agent *agent, bool starts);
 /* `check`: looks, and answers with what it found. */
 void preflight_check(struct agent *agent, struct asker *asker);
 /* Each time the number of prepared transactions is known: warn before all slots are taken. */

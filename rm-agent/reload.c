@@ -2,8 +2,9 @@
  * rm-agent/reload.c - SIGHUP: the configuration is read again.
  *
  * All of the file takes effect or nothing does. What takes effect, does so for what comes: a
- * connection that is at work stays as it was made, and ends with its work when the file no longer
- * asks for it. Who the agent is and where it listens only a new start can change.
+ * connection that is at work stays as it was made. Sessions that are kept are closed, those at work
+ * with their work: so what a DBA has changed for their roles reaches the next ones. Who the agent
+ * is and where it listens only a new start can change.
  */
 #include "rm-agent/reload.h"
 
@@ -33,6 +34,8 @@ static const char *fixed_key_changed(const struct agent_options *now,
         return "socket_group";
     if (strcmp(now->peer_url, next->peer_url) != 0)
         return "peer_url";
+    if (strcmp(now->state_file, next->state_file) != 0)
+        return "state_file";
     if (now->witness != next->witness)
         return "witness";
     if (now->termination_timeout_ms != next->termination_timeout_ms)
@@ -45,19 +48,14 @@ static const char *fixed_key_changed(const struct agent_options *now,
 static void take(struct agent *agent, const struct agent_options *next,
                  const struct descriptors *descriptors)
 {
-    struct agent_options *before = malloc(sizeof *before);
-    if (before == NULL)
-        abort();
-    *before = *agent->options;
     *agent->options = *next;
     net_server_bound(agent->server, descriptors->bound);
     control_reconfigure(agent);
     pool_reconfigure(agent);
-    lines_reconfigure(agent, before);
-    free(before);
+    lines_reconfigure(agent);
     log_notice("%s: the configuration was read again", agent->path);
     if (agent->participant != NULL)
-        preflight(agent);
+        preflight(agent, false);
 }
 
 void reload(struct agent *agent)

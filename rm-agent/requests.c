@@ -244,6 +244,7 @@ static void serve_status(struct agent *agent, struct asker *asker, cJSON **objec
     cJSON_AddNumberToObject(answer, "sessions", sessions_open(agent));
     cJSON_AddNumberToObject(answer, "sessions_max", agent->options->max_sessions);
     cJSON_AddNumberToObject(answer, "prepared", agent->health.prepared);
+    cJSON_AddNumberToObject(answer, "prepared_elsewhere", agent->prepared_elsewhere);
     cJSON_AddNumberToObject(answer, "oldest_prepared_s", agent->health.oldest_s);
     cJSON_AddNumberToObject(answer, "slots_max", agent->health.slots_max);
     cJSON_AddStringToObject(answer, "last_error", agent->health.last_error);
@@ -416,6 +417,8 @@ void requests_receive(void *arg, struct net_request *request, const struct net_p
         return;
     }
     cJSON *message = wire_parse(bytes, length, &failure);
+    if (message != NULL)
+        wire_keep_numbers(message, bytes, length); /* params are passed on as they are written */
     bool batch = cJSON_HasObjectItem(message, "batch");
     if (batch)
         message = detach_batch(message, &failure);

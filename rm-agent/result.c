@@ -108,6 +108,16 @@ static char *too_large(size_t *length)
     return wire_write_failure(&failure, length);
 }
 
+/* A database in SQL_ASCII has whatever bytes its clients have stored; and a statement may change
+ * the encoding of its own result. */
+static char *not_utf8(size_t *length)
+{
+    struct failure failure = {0};
+    refuse(&failure, ERR_RESULT_ENCODING,
+           "the statement has run, but its result holds bytes that are no text in UTF-8");
+    return wire_write_failure(&failure, length);
+}
+
 void sql_failure(const struct pg_reply *reply, struct failure *out)
 {
     refuse(out, ERR_SQL_ERROR, "%s", reply->message);
@@ -133,8 +143,9 @@ char *rows_reply(struct rows *rows, const struct pg_reply *reply, uint64_t n, si
     json_put_u64(&rows->reply, "n", n);
     char *text = json_end(&rows->reply, length);
     rows->reply.text = NULL;
-    if (*length <= MESSAGE_MAX)
+    bool readable = text_is_utf8(text, *length);
+    if (readable && *length <= MESSAGE_MAX)
         return text;
     free(text);
-    return too_large(length);
+    return readable ? too_large(length) : not_utf8(length);
 }

@@ -50,6 +50,7 @@ struct session {
     char secret[2 * MARK_SECRET_BYTES + 1]; /* proves to assent.mark() that we say it, in this session */
     char owner[ROLE_NAME_BYTES];
     uint64_t lsn;      /* WISH_COMMIT */
+    bool or_prepare;   /* WISH_COMMIT: where no marker can be written, PREPARE */
     uint64_t beat;     /* on disk once its PREPARE or COMMIT is */
     struct exec *exec; /* waiting or running */
     uint64_t n;        /* statements begun */

@@ -162,8 +162,7 @@ void session_ran(struct line *line, const struct pg_reply *reply)
 
 static void ran(void *arg, const struct pg_reply *replies, int count)
 {
-    (void)count;
-    session_ran(arg, replies);
+    session_ran(arg, &replies[count - 1]);
 }
 
 void session_run(struct session *session, const struct pg_statement *before, int count,
@@ -173,9 +172,14 @@ void session_run(struct session *session, const struct pg_statement *before, int
     session->n++;
     rows_begin(&session->line->rows);
     POINT("agent.before-exec");
-    exec_send(session->exec, session->line->pg, before, count, row, done, session->line);
+    exec_send(session->exec, session->line->pg, before, count, session->agent->options->max_row,
+              row, done, session->line);
     POINT("agent.exec-sent");
 }
+
+/* In what encoding texts go between agent and server is the agent's matter: requests and replies
+ * are UTF-8. A statement before may have changed it. */
+static const struct pg_statement in_utf8 = {.sql = "SET client_encoding = 'UTF8'", .more = true};
 
 void session_go_on(struct session *session)
 {
@@ -183,11 +187,14 @@ void session_go_on(struct session *session)
         return;
     if (session->wish != WISH_NONE)
         session_end(session);
-    else if (session->exec != NULL)
+    else if (session->exec != NULL && pg_in_utf8(session->line->pg))
         session_run(session, NULL, 0, ran);
+    else if (session->exec != NULL)
+        session_run(session, &in_utf8, 1, ran);
 }
 
-static void wish(struct agent *agent, const struct branch_id *branch, enum wish what, uint64_t lsn)
+static void wish(struct agent *agent, const struct branch_id *branch, enum wish what, uint64_t lsn,
+                 bool or_prepare)
 {
     struct session *session = session_find_branch(agent, branch);
     if (session == NULL || session->state == SESSION_OVER) {
@@ -196,6 +203,7 @@ static void wish(struct agent *agent, const struct branch_id *branch, enum wish 
     }
     session->wish = what;
     session->lsn = lsn;
+    session->or_prepare = or_prepare;
     /* A statement that has not begun comes too late; one that runs is waited for. */
     if (session->state != SESSION_RUNNING)
         session_refuse_exec(session, ERR_BRANCH_PREPARED, "the branch is being prepared");
@@ -204,12 +212,13 @@ static void wish(struct agent *agent, const struct branch_id *branch, enum wish 
 
 void sessions_prepare(struct agent *agent, const struct branch_id *branch)
 {
-    wish(agent, branch, WISH_PREPARE, 0);
+    wish(agent, branch, WISH_PREPARE, 0, false);
 }
 
-void sessions_commit(struct agent *agent, const struct branch_id *branch, uint64_t lsn)
+void sessions_commit(struct agent *agent, const struct branch_id *branch, uint64_t lsn,
+                     bool or_prepare)
 {
-    wish(agent, branch, WISH_COMMIT, lsn);
+    wish(agent, branch, WISH_COMMIT, lsn, or_prepare);
 }
 
 void sessions_end(struct agent *agent, const struct branch_id *branch)

@@ -13,7 +13,8 @@ void sessions_exec(struct agent *agent, struct asker *asker, cJSON *object);
 
 /* PA_PREPARE, PA_COMMIT_SESSION, PA_END_SESSION: the answer is an event of the branch. */
 void sessions_prepare(struct agent *agent, const struct branch_id *branch);
-void sessions_commit(struct agent *agent, const struct branch_id *branch, uint64_t lsn);
+void sessions_commit(struct agent *agent, const struct branch_id *branch, uint64_t lsn,
+                     bool or_prepare);
 void sessions_end(struct agent *agent, const struct branch_id *branch);
 /* PA_INTERRUPT. */
 void sessions_interrupt(struct agent *agent, const struct branch_id *branch, bool at_once);

@@ -61,6 +61,11 @@ struct tm_link *tms_find(struct agent *agent, const char *name)
     return tm != NULL && tm->registered ? tm : NULL;
 }
 
+const struct tm_link *tms_next(const struct agent *agent, const struct tm_link *tm)
+{
+    return tm == NULL ? agent->tms->by_name : tm->hh.next;
+}
+
 uint64_t tms_flushed_beat(struct agent *agent, const char *name)
 {
     struct tm_link *tm = find(agent, name);

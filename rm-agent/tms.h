@@ -61,6 +61,8 @@ int tms_create(struct agent *agent, struct error *error);
 
 /* The coordinator of that name if it has registered with this start, else NULL. */
 struct tm_link *tms_find(struct agent *agent, const char *name);
+/* One after the other; NULL: the first, or no more. */
+const struct tm_link *tms_next(const struct agent *agent, const struct tm_link *tm);
 uint64_t tms_flushed_beat(struct agent *agent, const char *name);
 /* The same if the database has a row of it: it may be gone, and its transactions are still here. */
 struct tm_link *tms_known(struct agent *agent, const char *name);

@@ -25,6 +25,7 @@
 #include <string.h>
 
 #include "common/point.h"
+#include "rm-agent/membership.h"
 #include "rm-agent/pool.h"
 #include "rm-agent/positions.h"
 
@@ -93,18 +94,26 @@ static void became(struct finish *group, const struct pg_reply *reply)
     }
 }
 
+/* In whatever language it says so, the sequence is named. */
+static bool is_about_position(const struct finish *finish, const struct pg_reply *reply)
+{
+    char name[sizeof "position_" + TM_NAME_BYTES];
+    snprintf(name, sizeof name, "position_%s", finish->branch.gtrid.tm);
+    return strstr(reply->message, name) != NULL;
+}
+
 /* What it was refused for; where it was not allowed, in the words of whoever can put it right. */
 static const char *why(struct finish *finish, const struct pg_reply *reply)
 {
-    if (strcmp(reply->sqlstate, "42501") != 0)
+    if (strcmp(reply->sqlstate, "42501") != 0 || is_about_position(finish, reply))
         return reply->message;
     if (finish->found && finish->owner[0] == '\0')
         return "the owner of the prepared transaction was dropped; only a superuser can finish it";
     if (finish->owner[0] == '\0')
         return reply->message;
-    snprintf(finish->message, sizeof finish->message,
-             "the agent may not finish it: GRANT \"%s\" TO \"%s\"", finish->owner,
-             finish->agent->identity.login);
+    char grant[REASON_BYTES / 2 + ROLE_NAME_BYTES * 2];
+    membership_grant(finish->agent, finish->owner, grant, sizeof grant);
+    snprintf(finish->message, sizeof finish->message, "the agent may not finish it: %s", grant);
     return finish->message;
 }
 

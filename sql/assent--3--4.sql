@@ -17,6 +17,9 @@ SET LOCAL ROLE assent_owner;
 -- which no database has: to this coordinator it is suspect, over restarts, until it is accepted.
 ALTER TABLE assent.tm ADD COLUMN IF NOT EXISTS met bigint;
 
+-- Whether the agent keeps what it knows of this database in a file outside of it.
+ALTER TABLE assent.agent ADD COLUMN IF NOT EXISTS state_file boolean NOT NULL DEFAULT false;
+
 -- Stores a registration; of a newcomer also the database that it meets, and what was drawn for it.
 CREATE OR REPLACE FUNCTION assent.enroll(tm text, log uuid, incarnation bigint, instance uuid,
                                          identity text, met bigint) RETURNS void
@@ -101,6 +104,31 @@ BEGIN
     END LOOP;
 END
 $$;
+
+-- ---- memberships, from PostgreSQL 16 on ----
+
+-- There a membership has options of its own: SET, to become the owner of what is to be finished, and
+-- INHERIT, to see and end that role's sessions. An older grant, or one that says otherwise, may lack
+-- either. Membership is the administrator's to give, not assent_owner's.
+RESET ROLE;
+
+DO $$
+DECLARE
+    agent text := current_setting('assent.agent_role');
+    app text;
+BEGIN
+    IF current_setting('server_version_num')::integer < 160000 THEN
+        RETURN;
+    END IF;
+    FOREACH app IN ARRAY string_to_array(current_setting('assent.exec_roles', true), ',') LOOP
+        IF app <> agent AND NOT (pg_has_role(agent, app, 'SET') AND pg_has_role(agent, app, 'USAGE')) THEN
+            EXECUTE format('GRANT %I TO %I WITH INHERIT TRUE, SET TRUE', app, agent);
+        END IF;
+    END LOOP;
+END
+$$;
+
+SET LOCAL ROLE assent_owner;
 
 -- ---- the version ----
 

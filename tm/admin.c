@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/logger.h"
 #include "common/third_phase.h"
 #include "config.h"
 #include "tm/alarms.h"
@@ -245,10 +246,13 @@ static void add_state(cJSON *reply, const struct coordinator *coordinator)
 static void add_capacity(cJSON *reply, const struct server *server)
 {
     struct capacity_view view;
+    struct logger_counts messages;
     capacity_show(server, &view);
+    logger_counts(&messages);
     cJSON_AddNumberToObject(reply, "connections", view.connections);
     cJSON_AddNumberToObject(reply, "connections_max", view.connections_max);
     add_u64(reply, "connections_refused", view.refused);
+    add_u64(reply, "messages_dropped", messages.dropped);
     if (server->http == NULL)
         return;
     cJSON *http = cJSON_AddObjectToObject(reply, "http");

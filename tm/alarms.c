@@ -29,6 +29,7 @@ enum alarm_kind {
     ALARM_DISK,
     ALARM_CONNECTIONS,
     ALARM_HTTP,
+    ALARM_MESSAGES,
     ALARM_KINDS
 };
 
@@ -44,6 +45,7 @@ static const char *const kind_words[ALARM_KINDS] = {
     [ALARM_DISK] = "disk",
     [ALARM_CONNECTIONS] = "connections",
     [ALARM_HTTP] = "http",
+    [ALARM_MESSAGES] = "messages",
 };
 
 /* The coordinator's own alarms stand behind those of the last RM. */
@@ -137,7 +139,7 @@ static bool is_slots_full(const struct rm *rm, const struct link_view *link, str
     return true;
 }
 
-/* Each counts as none where its agent is older and does not say. */
+/* None where there is no limit, or an older agent does not say. */
 static bool is_near(uint32_t used, uint32_t most)
 {
     return most > 0 && used * (uint64_t)100 >= most * (uint64_t)NEAR_PERCENT;
@@ -205,12 +207,7 @@ static bool is_fenced(const struct registry *registry, struct alarm *alarm)
 
 /* ---- what the coordinator itself runs out of ---- */
 
-enum { NEAR_PERCENT = 80, MEBIBYTE = 1024 * 1024 };
-
-static bool is_near(uint32_t used, uint32_t most)
-{
-    return (uint64_t)used * 100 >= (uint64_t)most * NEAR_PERCENT;
-}
+enum { MEBIBYTE = 1024 * 1024, UNREAD_MS = 3000 };
 
 static bool is_disk_full(const struct server *server, struct alarm *alarm)
 {
@@ -255,6 +252,20 @@ static bool is_http_full(const struct server *server, struct alarm *alarm)
     return true;
 }
 
+static bool is_unread(struct alarm *alarm)
+{
+    struct logger_counts counts;
+    logger_counts(&counts);
+    if (counts.stuck_ms < UNREAD_MS)
+        return false;
+    describe(alarm, "", "see whoever reads standard error, or the disk that it is written to");
+    snprintf(alarm->what, sizeof alarm->what,
+             "the daemon's messages have not been taken for %" PRIu64 " s; %" PRIu64
+             " lines have been dropped in all",
+             counts.stuck_ms / 1000, counts.dropped);
+    return true;
+}
+
 static bool holds_here(const struct server *server, enum alarm_kind kind, struct alarm *alarm)
 {
     switch (kind) {
@@ -270,6 +281,8 @@ static bool holds_here(const struct server *server, enum alarm_kind kind, struct
         return is_crowded(server, alarm);
     case ALARM_HTTP:
         return is_http_full(server, alarm);
+    case ALARM_MESSAGES:
+        return is_unread(alarm);
     default:
         return false;
     }
@@ -305,6 +318,7 @@ static bool holds(const struct server *server, enum alarm_kind kind, uint32_t pl
     case ALARM_DISK:
     case ALARM_CONNECTIONS:
     case ALARM_HTTP:
+    case ALARM_MESSAGES:
     case ALARM_KINDS:
         break;
     }

@@ -513,7 +513,7 @@ static enum MHD_Result ask(struct client *client)
             refuse_as_read(client, &failure);
     }
     drop_body(client);
-    client->waits = waits_for_others(client->route->op);
+    client->waits = client->status == 0 && waits_for_others(client->route->op);
     if (client->waits && http->waits >= http->limits.waiting)
         refuse_client(client, error_http_status(ERR_BUSY), ERR_BUSY,
                       "%" PRIu32 " requests wait for their end over HTTP, and no more may "

@@ -32,12 +32,16 @@ enum {
 /* One message of a client: one request, or a batch that is answered in one piece. */
 struct call;
 
-struct item {
-    struct call *call;
+/* What was asked: large, and of no use once it was taken up, however long its answer takes. */
+struct asking {
     struct request request;
     struct failure failure; /* when it could not be read */
-    cJSON *plan;            /* a DBA's decision: what it does at each branch */
-    char *reply;            /* as text, and how long */
+};
+
+struct item {
+    struct call *call;
+    cJSON *plan; /* a DBA's decision: what it does at each branch */
+    char *reply; /* as text, and how long */
     size_t length;
 };
 
@@ -48,6 +52,7 @@ struct call {
     bool batch;
     uint32_t count;
     uint32_t unanswered;
+    struct asking *askings; /* of the items; NULL once they are taken up */
     struct item items[];
 };
 
@@ -61,10 +66,14 @@ struct durable_post {
 
 static struct call *new_call(bool batch, uint32_t count)
 {
-    struct call *call = malloc(sizeof *call + count * sizeof *call->items);
-    if (call == NULL)
+    struct call *call = calloc(1, sizeof *call + count * sizeof *call->items);
+    struct asking *askings = malloc(count * sizeof *askings); /* read_item() fills them */
+    if (call == NULL || askings == NULL) {
+        free(call);
+        free(askings);
         return NULL;
-    memset(call, 0, sizeof *call); /* an item is large, and read_item() fills it */
+    }
+    call->askings = askings;
     call->post.kind = POST_CALL;
     call->batch = batch;
     call->count = count;
@@ -72,15 +81,21 @@ static struct call *new_call(bool batch, uint32_t count)
     return call;
 }
 
+static void call_free(struct call *call)
+{
+    free(call->askings);
+    free(call);
+}
+
 static void read_item(struct call *call, uint32_t at, const cJSON *object, uint64_t caller)
 {
     struct item *item = &call->items[at];
+    struct asking *asking = &call->askings[at];
     item->call = call;
-    item->plan = NULL;
-    if (wire_read_request(object, &item->request, &item->failure) != 0)
-        item->request.op = OP_NONE;
-    item->request.client = (uint64_t)(uintptr_t)item;
-    item->request.caller = caller;
+    if (wire_read_request(object, &asking->request, &asking->failure) != 0)
+        asking->request.op = OP_NONE;
+    asking->request.client = (uint64_t)(uintptr_t)item;
+    asking->request.caller = caller;
 }
 
 /* Returns NULL with *failure when the message as a whole is no good. */
@@ -187,14 +202,17 @@ static char *join_replies(struct call *call, size_t *length)
 static void finish_item(struct item *item, char *text, size_t length)
 {
     struct call *call = item->call;
-    item->reply = text;
     item->length = length;
-    if (--call->unanswered > 0)
+    if (--call->unanswered > 0) { /* which may take long: keep no more than it is */
+        char *shorter = realloc(text, length + 1);
+        item->reply = shorter != NULL ? shorter : text;
         return;
+    }
+    item->reply = text;
     if (call->batch)
         text = join_replies(call, &length);
     call->answer(call->origin, text, length);
-    free(call);
+    call_free(call);
 }
 
 void server_answer(uint64_t client, cJSON *reply)
@@ -323,42 +341,43 @@ static void checkpoint(struct server *server)
 
 /* ---- what was posted ---- */
 
-static void settle_item(struct server *server, struct item *item)
+static void settle_item(struct server *server, struct item *item, struct request *request)
 {
-    struct event event = {.type = EV_REQUEST, .request = &item->request};
+    struct event event = {.type = EV_REQUEST, .request = request};
     cJSON *reply;
-    if (dba_answers(server, &item->request, &reply)) {
-        server_answer(item->request.client, reply);
+    if (dba_answers(server, request, &reply)) {
+        server_answer(request->client, reply);
         return;
     }
-    if (item->request.has_gtrid)
-        item->plan = dba_plan(server, &item->request);
+    if (request->has_gtrid)
+        item->plan = dba_plan(server, request);
     step(server, &event);
 }
 
-static void handle_item(struct server *server, struct item *item)
+static void handle_item(struct server *server, struct item *item, struct asking *asking)
 {
+    struct request *request = &asking->request;
     size_t length;
     char *text;
-    POINT_IF(item->request.op == OP_BEGIN, "tm.take-begin");
-    POINT_IF(item->request.op == OP_ENLIST, "tm.take-enlist");
-    POINT_IF(item->request.op == OP_COMMIT, "tm.take-commit");
-    POINT_IF(item->request.op == OP_ROLLBACK, "tm.take-rollback");
-    POINT_IF(item->request.op == OP_OUTCOME, "tm.take-outcome");
-    switch (item->request.op) {
+    POINT_IF(request->op == OP_BEGIN, "tm.take-begin");
+    POINT_IF(request->op == OP_ENLIST, "tm.take-enlist");
+    POINT_IF(request->op == OP_COMMIT, "tm.take-commit");
+    POINT_IF(request->op == OP_ROLLBACK, "tm.take-rollback");
+    POINT_IF(request->op == OP_OUTCOME, "tm.take-outcome");
+    switch (request->op) {
     case OP_NONE:
-        text = wire_write_failure(&item->failure, &length);
+        text = wire_write_failure(&asking->failure, &length);
         finish_item(item, text, length);
         break;
     case OP_SHOW:
     case OP_LIST:
     case OP_AGENTS:
     case OP_STATUS:
-        server_answer(item->request.client, admin_answer(server, &item->request));
+        server_answer(request->client, admin_answer(server, request));
         break;
     case OP_IN_DOUBT:
     case OP_CHECK:
-        inquiry_ask(server, &item->request);
+        inquiry_ask(server, request);
         break;
     case OP_RESOLVE:
     case OP_FORGET:
@@ -367,10 +386,10 @@ static void handle_item(struct server *server, struct item *item)
     case OP_RETIRE:
     case OP_PAUSE:
     case OP_RESUME:
-        settle_item(server, item);
+        settle_item(server, item, request);
         break;
     default: {
-        struct event event = {.type = EV_REQUEST, .request = &item->request};
+        struct event event = {.type = EV_REQUEST, .request = request};
         step(server, &event);
     }
     }
@@ -380,8 +399,11 @@ static void handle_call(struct server *server, struct call *call)
 {
     /* The last item's answer frees the call. */
     uint32_t count = call->count;
+    struct asking *askings = call->askings;
+    call->askings = NULL;
     for (uint32_t i = 0; i < count; i++)
-        handle_item(server, &call->items[i]);
+        handle_item(server, &call->items[i], &askings[i]);
+    free(askings);
 }
 
 static void handle_news(struct server *server, struct link_news *news)
@@ -637,6 +659,7 @@ static int start(struct server *server, const struct server_claims *claims, stru
 
     POINT("tm.start");
     descriptors_raise();
+    logger_start();
     if (loop_create(&server->loop, error) != 0 || loop_signals(server->loop, signals, error) != 0 ||
         make_core(server, error) != 0 || open_log(server, claims->moved, error) != 0 ||
         open_trail(server, error) != 0)
@@ -703,6 +726,8 @@ static void stop(struct server *server, bool clean)
             link_news_free((struct link_news *)post);
         else if (post->kind == POST_ASKED)
             inquiry_take(NULL, post);
+        else if (post->kind == POST_CALL)
+            call_free((struct call *)post);
         else
             free(post);
     }

@@ -6,6 +6,10 @@
  * row in the very transaction that it commits. From then on the marker alone says what happened,
  * and only when no backend is left that could still write it.
  *
+ * Where the marker cannot be written (a role without the right, a transaction that is read-only)
+ * the session prepares instead, and the agent says READY: then the coordinator decides, by a COMMIT
+ * record behind DELEGATED, or hears first that there is no marker and aborts.
+ *
  * Modelled: one branch worked through an agent; a coordinator and a database that may crash at any
  * step; COMMIT-ONE-PHASE and all answers heard never, once or often, at any time; an agent that
  * loses the connection while COMMIT is under way; the horizon that sweeps markers away; an xid that
@@ -28,9 +32,13 @@
  *   M_BY_XID         judges by the transaction's xid: it answers for somebody else
  *   M_EMPTY_SESSION  an order for a session that is gone opens a new one: the marker commits, the
  *                    work is lost
+ *   M_READY_IS_DONE  a branch that was prepared instead counts as committed
+ *   M_READY_UNLOGGED it is told to commit before the COMMIT record is on the disk
+ *   M_ABSENT_LATE    that there is no marker still aborts behind the COMMIT record
  */
-mtype = { working, committing, committed, lost }; /* the branch; committing: a backend has it */
-mtype = { none, pending, delegated, outcome_committed, outcome_aborted }; /* the log */
+mtype = { working, committing, prepared, committed, lost }; /* committing: a backend has it */
+/* The log; commit_pending, commit: the COMMIT record, behind DELEGATED. */
+mtype = { none, pending, delegated, commit_pending, commit, outcome_committed, outcome_aborted };
 
 mtype branch = working;
 bool marker;             /* durable with the branch */
@@ -41,6 +49,7 @@ mtype log = none;
 bool alive = true, gave_up, restarted;
 
 bool order, found, absent; /* in the air: COMMIT-ONE-PHASE, and the agent's two answers */
+bool ready;                /* its third: prepared instead */
 bool told_committed, told_aborted;
 
 #ifdef LIVE
@@ -71,6 +80,17 @@ active proctype Coordinator()
     :: atomic { MAY_ORDER && !order -> order = true }
     :: atomic { alive && log == delegated && found -> log = outcome_committed }
     :: atomic { alive && log == delegated && absent -> log = outcome_aborted }
+#ifdef M_READY_IS_DONE
+    :: atomic { alive && log == delegated && ready -> log = outcome_committed }
+#else
+    :: atomic { alive && log == delegated && ready -> log = commit_pending }
+#endif
+    :: atomic { alive && log == commit_pending -> log = commit }
+#ifdef M_ABSENT_LATE
+    :: atomic { alive && log == commit && absent -> log = outcome_aborted }
+#endif
+    :: atomic { alive && log == commit && branch == committed -> log = outcome_committed } /* END */
+    :: atomic { alive && log == commit && !told_committed -> told_committed = true; CHECK }
     :: atomic { alive && log == outcome_committed && !told_committed -> told_committed = true; CHECK }
     :: atomic { alive && log == outcome_aborted && !told_aborted -> told_aborted = true; CHECK }
     :: atomic { alive && gave_up && !told_aborted -> told_aborted = true; CHECK }
@@ -86,6 +106,8 @@ active proctype Coordinator()
         if
         :: log == pending -> log = none
         :: log == pending -> log = delegated
+        :: log == commit_pending -> log = delegated
+        :: log == commit_pending -> log = commit
         :: else
         fi
        }
@@ -97,8 +119,17 @@ active proctype Coordinator()
 #ifdef M_LOOK_EARLY
 #define BACKEND_GONE (branch != working)
 #else
-#define BACKEND_GONE (branch == committed || branch == lost)
+#define BACKEND_GONE (branch == committed || branch == lost || branch == prepared)
 #endif
+
+/* COMMIT PREPARED is for the coordinator to order; so is ROLLBACK PREPARED, of what it has aborted or
+ * finds left over of what has ended. */
+#ifdef M_READY_UNLOGGED
+#define MAY_FINISH (log == commit_pending || log == commit)
+#else
+#define MAY_FINISH (log == commit)
+#endif
+#define MAY_UNDO (gave_up || log == outcome_aborted || log == outcome_committed)
 
 /* When the horizon may take the marker. */
 #ifdef M_SWEEP
@@ -115,6 +146,11 @@ active proctype Agent()
     :: atomic { branch == working -> branch = lost; CHECK }
     :: atomic { branch == committing -> branch = committed; marker = true; CHECK }
     :: atomic { branch == committing -> branch = lost; CHECK } /* refused, or its backend ended */
+    /* The marker cannot be written. An agent that has started anew since does not know. */
+    :: atomic { branch == committing -> branch = prepared }
+    :: atomic { branch == prepared && !ready -> ready = true }
+    :: atomic { alive && MAY_FINISH && branch == prepared -> branch = committed; CHECK }
+    :: atomic { alive && MAY_UNDO && branch == prepared -> branch = lost; CHECK }
     /* SETTLE, and an order that finds no session: nothing is done, the marker is looked for. */
 #ifdef M_BY_XID
     :: atomic { branch == committed && !found -> found = true }
@@ -142,7 +178,7 @@ active proctype Agent()
 active proctype Settled()
 {
     atomic { alive && restarted -> calm = true }
-    timeout -> assert(told_committed || told_aborted)
+    timeout -> assert((told_committed || told_aborted) && branch != prepared)
 }
 #endif
 #ifdef CAN_COMMIT

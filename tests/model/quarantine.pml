@@ -28,6 +28,7 @@
  *   M_RAISE_FIRST     the agent raises its beat before it has registered: the gap is filled
  *   M_UNFLUSHED_BEAT  tells a beat that is not on the disk: an ordinary crash quarantines
  *   M_XID_AFTER       takes the xid after the beat: the beat survives, the xid does not
+ *   M_QUARANTINED_VOTE  decides on the vote of a database that is in quarantine by then
  *   M_OLD_BEAT (OWN)  votes READY for a listed gid without raising the beat first
  */
 #define END_MOST 6
@@ -56,6 +57,11 @@ bool connected, quarantined, alarmed, done;
 #define LOWER false
 #else
 #define LOWER (beat < remembered)
+#endif
+#ifdef M_QUARANTINED_VOTE
+#define MAY_DECIDE true
+#else
+#define MAY_DECIDE !quarantined
 #endif
 #ifdef M_RAISE_FIRST
 #define MAY_RAISE !quarantined
@@ -202,7 +208,11 @@ proctype Coordinator()
     :: atomic { commit_logged && logged < remembered -> logged = remembered }
 #else
     :: atomic { voted && logged < remembered -> logged = remembered }
-    :: atomic { voted && !commit_logged && logged == remembered -> commit_logged = true }
+    :: atomic {
+        voted && !commit_logged && logged == remembered && MAY_DECIDE ->
+        commit_logged = true;
+        assert(!quarantined || prepared_at > 0) /* what is known to be lost is not committed */
+       }
 #endif
     :: atomic { /* a crash, and the next start */
         connected || remembered > logged ->

@@ -20,6 +20,8 @@
  * Variants
  *   TWO       two databases and the coordinator's log
  *   BALLOTS   the highest ballot, 1 unless said otherwise
+ *   WITHDRAW  the coordinator takes its PRECOMMIT back as long as nobody has heard of it: a database
+ *             that voted has lost data since (quarantine.pml)
  *   HORIZON   rows go once every branch has ended; who has none below the horizon says ENDED
  *   LIVE      the coordinator dies for ever, and of three databases perhaps one; messages in the air
  *             are all lost, or all there. Then every branch that is left must end.
@@ -41,6 +43,8 @@
  *   M_FORGET          a row goes once all is applied, and an old PRECOMMIT makes a new one
  *   M_SWEEP_LIVE      the horizon passes what has not ended, and ENDED is taken for an abort
  *   M_LOG_FORGETS     in TWO: the coordinator's log forgets what it has promised and accepted
+ *   M_WITHDRAW_EARLY  (TWO) it says so before that is on the disk: its next start finds PRECOMMIT
+ *   M_WITHDRAW_HEARD  it withdraws what somebody may have accepted
  *   M_NO_TERMINATION  nobody leads: two-phase commit, which blocks
  */
 #ifndef BALLOTS
@@ -58,7 +62,7 @@
 #endif
 
 mtype = { working, prepared, committed, rolled_back };  /* a branch */
-mtype = { voting, logging, precommitted, gave_up, dead }; /* the coordinator */
+mtype = { voting, logging, precommitted, withdrawing, gave_up, dead }; /* the coordinator */
 
 mtype branch[3] = working;
 byte promised[3]; /* rows: the highest ballot promised or accepted */
@@ -67,6 +71,8 @@ bool gone[3];     /* the row is forgotten */
 
 mtype tm = voting;
 bool record; /* PRECOMMIT is on its disk */
+bool withdrawn; /* and so is its end */
+bool heard;     /* somebody may know that the coordinator is for it */
 
 /* In the air. */
 bool ready[3];
@@ -135,6 +141,17 @@ proctype Branch(byte i)
 #define MAY_PRECOMMIT (tm == precommitted)
 #endif
 
+#ifdef M_WITHDRAW_HEARD
+#define MAY_WITHDRAW true
+#else
+#define MAY_WITHDRAW !heard
+#endif
+#ifdef M_WITHDRAW_EARLY
+#define SAY_EARLY say_abort = true
+#else
+#define SAY_EARLY skip
+#endif
+
 proctype Coordinator()
 {
     do
@@ -144,7 +161,11 @@ proctype Coordinator()
     :: atomic { STORM && tm == voting && ALL_READY -> tm = logging }
     :: atomic { STORM && tm == logging -> tm = precommitted; RECORD }
 #endif
-    :: atomic { STORM && MAY_PRECOMMIT && proposal[0] == 0 -> proposal[0] = 2 }
+    :: atomic { STORM && MAY_PRECOMMIT && proposal[0] == 0 -> proposal[0] = 2; heard = true }
+#ifdef WITHDRAW
+    :: atomic { STORM && tm == precommitted && MAY_WITHDRAW -> tm = withdrawing; SAY_EARLY }
+    :: atomic { STORM && tm == withdrawing -> withdrawn = true; tm = gave_up; say_abort = true }
+#endif
     /* A no, a deadline, a wish; and an agent's ballot, before all are ready. */
     :: atomic { STORM && tm == voting -> tm = gave_up; say_abort = true }
     :: atomic { STORM && tm == gave_up && !told_aborted -> told_aborted = true; CHECK }
@@ -157,11 +178,12 @@ proctype Coordinator()
     :: atomic { STORM && tm != dead ->
                 if
                 :: tm == logging -> RECORD
+                :: tm == withdrawing -> withdrawn = true
                 :: true
                 fi;
                 tm = dead }
     /* A new start: it leads a ballot like anybody else, or finds no record. */
-    :: atomic { STORM && tm == dead && !record && !told_aborted ->
+    :: atomic { STORM && tm == dead && (!record || withdrawn) && !told_aborted ->
                 say_abort = true; told_aborted = true; CHECK }
 #ifdef M_ZERO_AGAIN
     :: atomic { tm == dead && record && proposal[0] == 2 -> proposal[0] = 1 }
@@ -171,7 +193,8 @@ proctype Coordinator()
 
 /* Acceptor a hears ballot b. The coordinator's log takes part only once PRECOMMIT is in it, which
  * is its acceptance at ballot 0; without it the coordinator says abort by itself, above. */
-#define ROW(a) (!gone[a] && (!IS_LOG(a) || record))
+#define ROW(a) (!gone[a] && (!IS_LOG(a) || (record && !withdrawn && tm != withdrawing)))
+#define SPEAKS(a) if :: IS_LOG(a) -> heard = true :: else fi
 #ifdef M_NO_PROMISE
 #define NOT_ABOVE(a, b) (promised[a] <= (b) || (b) == 0)
 #else
@@ -187,9 +210,10 @@ proctype Acceptor(byte a; byte b)
 {
     do
     :: atomic { b > 0 && ALIVE(a) && ROW(a) && asked[b] && promised[a] < b ->
-                promised[a] = b; promise[b * 3 + a] = 1 + accepted[a] }
+                promised[a] = b; promise[b * 3 + a] = 1 + accepted[a]; SPEAKS(a) }
     :: atomic { ALIVE(a) && ROW(a) && proposal[b] != 0 && NOT_ABOVE(a, b) && !ack[b * 3 + a] ->
-                promised[a] = b; accepted[a] = 2 * b + proposal[b]; ack[b * 3 + a] = true }
+                promised[a] = b; accepted[a] = 2 * b + proposal[b]; ack[b * 3 + a] = true;
+                SPEAKS(a) }
 #ifdef M_VOLATILE
     :: atomic { b == 0 && (promised[a] != 0 || accepted[a] != 0) -> promised[a] = 0; accepted[a] = 0 }
 #endif

@@ -134,6 +134,7 @@ static void in_session(struct sim *sim, struct agent *agent, uint32_t type,
     const struct session *session = find_session(agent, &action->branch);
     uint32_t at = agent_command(sim, agent, type, &action->branch);
     struct statement *command = &sim->commands[at];
+    command->or_prepare = action->or_prepare;
     if (session != NULL &&
         backend_is(database_of(sim, agent->rm), session->backend, session->backend_serial))
         command->backend = session->backend;

@@ -302,6 +302,8 @@ void plan_draw(struct sim *sim)
     plan->silence_ms = 5000;
     plan->scan_ms = 2500;
     /* By the seed and not by a draw: nights of two-phase commit alone stay what they are. */
+    if (sim->seed % 3 == 1)
+        plan->unmarked = 4000;
     if (sim->seed % 4 == 2)
         draw_three_phase(sim);
     theme_draw(sim);

@@ -746,8 +746,15 @@ static void run(struct sim *sim, struct statement *command, struct backend *back
     case SQL_OWN_PREPARE:
         run_prepare(sim, command, backend);
         break;
-    case COMMAND_COMMIT_READ_ONLY:
     case COMMAND_COMMIT_ONE_PHASE:
+        if (command->or_prepare && backend->xid != 0 && sim->plan.unmarked > 0 &&
+            chance(sim, sim->plan.unmarked)) {
+            command->type = COMMAND_PREPARE; /* behind ROLLBACK TO SAVEPOINT */
+            run_prepare(sim, command, backend);
+            break;
+        }
+        /* fall through */
+    case COMMAND_COMMIT_READ_ONLY:
         run_commit(sim, command, backend);
         break;
     case COMMAND_COMMIT_PREPARED:

@@ -420,6 +420,7 @@ struct statement {
     uint32_t asker;               /* number of an RM, RMS: the TM, or nobody */
     bool lazy;                    /* BALLOT: not flushed */
     bool unsent;                  /* it has not been run, for sure */
+    bool or_prepare;              /* COMMIT_ONE_PHASE: PREPARE where no marker can be written */
     uint64_t reply_serial;        /* exec: of the request */
     uint32_t reply_node;
     uint64_t reply_life;
@@ -741,6 +742,7 @@ struct plan {
     uint32_t connection_cut; /* of a command's connection, answer lost */
     uint32_t lands_late;     /* of those: the command runs later all the same */
     uint32_t refusal;        /* of PREPARE */
+    uint32_t unmarked;       /* a commit in one phase whose marker cannot be written */
     uint32_t busy;           /* of COMMIT PREPARED and ROLLBACK PREPARED */
     uint32_t statement_fails;
     uint32_t no_evidence;    /* pg_xact_status() knows nothing any more */

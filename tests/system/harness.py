@@ -23,6 +23,9 @@ import psycopg2
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("ASSENT_BUILD", SOURCE / "build")).resolve()
 POSTGRES_BIN = pathlib.Path(os.environ.get("ASSENT_PG_BIN", "/usr/lib/postgresql/15/bin"))
+# The newest that Assent is tested with, where somebody has made its programs.
+POSTGRES_17_BIN = pathlib.Path(subprocess.run([SOURCE / "scripts/postgresql-17", "--where"], check=True,
+                                              capture_output=True, text=True).stdout.strip())
 
 # PostgreSQL refuses to run as root.
 POSTGRES_USER = "postgres" if os.geteuid() == 0 else None
@@ -112,6 +115,9 @@ class Process:
             raise AssertionError(f"{self.name} did not end when asked to") from None
 
     def log_text(self):
+        """A daemon writes in a thread of its own: what it said a moment ago may still be on its way."""
+        if self.running():
+            time.sleep(0.05)
         return pathlib.Path(self.log).read_text(errors="replace")
 
 
@@ -145,7 +151,7 @@ shared_buffers = 16MB
 logging_collector = off
 """
 
-    def __init__(self, name, template, folder, port=5432):
+    def __init__(self, name, template, folder, port=5432, programs=POSTGRES_BIN):
         self.name, self.port = name, port
         self.folder = folder / name
         self.data = self.folder / "data"
@@ -154,16 +160,16 @@ logging_collector = off
             conf.write(f"unix_socket_directories = '{self.folder}'\nport = {port}\n")
         give_to_postgres(self.folder)
         self.process = Process(f"postgres {name}",
-                               [str(POSTGRES_BIN / "postgres"), "-D", str(self.data)],
+                               [str(programs / "postgres"), "-D", str(self.data)],
                                str(folder / f"{name}.log"), POSTGRES_USER)
 
     @staticmethod
-    def make_template(folder):
+    def make_template(folder, programs=POSTGRES_BIN):
         """initdb takes seconds, a copy does not."""
         folder.mkdir()
         give_to_postgres(folder)
         data = folder / "data"
-        subprocess.run([POSTGRES_BIN / "initdb", "-D", data, "-U", "postgres", "--auth=trust",
+        subprocess.run([programs / "initdb", "-D", data, "-U", "postgres", "--auth=trust",
                         "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8"],
                        check=True, stdout=subprocess.DEVNULL, user=POSTGRES_USER,
                        group=POSTGRES_USER, extra_groups=[] if POSTGRES_USER else None)

@@ -267,10 +267,11 @@ def new_site(run_folder, server, **details):
 
 
 @contextlib.contextmanager
-def new_server(run_folder, *settings, before_start=None, port=5432):
+def new_server(run_folder, *settings, before_start=None, port=5432, template="template",
+               programs=harness.POSTGRES_BIN):
     """A PostgreSQL server that a test may stop, starve or turn into another."""
-    server = harness.Postgres(f"own{next(numbers)}", run_folder / "template" / "data", run_folder,
-                              port)
+    server = harness.Postgres(f"own{next(numbers)}", run_folder / template / "data", run_folder,
+                              port, programs)
     with open(server.data / "postgresql.conf", "a") as conf:
         conf.write("".join(f"{setting}\n" for setting in settings))
     if before_start:

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import signal
 import socket
 import threading
 
@@ -87,10 +88,12 @@ def test_a_role_that_cannot_log_in_and_one_that_is_too_strong(site):
 
 def test_a_section_that_reaches_another_database(run_folder, servers):
     with new_site(run_folder, servers[0]) as site:
+        site.start()
         text = site.conf.read_text()
         head, sections = text.split("[exec shop]")
         site.conf.write_text(head + "[exec shop]" + sections.replace(site.name, "postgres"))
-        site.start()
+        site.agent.send(signal.SIGHUP)
+        wait_until(lambda: "was read again" in site.agent.log_text())
         assert found(site, "error", "[exec shop] reaches another database")
 
 

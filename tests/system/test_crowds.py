@@ -98,6 +98,31 @@ def test_an_agent_that_may_open_too_few_files_says_which_settings_need_them(stop
     assert "max_sessions" in bank.ledger.agent.log_text()
 
 
+def test_whoever_does_not_read_the_messages_keeps_nobody_waiting(stopped_bank):
+    """Rolled back transactions are a line each; a pipe has room for some hundred of them."""
+    bank = stopped_bank
+    for database in bank.databases:
+        database.agent.start()
+    reading, writing = os.pipe()
+    bank.tm.popen = subprocess.Popen(bank.tm.arguments, stdin=subprocess.DEVNULL, stderr=writing)
+    os.close(writing)
+    bank.wait_ready()
+    gtrids = begin_at_ledger(bank, 800)
+    with contextlib.closing(bank.client()) as client:
+        for at in range(0, len(gtrids), 16):
+            reply = client.call_bytes(json.dumps(
+                {"batch": [{"op": "commit", "gtrid": gtrid} for gtrid in gtrids[at:at + 16]]}).encode())
+            assert {one["outcome"] for one in reply["batch"]} == {"rolled-back"}
+    assert "have not been taken" in wait_for_alarm(bank, "messages")["what"]
+    said = b""
+    while said.count(b" is rolled-back: ") < len(gtrids):
+        said += os.read(reading, 65536)
+    assert b"lines are missing" not in said  # they had room in the queue
+    wait_for_none(bank)
+    os.close(reading)
+    assert bank.tm.stop() == 0  # without a reader too
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a disk of its own")
 def test_a_disk_that_is_nearly_full_is_an_alarm_before_it_is_an_end(stopped_bank):
     bank = stopped_bank

@@ -1,12 +1,13 @@
 """What one client may do to all others: each limit is refused by name, and nobody else notices."""
 
 import contextlib
+import json
 import os
 import time
 
 import pytest
 
-from harness import Client, wait_until
+from harness import Client, sanitized, wait_until
 from played import new_site
 
 BRANCHES = 64  # max_branches; a sixteenth of them is kept for what ends branches
@@ -237,3 +238,71 @@ def test_a_branch_is_enlisted_again_only_as_it_is(bank):
     for other in (("--read-only",), ("--isolation", "serializable"), ("--role", "shop")):
         refused = bank.ctl("enlist", gtrid, "accounts", *other, code=1)
         assert refused.error == "branch_differs"
+
+
+# ---- rows that are large ----
+
+def kib_of(process, what="VmRSS"):
+    with open(f"/proc/{process.popen.pid}/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith(what))
+
+
+def test_a_row_that_is_too_large_to_be_told_leaves_the_branch_as_it_is(site, player):
+    branch = player.branch()
+    for _ in range(3):
+        refused = branch.exec("select repeat('x', 7000000)")
+        assert refused["error"]["code"] == "result_too_large"
+    before = kib_of(site.agent)
+    branch.run("update work set n = n + 1")
+    assert branch.commit(branch.ready())["is"] == "done"
+    wait_until(lambda: kib_of(site.agent) < before - 4000, 5, "its connection is not used again")
+    work(player)
+
+
+@pytest.mark.skipif(sanitized(), reason="the sanitizer's heap does not say how large it is")
+def test_a_huge_row_ends_its_branch_and_takes_no_memory(site, player, neighbour):
+    work(neighbour)
+    before = kib_of(site.agent)
+    branch = player.branch()
+    branch.run("update work set n = n + 1")
+    refused = branch.exec("select repeat('x', 100000000)")
+    assert refused["error"]["code"] == "result_too_large"
+    assert "max_row" in refused["error"]["message"]
+    assert branch.exec("select 1")["error"]["code"] == "branch_lost"
+    work(neighbour)
+    assert branch.prepare()["is"] == "no"
+    assert branch.rollback()["is"] == "done"
+    assert kib_of(site.agent, "VmHWM") - before < 64 * 1024 and kib_of(site.agent) - before < 8192
+    # The same as the first statement, which opens the session.
+    assert player.branch().exec("select repeat('x', 100000000)")["error"]["code"] == \
+        "result_too_large"
+    wait_until(lambda: site.status()["sessions"] == 0)
+
+
+# ---- requests that wait ----
+
+def test_a_batch_that_waits_costs_little(bank):
+    """What waits is bounded by a number, max_waiting; so what each of them takes is a limit too."""
+    rounds, batches, size, waiters = 3, 64, 64, 8
+    gtrids = [bank.ctl.begin("--rm", "accounts", "--rm", "ledger", "--timeout", "60s")
+              for _ in range(rounds * batches // waiters)]
+    with contextlib.ExitStack() as stack:
+        for database in bank.databases:
+            database.agent.pause()
+            stack.callback(database.agent.resume)
+
+        def ask(gtrid):
+            client = stack.enter_context(contextlib.closing(bank.client()))
+            client.send(json.dumps({"batch": [
+                {"op": "commit", "gtrid": gtrid, "wait_ms": 60000},
+                *({"op": "outcome", "gtrid": gtrid} for _ in range(size - 1))]}).encode())
+
+        resident = []
+        for n in range(rounds):
+            for at in range(batches):
+                ask(gtrids[(n * batches + at) // waiters])
+            with contextlib.closing(bank.client()) as neighbour:
+                assert neighbour.call("outcome", gtrid=gtrids[-1])["ok"]
+            resident.append(kib_of(bank.tm))
+        # The first ones take what many that come at once need until they are taken up.
+        assert resident[-1] - resident[0] < (rounds - 1) * batches * 64, resident

@@ -218,6 +218,12 @@ def test_a_branch_finished_by_hand(bank):
     assert settled(bank) and bank.total() == 2 * harness.ACCOUNTS * harness.BALANCE
 
 
+def test_what_waits_is_looked_at(bank):
+    gtrid = bank.begin_move(3)
+    look, = blocks("A disk is nearly full, or too many are connected")
+    assert gtrid in Desk(bank).run(look)
+
+
 def test_maintenance_of_a_database(run_folder, servers):
     [drain] = blocks("Maintenance of a database")
     with new_server(run_folder) as server, bank_on(run_folder, servers[0], server) as bank:

@@ -517,9 +517,8 @@ def test_a_wait_for_a_standby_that_is_terminated_is_looked_into(site):
 def test_sessions_do_not_outlive_their_client_nor_wait_for_ever(player):
     branch = player.branch()
     settings = {name: branch.run(f"show {name}")[0][0] for name in (
-        "lock_timeout", "client_connection_check_interval", "tcp_keepalives_idle",
+        "client_connection_check_interval", "tcp_keepalives_idle",
         "idle_in_transaction_session_timeout", "idle_session_timeout")}
-    assert settings["lock_timeout"] == "10s"
     assert settings["client_connection_check_interval"] == "2s"
     assert settings["idle_in_transaction_session_timeout"] == "0"
     assert settings["idle_session_timeout"] == "0"
@@ -805,10 +804,12 @@ def test_a_session_that_hides_behind_a_name_is_found_by_its_process(site):
     assert player.register()["ok"]
     branch = work(player.branch())
     branch.run("set application_name = 'psql'")
-    [pid] = site.backends("shop")
+    # Not the only one: the agent's own check of the role may still be about to leave.
+    [[pid]] = branch.run("select pg_backend_pid()")
+    assert int(pid) in site.backends("shop")
     site.agent.kill()
     site.start()
-    assert pid not in site.backends("shop")
+    assert int(pid) not in site.backends("shop")
     assert player.register()["ok"]
     assert branch.prepare()["message"].startswith("branch_lost")
 

@@ -1,6 +1,7 @@
 """A database is set back to an old copy of its files, and nobody but its agent could know."""
 
 import contextlib
+import json
 import shutil
 import time
 
@@ -21,13 +22,19 @@ class SetBackTrio(Trio):
         self.server = server
         self.stock = Database("stock", server, number, folder)
         more_conf(self.stock, "termination_timeout = 2s")
+        self.state_file = folder / "stock.state"
+        more_conf(self.stock, f"state_file = {self.state_file}")
 
-    def back_up(self):
-        """A copy of the server's files, as it ends; the agent is started anew behind it."""
-        self.stock.agent.stop()
+    def copy_files(self):
         self.server.stop()
         shutil.copytree(self.server.data, self.copy)
         self.server.start()
+
+    def back_up(self):
+        """A copy of the server's files, as it ends; the agent is started anew behind it."""
+        wait_until(lambda: self.stock.sql("select state_file from assent.agent") == [(True,)], 10)
+        self.stock.agent.stop()
+        self.copy_files()
         self.stock.agent.start()
         self.wait_ready()
 
@@ -76,12 +83,16 @@ def ledger_waits(trio, seconds=4):
         time.sleep(0.2)
 
 
+def state_of(trio, rm):
+    agents = trio.ctl("agents").reply["agents"]
+    return next(agent["state"] for agent in agents if agent["rm"] == rm)
+
+
 def everybody_is_back(trio):
     trio.accounts.agent.start()
     trio.tm.start()
     assert all_finish(trio.accounts, trio.ledger, seconds=20), "it was committed"
-    states = {agent["rm"]: agent["state"] for agent in trio.ctl("agents", code=0).reply["agents"]}
-    assert states["stock"] == "quarantined"
+    wait_until(lambda: state_of(trio, "stock") == "quarantined", 20)
 
 
 def test_an_agent_that_saw_its_database_lose_data_votes_on_nothing_before_it_is_accepted(trio):
@@ -99,3 +110,95 @@ def test_an_agent_that_saw_its_database_lose_data_votes_on_nothing_before_it_is_
     trio.ledger.agent.pause()
     ledger_waits(trio)
     everybody_is_back(trio)
+
+
+def known_by_database(trio):
+    [(incarnation, beat)] = trio.stock.sql(
+        "select incarnation, assent.last('beat', 'bank') from assent.agent")
+    return incarnation, beat
+
+
+def known_by_file(trio):
+    state = json.loads(trio.state_file.read_text())
+    return int(state["incarnation"]), max([int(tm["beat"]) for tm in state["beats"]], default=0)
+
+
+@pytest.mark.parametrize("what", ["an old copy", "the file is gone too"])
+def test_a_database_that_is_set_back_while_its_agent_is_down_is_noticed(trio, what):
+    trio.start()
+    trio.back_up()
+    commit_without_ledger(trio)
+    wait_until(lambda: known_by_file(trio) == known_by_database(trio), 10)
+    kill_for_ever(trio)
+    trio.accounts.agent.kill()
+    trio.stock.agent.kill()
+    trio.set_back()
+    if what == "the file is gone too":
+        trio.state_file.unlink()
+    trio.stock.agent.start()
+    wait_until(lambda: "may have lost durable data while the agent was down"
+               in trio.stock.agent.log_text(), 15)
+    ledger_waits(trio)
+    everybody_is_back(trio)
+
+
+def test_an_agent_that_finds_all_that_its_state_file_says_votes_without_its_coordinator(trio):
+    trio.start()
+    commit_without_ledger(trio)
+    wait_until(lambda: known_by_file(trio) == known_by_database(trio), 10)
+    trio.tm.kill()
+    trio.stock.agent.kill()
+    trio.server.crash()
+    trio.server.start()
+    trio.stock.agent.start()
+    trio.ledger.agent.resume()
+    assert all_finish(trio.accounts, trio.ledger, trio.stock)
+    assert "lost durable data" not in trio.stock.agent.log_text()
+
+
+def move(trio, *databases):
+    gtrid = trio.ctl.begin()
+    for database in databases:
+        trio.ctl("exec", gtrid, database.rm,
+                 "update account set balance = balance - 1 where id = 1", code=0)
+    return gtrid
+
+
+def test_nothing_is_committed_on_the_vote_of_a_database_in_quarantine(trio):
+    trio.start()
+    trio.back_up()
+    trio.ctl("commit", move(trio, trio.stock, trio.ledger), code=0)
+    gtrid = move(trio, trio.stock, trio.accounts)
+    commit = commit_to_the_gate(trio, gtrid, trio.stock)
+    trio.set_back()
+    wait_until(lambda: state_of(trio, "stock") == "quarantined", 20)
+    answer = trio.ctl.finish(commit)
+    assert answer["outcome"] == "rolled-back" and answer["reason"]["rm"] == "stock"
+    assert "quarantine" in answer["reason"]["message"]
+    trio.accounts.open_gate()
+    wait_until(lambda: not trio.accounts.prepared() and not trio.stock.prepared(), 10)
+    assert trio.accounts.balance(1) == harness.BALANCE
+
+
+def test_a_database_that_has_forgotten_its_coordinator_is_noticed_though_the_answer_is_lost(trio):
+    trio.copy_files()
+    trio.start()
+    wait_until(lambda: trio.stock.sql("select 1 from assent.tm where identity is not null"), 10)
+    trio.tm.kill()
+    trio.stock.agent.kill()
+    trio.set_back()
+    trio.stock.agent.start()
+    wait_until(lambda: trio.stock.agent.log_text().count("serving stock") == 2, 20)
+    with contextlib.closing(trio.server.connect(trio.stock.name, autocommit=False)) as held:
+        held.cursor().execute("lock table assent.tm in exclusive mode")
+        trio.tm.start()
+        wait_until(lambda: trio.stock.sql("select 1 from pg_stat_activity where wait_event_type ="
+                                          " 'Lock' and query like '%%assent.enroll%%'"), 20)
+        trio.tm.kill()
+    wait_until(lambda: trio.stock.sql("select 1 from assent.tm"), 10)
+    trio.tm.start()
+    wait_until(lambda: state_of(trio, "stock") == "quarantined", 20)
+    # Until a DBA takes it as it is.
+    trio.ctl("agents", "release", "stock", "--reason", "nothing was there yet", "--yes", code=0)
+    wait_until(lambda: state_of(trio, "stock") == "up", 20)
+    assert trio.ctl("commit", move(trio, trio.stock, trio.ledger), code=0)["outcome"] == "committed"

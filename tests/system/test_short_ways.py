@@ -7,6 +7,7 @@ import select
 import pytest
 
 from conftest import new_bank
+from harness import wait_until
 
 ADD = "update account set balance = balance + 1 where id = 5"
 LOOK = "select balance from account where id = 5"
@@ -206,3 +207,81 @@ def test_two_databases_of_one_cluster_are_two_resource_managers(run_folder, serv
         bank.start()
         assert bank.outcome(gtrid) in ("rolled-back", None)
         assert bank.balances() == (70, 130)
+
+
+# ---- where no marker can be written ----
+
+@pytest.fixture(scope="module")
+def tenants_bank(run_folder, servers):
+    """Applications log in as `shop` and may become `tenant`, who has no right in schema assent."""
+    with new_bank(run_folder, servers) as bank:
+        for database in bank.databases:
+            database.sql("do $$ begin create role tenant; grant tenant to shop, assent;"
+                         " exception when duplicate_object then null; end $$;"
+                         " grant select, update on account, closed_gate to tenant")
+            with open(database.conf, "a") as conf:
+                conf.write(f"[exec shop]\nconninfo = {database.server.conninfo(database.name, 'shop')}\n")
+            database.install_schema()
+        bank.start()
+        yield bank
+
+
+@pytest.mark.parametrize("rms", [["accounts"], ["accounts", "ledger"]], ids=["one", "two"])
+@pytest.mark.parametrize("before, after, code", [
+    ("select 1", "select 1", 0),
+    ("set role tenant", "select 1", 0),
+    ("set local role tenant", "select 1", 0),
+    ("select 1", "set transaction read only", 0),
+    ("select 1", "set local default_transaction_read_only = on", 0),
+    ("set role tenant", "insert into owner values (-1)", 1),  # which tenant may not
+], ids=["as-it-is", "role", "local-role", "read-only", "default-read-only", "failed"])
+def test_the_number_of_branches_changes_no_outcome(tenants_bank, before, after, code, rms):
+    bank = tenants_bank
+    old = [database.balance(5) for database in bank.databases]
+    gtrid = bank.ctl.begin()
+    for rm in rms:
+        for sql in (before, ADD, after):
+            bank.ctl("exec", "--role", "shop", gtrid, rm, sql)
+    answer = bank.ctl("commit", gtrid)
+    assert answer["outcome"] == ("committed" if code == 0 else "rolled-back"), answer.reply
+    wait_until(bank.nothing_prepared)
+    change = [database.balance(5) - was for database, was in zip(bank.databases, old)]
+    assert change == [int(code == 0 and rm in rms) for rm in ("accounts", "ledger")]
+
+
+def test_a_deferred_check_says_no_to_one_branch_as_to_two(tenants_bank):
+    bank = tenants_bank
+    bank.accounts.sql("grant insert on owner to tenant")
+    for rms in (["accounts"], ["accounts", "ledger"]):
+        for role in ("shop", "tenant"):
+            gtrid = bank.ctl.begin()
+            for rm in rms:
+                bank.ctl("exec", "--role", "shop", gtrid, rm, ADD, code=0)
+            bank.ctl("exec", "--role", "shop", gtrid, "accounts", f"set role {role}", code=0)
+            bank.ctl("exec", "--role", "shop", gtrid, "accounts", "insert into owner values (-1)", code=0)
+            answer = bank.ctl("commit", gtrid)
+            assert (answer["outcome"], answer["reason"]["sqlstate"]) == ("rolled-back", "23503"), (
+                rms, role, answer.reply)
+    wait_until(bank.nothing_prepared)
+
+
+def test_what_was_prepared_in_place_of_one_phase_outlives_its_coordinator(tenants_bank):
+    """DELEGATED is durable and the answer never comes: the next start asks, and decides."""
+    bank = tenants_bank
+    old = bank.accounts.balance(5)
+    gtrid = bank.ctl.begin()
+    for sql in (ADD, "set transaction read only"):
+        bank.ctl("exec", "--role", "shop", gtrid, "accounts", sql, code=0)
+    bank.accounts.close_gate()
+    commit = bank.ctl.popen("commit", gtrid)
+    wait_until(lambda: bank.accounts.sql("select 1 from pg_stat_activity where usename = 'shop'"
+                                         " and query like 'PREPARE TRANSACTION%%' and state = 'active'"))
+    bank.tm.kill()
+    bank.ctl.finish(commit)
+    bank.accounts.open_gate()
+    wait_until(bank.accounts.prepared)
+    bank.tm.start()
+    bank.wait_ready()
+    wait_until(lambda: bank.outcome(gtrid) == "committed")
+    wait_until(bank.nothing_prepared)
+    assert bank.accounts.balance(5) == old + 1

@@ -33,6 +33,7 @@ const struct coordinator_settings settings = {
     .resend_most_ms = 5000,
     .scan_ms = 5000,
     .retention_ms = 1000000000,
+    .key_retention_ms = 1000000000,
 };
 
 /* ---- telling what was done ---- */

@@ -507,6 +507,45 @@ START_TEST(a_delegated_branch_that_could_not_commit_is_rolled_back)
 }
 END_TEST
 
+START_TEST(a_delegated_branch_that_was_prepared_instead_is_decided_behind_a_record)
+{
+    given_one_opened();
+    log_is_durable();
+    did();
+    agent_says(RESULT_READY, 1, "accounts");
+    ck_assert_str_eq(did(), "log COMMIT\n");
+    agent_says(RESULT_NO, 1, "accounts");
+    agent_says(RESULT_READY, 1, "accounts");
+    ck_assert_str_eq(did(), "");
+    log_is_durable();
+    ck_assert_str_eq(did(), "commit accounts\n");
+    agent_says(RESULT_DONE, 1, "accounts");
+    ck_assert_str_eq(did(), "log END\nreply committed\n");
+}
+END_TEST
+
+START_TEST(a_start_drives_what_was_delegated_prepared_instead_and_decided)
+{
+    const struct record log[] = {
+        {.type = RECORD_START, .incarnation = 1},
+        {.type = RECORD_AGENT, .rm = "accounts", .url = "ipc:///a"},
+        {.type = RECORD_DELEGATED,
+         .incarnation = 1,
+         .sequence = 5,
+         .branch_count = 1,
+         .branches = {{.rm = "accounts"}}},
+        {.type = RECORD_COMMIT,
+         .incarnation = 1,
+         .sequence = 5,
+         .branch_count = 1,
+         .branches = {{.rm = "accounts", .xid = 71}}},
+    };
+    given_log(log, 4);
+    agent_accepts("accounts");
+    ck_assert_str_eq(did(), "log AGENT\ncommit accounts\nrecover accounts\n");
+}
+END_TEST
+
 START_TEST(one_branch_on_the_applications_own_connection_is_prepared)
 {
     given_tm();
@@ -1144,6 +1183,9 @@ int main(void)
     TCase *one_phase = tcase_create("one phase");
     tcase_add_test(one_phase, one_branch_is_delegated_only_behind_the_record);
     tcase_add_test(one_phase, a_delegated_branch_that_could_not_commit_is_rolled_back);
+    tcase_add_test(one_phase,
+                   a_delegated_branch_that_was_prepared_instead_is_decided_behind_a_record);
+    tcase_add_test(one_phase, a_start_drives_what_was_delegated_prepared_instead_and_decided);
     tcase_add_test(one_phase, one_branch_on_the_applications_own_connection_is_prepared);
     tcase_add_test(one_phase, a_delegated_transaction_of_an_earlier_start_is_settled_by_its_marker);
     suite_add_tcase(suite, one_phase);

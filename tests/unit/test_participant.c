@@ -318,6 +318,37 @@ START_TEST(a_one_phase_commit_that_is_refused_because_it_was_done_is_done)
 }
 END_TEST
 
+START_TEST(what_is_prepared_instead_of_one_phase_waits_for_the_coordinator_and_says_so_again)
+{
+    given_agent();
+    when(PE_OPENED);
+    ordered(PE_COMMIT_ONE_PHASE, 0);
+    struct participant_event event = {.type = PE_PREPARED, .xid = 42, .beat = 7};
+    event.branch = branch;
+    participant_step(agent, &event, &actions);
+    tell_actions();
+    ck_assert_str_eq(did(), "commit-session\nready\n");
+    ordered(PE_COMMIT_ONE_PHASE, 0);
+    ordered(PE_SETTLE, 0);
+    ck_assert_str_eq(did(), "ready\nready\n");
+    ordered(PE_ROLLBACK, 42);
+    ck_assert_str_eq(did(), "rollback 42\n");
+}
+END_TEST
+
+START_TEST(what_may_be_prepared_though_its_answer_was_lost_is_looked_for_before_it_is_rolled_back)
+{
+    given_agent();
+    when(PE_OPENED);
+    ordered(PE_COMMIT_ONE_PHASE, 0);
+    when(PE_UNKNOWN);
+    absent(XID_UNKNOWN);
+    ck_assert_str_eq(did(), "commit-session\nlook-marker\nno\n");
+    ordered(PE_ROLLBACK, 0);
+    ck_assert_str_eq(did(), "look\n");
+}
+END_TEST
+
 START_TEST(one_phase_without_a_session_does_nothing)
 {
     given_agent();
@@ -525,6 +556,11 @@ int main(void)
     tcase_add_test(cases, a_prepared_branch_has_no_deadline);
     tcase_add_test(cases, one_phase_is_settled_by_its_marker);
     tcase_add_test(cases, a_one_phase_commit_that_is_refused_because_it_was_done_is_done);
+    tcase_add_test(
+        cases, what_is_prepared_instead_of_one_phase_waits_for_the_coordinator_and_says_so_again);
+    tcase_add_test(
+        cases,
+        what_may_be_prepared_though_its_answer_was_lost_is_looked_for_before_it_is_rolled_back);
     tcase_add_test(cases, one_phase_without_a_session_does_nothing);
     tcase_add_test(cases, a_new_start_of_the_tm_ends_what_the_old_one_left_unprepared);
     tcase_add_test(cases, a_statement_that_runs_is_not_waited_for_when_the_votes_time_is_over);

@@ -361,7 +361,7 @@ START_TEST(what_comes_back_from_before_a_loss_and_is_forgotten_is_left_to_a_dba)
     agent_accepts("accounts");
     agent_accepts("ledger");
     did();
-    hear(found_of_first_start(7, "ledger", 72));
+    hear(found_of_first_start(8, "ledger", 72));
     ck_assert_str_eq(did(), "");
     ck_assert_uint_eq(alarms(), 1);
 }
