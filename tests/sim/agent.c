@@ -518,12 +518,13 @@ void agent_start(struct sim *sim, uint32_t rm)
     agent->life = ++sim->next_life;
     agent->clock_ms = between(sim, 1, 1000000);
     agent->tm_life = 0;
+    agent->registered = false;
     agent->outbox_count = 0;
     agent->timer_us = 0;
     agent->flushed_beat = 0;
     memset(agent->sessions, 0, sizeof agent->sessions);
     agent->closed_incarnation = 0; /* until its TM has registered */
-    database_raise_incarnation(sim, rm);
+    database_raise_incarnation(sim, rm, 0);
     agent->incarnation = database->agent_incarnation;
     agent->system_identifier = database->system_identifier;
     agent->timeline = database->timeline;
@@ -549,9 +550,12 @@ void agent_serves(struct sim *sim, uint32_t rm)
         if (database->backends[i].used && database->backends[i].entered &&
             database->backends[i].client_life != agent->life && !MUTANT(PREDECESSOR_LIVES))
             backend_end(sim, rm, i);
-    memset(agent->room, 0, participant_bytes(PARTICIPANT_BRANCHES));
-    agent->participant = participant_init(agent->room, PARTICIPANT_BRANCHES, agent->incarnation);
+    uint32_t branches =
+        sim->plan.agent_branches > 0 ? sim->plan.agent_branches : (uint32_t)PARTICIPANT_BRANCHES;
+    memset(agent->room, 0, participant_bytes(branches));
+    agent->participant = participant_init(agent->room, branches, agent->incarnation);
     agent->serving = true;
+    agent->able_us = sim->now_us;
     ballots_start(sim, agent);
     agent_set_timer(sim, agent);
 }
@@ -617,11 +621,14 @@ void agent_reconnects(struct sim *sim, uint32_t rm)
     if (database->agent_incarnation != agent->incarnation ||
         database->system_identifier != agent->system_identifier ||
         database->timeline != agent->timeline || database->beat < agent->flushed_beat) {
-        database_suspect(sim, rm);
+        if (!MUTANT(SUSPICION_FORGOTTEN))
+            database_suspect(sim, rm);
+        database_raise_incarnation(sim, rm, agent->incarnation);
         agent_crash(sim, rm);
         return;
     }
     agent->connected = true;
+    agent->able_us = sim->now_us;
     agent->run = database->run;
     agent_set_timer(sim, agent);
 }
@@ -631,7 +638,7 @@ void agent_reconnects(struct sim *sim, uint32_t rm)
 static bool is_registered(struct sim *sim, const struct agent *agent, const struct sender *sender)
 {
     const struct tm_row *row = &database_of(sim, agent->rm)->row;
-    return row->exists && sender->incarnation == row->incarnation &&
+    return agent->registered && row->exists && sender->incarnation == row->incarnation &&
            memcmp(&sender->instance, &row->instance, sizeof row->instance) == 0 &&
            sender->agent_incarnation == agent->incarnation;
 }
@@ -661,6 +668,7 @@ static void take_offer(struct sim *sim, struct agent *agent, const struct messag
         if (!database->row.exists || database->row.incarnation != offer->incarnation ||
             memcmp(&database->row.instance, &offer->instance, sizeof offer->instance) != 0)
             database_register(sim, agent->rm, offer, answer.met);
+        agent->registered = true;
         agent->tm_node = message->from;
         agent->tm_life = message->from_life;
         agent->outbox_count = 0;
@@ -824,7 +832,9 @@ static struct session *open_session(struct sim *sim, struct agent *agent,
     agent_step(sim, agent, &opened);
     tell_of(sim, agent, RESULT_OPENED, &exec->branch, 0, 0);
     flush_results(sim, agent);
-    return session;
+    /* Noise may have ended it at once. */
+    bool open = participant_state(agent->participant, &exec->branch) == BRANCH_OPEN;
+    return open ? session : NULL;
 }
 
 /* Why this statement cannot run; ERR_NONE if it can, in *session. */
@@ -851,7 +861,8 @@ static enum error_code admit(struct sim *sim, struct agent *agent, const struct 
         *session = open_session(sim, agent, exec);
         return *session == NULL ? ERR_BUSY : ERR_NONE;
     }
-    if (participant_state(agent->participant, &exec->branch) != BRANCH_OPEN)
+    if (participant_state(agent->participant, &exec->branch) != BRANCH_OPEN &&
+        !MUTANT(LATE_STATEMENT))
         return ERR_BRANCH_LOST;
     if ((*session)->busy || (exec->n != (*session)->n && exec->n != (*session)->n + 1))
         return ERR_OUT_OF_SEQUENCE;
