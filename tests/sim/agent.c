@@ -493,8 +493,7 @@ static void compare_kept(struct sim *sim, struct agent *agent)
         return;
     note(sim, rm_word(agent->rm), "agent: its state file tells of a loss");
     database_suspect(sim, agent->rm);
-    while (database->agent_incarnation <= agent->kept.incarnation)
-        database_raise_incarnation(sim, agent->rm);
+    database_raise_incarnation(sim, agent->rm, agent->kept.incarnation);
     agent->incarnation = database->agent_incarnation;
     agent->kept.beat = database->beat;
     agent->kept.wal = database->wal_flushed;
