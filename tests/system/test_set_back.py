@@ -84,8 +84,8 @@ def ledger_waits(trio, seconds=4):
 
 
 def state_of(trio, rm):
-    agents = trio.ctl("agents").reply["agents"]
-    return next(agent["state"] for agent in agents if agent["rm"] == rm)
+    agents = trio.ctl("agents").get("agents") or []  # nothing while the coordinator starts
+    return next((agent["state"] for agent in agents if agent["rm"] == rm), None)
 
 
 def everybody_is_back(trio):
@@ -172,8 +172,10 @@ def test_nothing_is_committed_on_the_vote_of_a_database_in_quarantine(trio):
     commit = commit_to_the_gate(trio, gtrid, trio.stock)
     trio.set_back()
     wait_until(lambda: state_of(trio, "stock") == "quarantined", 20)
-    answer = trio.ctl.finish(commit)
-    assert answer["outcome"] == "rolled-back" and answer["reason"]["rm"] == "stock"
+    wait_until(lambda: trio.outcome(gtrid) == "rolled-back", 10)
+    trio.ctl.finish(commit)
+    answer = trio.ctl("outcome", gtrid)
+    assert answer["reason"]["rm"] == "stock"
     assert "quarantine" in answer["reason"]["message"]
     trio.accounts.open_gate()
     wait_until(lambda: not trio.accounts.prepared() and not trio.stock.prepared(), 10)
