@@ -147,12 +147,12 @@ static cJSON *list(const struct server *server, const struct request *request)
     for (uint32_t at = 0; coordinator_list(server->coordinator, &at, server->now_ms, &view); at++) {
         if (request->state != SHOWN_ANY && request->state != view.state)
             continue;
-        if (listed++ == LIST_MAX) {
-            cJSON_AddBoolToObject(reply, "truncated", true);
-            break;
-        }
-        cJSON_AddItemToArray(transactions, transaction_object(&view));
+        if (listed++ < LIST_MAX)
+            cJSON_AddItemToArray(transactions, transaction_object(&view));
     }
+    cJSON_AddNumberToObject(reply, "total", listed);
+    if (listed > LIST_MAX)
+        cJSON_AddBoolToObject(reply, "truncated", true);
     return reply;
 }
 

@@ -310,6 +310,11 @@ static void take_results(struct sim *sim, struct host *host, uint32_t rm, const 
         event->result = &results[i];
         checker_voted(sim, &results[i]);
         checker_ended(sim, &results[i]);
+        if (results[i].type == RESULT_READY && chance(sim, sim->plan.lost_at_vote)) {
+            struct happening loss = {.type = HAPPENS_REWIND, .who = rm};
+            loss.which = (uint32_t)between(sim, 2, 6);
+            schedule(sim, between(sim, 0, 100 * MS), loss);
+        }
         turn_step(&sim->turn, event);
         make_noise(sim, host, &results[i].branch.gtrid);
     }

@@ -229,6 +229,20 @@ START_TEST(a_restart_on_a_host_that_is_up_for_longer_than_the_retention_forgets_
 }
 END_TEST
 
+/* What the first start has committed is dated by the second, before any time was marked. */
+START_TEST(what_committed_before_the_first_mark_of_time_is_still_a_key_two_restarts_later)
+{
+    given_tm();
+    commits("order-1");
+    restart(1000);
+    commits("order-2");
+    time_passes(10 * 60 * 1000);
+    restart(1000);
+    ck_assert(is_known("order-1"));
+    ck_assert(is_known("order-2"));
+}
+END_TEST
+
 START_TEST(a_commit_late_in_a_run_of_numbers_is_remembered_for_its_whole_time)
 {
     settings.retention_ms = settings.key_retention_ms = 30 * 1000;
@@ -483,6 +497,8 @@ int main(void)
     tcase_set_timeout(cases, 3600);
     tcase_add_test(cases,
                    a_restart_on_a_host_that_is_up_for_longer_than_the_retention_forgets_nothing);
+    tcase_add_test(cases,
+                   what_committed_before_the_first_mark_of_time_is_still_a_key_two_restarts_later);
     tcase_add_test(cases, a_commit_late_in_a_run_of_numbers_is_remembered_for_its_whole_time);
     tcase_add_test(cases, daily_restarts_still_let_it_forget);
     tcase_add_test(cases, a_clock_that_jumps_ahead_forgets_nothing);
