@@ -25,7 +25,7 @@
     X(KEY_FORGOTTEN, "the key of a committed transaction may be used again")                       \
     X(DATED_BY_UPTIME, "what is read back counts from when its host was started")                  \
     X(CHUNK_DATED_BY_FIRST, "the outcomes of a chunk are remembered since its first commit")       \
-    X(PROMISE_TOO_MUCH, "a transaction is begun although its key or outcome may find no room")     \
+    X(ARCHIVE_NOT_READ, "a start does not read what its checkpoint left to the archives")          \
     X(KEY_NOT_LOGGED, "the COMMIT record does not carry the key")                                  \
     X(RECOVERED_FORGOTTEN, "decisions of earlier starts are not driven again")                     \
     X(RESEND_STOPS, "an unanswered order is sent twice and never again")                           \

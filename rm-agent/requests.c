@@ -139,6 +139,7 @@ static void take_order(struct agent *agent, struct tm_link *tm, const struct ord
         return;
     case ORDER_FORGET:
         acceptors_forget(agent, tm->name, &order->forget);
+        sessions_forget_ended(agent, tm->name, &order->forget);
         return;
     case ORDER_PREPARE:
         if (!ballots_watch(agent, order))
@@ -222,6 +223,10 @@ static void serve_status(struct agent *agent, struct asker *asker, cJSON **objec
 {
     (void)object;
     char number[NUMBER_BYTES];
+    struct net_server_counts connected;
+    struct logger_counts messages;
+    net_server_counts(agent->server, &connected);
+    logger_counts(&messages);
     cJSON *answer = wire_ok();
     cJSON_AddStringToObject(answer, "rm", agent->options->rm);
     cJSON_AddStringToObject(answer, "state",
@@ -247,6 +252,11 @@ static void serve_status(struct agent *agent, struct asker *asker, cJSON **objec
     cJSON_AddNumberToObject(answer, "prepared_elsewhere", agent->prepared_elsewhere);
     cJSON_AddNumberToObject(answer, "oldest_prepared_s", agent->health.oldest_s);
     cJSON_AddNumberToObject(answer, "slots_max", agent->health.slots_max);
+    cJSON_AddNumberToObject(answer, "connections", connected.connections);
+    u64_format(connected.refused, number);
+    cJSON_AddStringToObject(answer, "connections_refused", number);
+    u64_format(messages.dropped, number);
+    cJSON_AddStringToObject(answer, "messages_dropped", number);
     cJSON_AddStringToObject(answer, "last_error", agent->health.last_error);
     tms_list(agent, cJSON_AddArrayToObject(answer, "coordinators"));
     asker_object(asker, answer);

@@ -320,11 +320,26 @@ void agent_step(struct sim *sim, struct agent *agent, struct participant_event *
     make_noise(sim, agent, &event->branch);
 }
 
+/* Once a second, in a file beside the database: it may not have been written when the agent dies.
+ */
+static void keep(struct sim *sim, struct agent *agent)
+{
+    const struct database *database = database_of(sim, agent->rm);
+    if (!agent->serving || !agent->connected || sim->now_us < agent->kept.at_us + SECOND)
+        return;
+    agent->kept.at_us = sim->now_us;
+    agent->kept.incarnation = agent->incarnation;
+    agent->kept.wal = database->wal_flushed;
+    if (agent->kept.beat < agent->flushed_beat)
+        agent->kept.beat = agent->flushed_beat;
+}
+
 void agent_timer(struct sim *sim, uint32_t rm)
 {
     struct agent *agent = agent_of(sim, rm);
     struct participant_event event;
     agent->timer_us = 0;
+    keep(sim, agent);
     while (participant_due(agent->participant, agent_ms(sim, agent), &event))
         agent_step(sim, agent, &event);
     ballots_timer(sim, agent);
@@ -469,6 +484,22 @@ void agent_backend_gone(struct sim *sim, uint32_t at)
 
 /* ---- its life ---- */
 
+/* A database that shows less was set back while the agent was down. */
+static void compare_kept(struct sim *sim, struct agent *agent)
+{
+    struct database *database = database_of(sim, agent->rm);
+    if (database->beat >= agent->kept.beat && database->wal_count > agent->kept.wal &&
+        database->agent_incarnation > agent->kept.incarnation)
+        return;
+    note(sim, rm_word(agent->rm), "agent: its state file tells of a loss");
+    database_suspect(sim, agent->rm);
+    while (database->agent_incarnation <= agent->kept.incarnation)
+        database_raise_incarnation(sim, agent->rm);
+    agent->incarnation = database->agent_incarnation;
+    agent->kept.beat = database->beat;
+    agent->kept.wal = database->wal_flushed;
+}
+
 void agent_start(struct sim *sim, uint32_t rm)
 {
     struct agent *agent = agent_of(sim, rm);
@@ -496,6 +527,7 @@ void agent_start(struct sim *sim, uint32_t rm)
     agent->incarnation = database->agent_incarnation;
     agent->system_identifier = database->system_identifier;
     agent->timeline = database->timeline;
+    compare_kept(sim, agent);
     /* The TM has to accept it first: also a new one, which may have been set back to before it
      * knew. */
     agent->suspect = database->identity != database->timeline && !MUTANT(SUSPECT_VOTES);
@@ -857,6 +889,7 @@ static void take_exec(struct sim *sim, struct agent *agent, const struct message
 void agent_receive(struct sim *sim, uint32_t rm, struct message *message)
 {
     struct agent *agent = agent_of(sim, rm);
+    keep(sim, agent);
     if (agent->serving && agent->connected) {
         if (message->type == MESSAGE_EXEC)
             take_exec(sim, agent, message);

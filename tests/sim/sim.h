@@ -32,6 +32,7 @@ enum {
     TXN_BRANCHES = 5,
     DISK_BYTES = 128 * 1024,
     CHECKPOINT_BYTES = 48 * 1024,
+    ARCHIVE_BYTES = 256 * 1024,
     WAL_ENTRIES = 4096,
     XIDS = 4096,
     PREPARED_MAX = 64,
@@ -171,14 +172,21 @@ void release_message(struct message *message);
 
 /* ---- the coordinator's disk: disk.c ---- */
 
+/* Records in the handed-over form. */
+struct pile {
+    size_t length;
+    uint8_t bytes[CHECKPOINT_BYTES];
+};
+
 struct disk {
     struct uuid log;
     uint8_t bytes[DISK_BYTES]; /* what survives */
     size_t end;                /* behind the last byte that may be other than zero */
     /* A snapshot that stands for all records up to its lsn, in the handed-over form; 0 none. */
     uint64_t checkpoint_lsn;
-    size_t checkpoint_length;
-    uint8_t checkpoint[CHECKPOINT_BYTES];
+    size_t archive_length; /* of what all checkpoints have put aside, one behind the other */
+    struct pile checkpoint;
+    uint8_t archive[ARCHIVE_BYTES];
 };
 
 /* A log that is open for writing. */
@@ -192,8 +200,10 @@ struct writer {
     size_t batch_length;
     uint8_t batch[DISK_BYTES];
     uint64_t checkpoint_lsn; /* is written aside, and valid once the log is durable up to here */
-    size_t checkpoint_length;
-    uint8_t checkpoint[CHECKPOINT_BYTES];
+    uint64_t checkpoint_number;
+    struct pile checkpoint, archive;
+    uint64_t archived;       /* the number of the newest one that became valid */
+    bool reads_archive;      /* while the log is opened */
     uint32_t handed_records; /* wait for the next batch */
     size_t handed_length;
     uint8_t handed[DISK_BYTES];
@@ -207,8 +217,10 @@ bool disk_open(struct sim *sim, struct disk *disk, struct writer *writer, disk_v
                void *arg);
 void disk_begin(struct writer *writer, uint64_t incarnation);
 void disk_hand_over(struct writer *writer, const uint8_t *bytes, size_t length, uint32_t records);
-/* A snapshot of all that has been handed over so far. */
-void disk_checkpoint(struct writer *writer, const uint8_t *bytes, size_t length);
+/* A snapshot of all that has been handed over so far, and what of it goes into an archive: both are
+ * valid at one moment, or never, for what no checkpoint refers to is not read. */
+void disk_checkpoint(const struct disk *disk, struct writer *writer, uint64_t number,
+                     const struct pile *state, const struct pile *archive);
 /* Stamp what has been handed over as one batch; false if there is nothing or one is under way. */
 bool disk_write(struct writer *writer);
 void disk_synced(struct disk *disk, struct writer *writer);
@@ -515,6 +527,11 @@ struct agent {
     uint64_t heard_ms; /* from this start of the TM, by its own clock */
     uint64_t heard_incarnation;
     uint64_t look_ms; /* for what is prepared here and not watched */
+    /* Its state file: what was on the database's disk, at most a second ago. */
+    struct {
+        uint64_t at_us, incarnation, beat;
+        uint32_t wal;
+    } kept;
 };
 
 void agent_start(struct sim *sim, uint32_t rm);

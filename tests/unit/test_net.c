@@ -795,6 +795,66 @@ START_TEST(who_does_not_read_is_not_read_from_and_at_last_given_up)
 }
 END_TEST
 
+START_TEST(a_peer_that_is_silent_behind_a_connection_that_stands_is_dialled_anew)
+{
+    enum { SILENT_MS = 10000 };
+    static const char greeting[] = "\0SP\0\0\x31\0\0";
+    struct sockaddr_un address = address_of(path);
+    int listening = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0), first, second;
+    ck_assert_int_eq(bind(listening, (struct sockaddr *)&address, sizeof address), 0);
+    ck_assert_int_eq(listen(listening, 4), 0);
+    struct net_link *link = dial(url, 2);
+    run_until((first = accept(listening, NULL, NULL)) >= 0);
+    ck_assert_int_eq(send(first, greeting, sizeof greeting - 1, MSG_NOSIGNAL), 8);
+    run_until(net_link_connected(link));
+    uint64_t began_ms = loop_now_ms();
+
+    ck_assert_int_eq(net_call(link, "a", 1, 100, count_result, NULL), 0);
+    run_for_ms(500); /* a call that is not answered in its time alone means nothing */
+    ck_assert(net_link_connected(link));
+    ck_assert_int_eq(net_call(link, "b", 1, SILENT_MS, count_result, NULL), 0);
+    run_until((second = accept(listening, NULL, NULL)) >= 0);
+    ck_assert_uint_ge(loop_now_ms() - began_ms, SILENT_MS);
+    ck_assert_int_eq(send(second, greeting, sizeof greeting - 1, MSG_NOSIGNAL), 8);
+    run_until(net_link_connected(link));
+    net_link_close(link);
+    close(first);
+    close(second);
+    close(listening);
+}
+END_TEST
+
+START_TEST(when_there_are_too_many_those_that_ask_for_nothing_make_room)
+{
+    enum { GUESTS = 20, ROOM = 8 };
+    int guests[GUESTS];
+    char byte;
+    struct net_link *link = dial(url, 1);
+    struct net_server *server = serve(url, echo, 0);
+    ck_assert_int_eq(ask(link, "hello"), NET_OK); /* it has asked before */
+    int lowest = open("/", O_RDONLY | O_CLOEXEC);
+    close(lowest);
+    net_server_bound(server, (uint32_t)lowest + ROOM + 1); /* one is the guest's own end */
+    for (int i = 0; i < GUESTS; i++) {
+        int fd = connect_raw();
+        guests[i] = fcntl(fd, F_DUPFD, 500); /* out of the way of the server's */
+        close(fd);
+        run_for_ms(5);
+    }
+    struct net_server_counts counts;
+    net_server_counts(server, &counts);
+    ck_assert_uint_le(counts.connections, ROOM + 2);
+    ck_assert_uint_ge(counts.refused, GUESTS - ROOM - 2);
+    run_until(recv(guests[0], &byte, 1, 0) >= 0 && recv(guests[0], &byte, 1, 0) <= 0);
+    ck_assert(net_link_connected(link));
+    ck_assert_int_eq(ask(link, "again"), NET_OK);
+    for (int i = 0; i < GUESTS; i++)
+        close(guests[i]);
+    net_link_close(link);
+    net_server_close(server);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("net");
@@ -818,6 +878,9 @@ int main(void)
     tcase_add_test(connections, a_call_with_nobody_there_is_unreachable_soon);
     tcase_add_test(connections, a_call_whose_server_goes_is_unreachable_and_not_sent_again);
     tcase_add_test(connections, a_link_connects_again_when_its_server_returns);
+    tcase_add_test(connections,
+                   a_peer_that_is_silent_behind_a_connection_that_stands_is_dialled_anew);
+    tcase_add_test(connections, when_there_are_too_many_those_that_ask_for_nothing_make_room);
     tcase_add_test(connections, closing_a_link_ends_its_calls_first);
     tcase_add_test(connections, a_closing_server_sends_what_it_has_said);
     tcase_add_test(connections, servers_and_links_may_close_while_calls_are_made);
