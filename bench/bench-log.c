@@ -147,7 +147,7 @@ static void run_log(struct wal *wal, uint32_t in_flight, uint32_t group, struct 
         wal_append(wal, bytes, group * each, group);
         handed += group;
         if (wal_wants_checkpoint(wal))
-            wal_checkpoint(wal, bytes, each, handed);
+            wal_checkpoint(wal, &(struct wal_snapshot){.state = {bytes, each}}, handed);
         if (in_flight - (handed - seen) >= group)
             usleep(APART_US); /* two groups that have met part again */
     }

@@ -18,12 +18,12 @@ static int replay(void *arg, const struct log_place *place, const struct frame *
     struct coordinator *coordinator = arg;
     struct record record;
     const char *why = NULL;
-    (void)place;
     if (frame->type == RECORD_SEAL || frame->type == RECORD_STOP)
         return 0;
     switch (record_decode(frame->type, frame->version, frame->payload, frame->length, &record)) {
     case RECORD_OK:
         record.lsn = frame->lsn;
+        record.archived = place->kind == FILE_OUTCOMES || place->kind == FILE_KEYS;
         return coordinator_replay(coordinator, &record, &why) ? 0 : fail(error, "%s", why);
     case RECORD_MAY_IGNORE:
         return 0;

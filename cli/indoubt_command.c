@@ -15,7 +15,8 @@
 #include "cli/table.h"
 #include "common/indoubt.h"
 
-enum { AGENT_WAIT_MS = 6000, LINE_BYTES = 1024 };
+/* The coordinator asks its agents page by page. */
+enum { AGENT_WAIT_MS = 6000, REPORT_WAIT_MS = 60 * 1000, LINE_BYTES = 1024 };
 
 /* ---- without the coordinator ---- */
 
@@ -51,8 +52,12 @@ static void ask_agents(struct gathered *all)
     struct indoubt_sources *sources = &all->sources;
     for (uint32_t i = 0; i < sources->agent_count; i++) {
         struct indoubt_agent *agent = &sources->agents[i];
-        call_quietly(agent->url, indoubt_question(sources->coordinator, agent->rm, 0),
-                     AGENT_WAIT_MS, &all->answers[i], &all->failures[i]);
+        cJSON *question, *answer;
+        while ((question = indoubt_question(sources->coordinator, agent->rm, 0, all->answers[i])) !=
+                   NULL &&
+               call_quietly(agent->url, question, AGENT_WAIT_MS, &answer, &all->failures[i]) ==
+                   EXIT_DONE)
+            all->answers[i] = indoubt_hear(all->answers[i], answer);
         agent->answer = all->answers[i];
         agent->error = all->failures[i].message;
         if (sources->coordinator != NULL && agent->answer != NULL)
@@ -166,6 +171,18 @@ static void print_acceptors(const cJSON *acceptors)
     }
 }
 
+/* How many a list leaves out. */
+static void line_rest(const cJSON *item, const char *list, const char *total, const char *what)
+{
+    uint64_t all = json_number(item, total);
+    uint64_t said = (uint64_t)cJSON_GetArraySize(json_child(item, list));
+    char text[LINE_BYTES];
+    if (all <= said)
+        return;
+    snprintf(text, sizeof text, "and %" PRIu64 " more %s", all - said, what);
+    line("", text);
+}
+
 static void print_holdings(const cJSON *item)
 {
     char table[SCRATCH_BYTES], modes[SCRATCH_BYTES], text[LINE_BYTES], age[AGE_BYTES];
@@ -177,6 +194,7 @@ static void print_holdings(const cJSON *item)
                  json_text(lock, "modes", modes));
         line(name, text);
     }
+    line_rest(item, "tables", "tables_total", "tables");
     name = "blocks";
     for (const cJSON *waiter = json_first(json_child(item, "blocks")); waiter != NULL;
          waiter = waiter->next, name = "") {
@@ -186,6 +204,7 @@ static void print_holdings(const cJSON *item)
                  json_text(waiter, "query", query));
         line(name, text);
     }
+    line_rest(item, "blocks", "blocks_total", "sessions");
 }
 
 static void print_item(const cJSON *item)
@@ -231,7 +250,9 @@ static void print_foreign(const cJSON *foreign)
         goto none;
     for (const cJSON *item = json_first(foreign); item != NULL; item = item->next) {
         cJSON *row = table_row(rows);
-        snprintf(count, sizeof count, "%d", cJSON_GetArraySize(json_child(item, "blocks")));
+        uint64_t blocks = json_number(item, "blocks_total"); /* of an older agent, what it lists */
+        int some = cJSON_GetArraySize(json_child(item, "blocks"));
+        snprintf(count, sizeof count, "%" PRIu64, blocks > 0 ? blocks : (uint64_t)some);
         table_field(row, item, "manager");
         table_field(row, item, "rm");
         table_field(row, item, "database");
@@ -274,10 +295,19 @@ static void print_report(const cJSON *report)
     char scratch[SCRATCH_BYTES];
     const cJSON *items = json_child(report, "in_doubt");
     int count = cJSON_GetArraySize(items);
-    printf("%d branch%s in doubt%s\n", count, count == 1 ? "" : "es",
-           cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(report, "truncated")) ? " and more" : "");
+    uint64_t left_out = json_number(report, "left_out");
+    printf("%d branch%s in doubt", count, count == 1 ? "" : "es");
+    if (left_out > 0)
+        printf(", and %" PRIu64 " more for which there is no room", left_out);
+    putchar('\n');
     for (const cJSON *agent = json_first(json_child(report, "agents")); agent != NULL;
          agent = agent->next) {
+        left_out = json_number(agent, "left_out");
+        if (left_out > 0)
+            printf("%s has %s%" PRIu64
+                   " more prepared, which %s not shown: see pg_prepared_xacts\n",
+                   json_text(agent, "rm", scratch), left_out == 1 ? "at least " : "", left_out,
+                   left_out == 1 ? "is" : "are");
         if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(agent, "answered")))
             continue;
         paint_begin(PAINT_BAD);
@@ -310,7 +340,7 @@ int in_doubt_command(struct cli *cli, int argc, char **argv)
         cJSON_Delete(request);
         code = report_of_agents(cli, &report);
     } else {
-        code = call_coordinator(cli, request, CALL_WAIT_MS, &report);
+        code = call_coordinator(cli, request, REPORT_WAIT_MS, &report);
         if (code == EXIT_UNREACHABLE && !cli->json)
             tell("hint", "assentctl -c assentd.ini in-doubt --agents asks the agents themselves");
     }

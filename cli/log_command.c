@@ -105,6 +105,7 @@ static void add_fields(cJSON *object, const struct record *record, const char *t
     add_branches(object, record);
     add_acceptors(object, &record->roster);
     add_some(object, "ballot", record->ballot);
+    add_some(object, "running_ms", record->date);
     add_text(object, "who", record->who);
     add_text(object, "why", record->why);
 }
@@ -124,16 +125,6 @@ static void add_payload(cJSON *object, const struct frame *frame, const char *tm
         add_number(object, "version", frame->version);
         add_number(object, "bytes", frame->length);
     }
-}
-
-/* The file a record is in: that of the checkpoint for a record of a snapshot. */
-static void place_name(const struct log_place *place, const struct frame *frame,
-                       char out[FILE_NAME_BYTES])
-{
-    if (place->segment == 0)
-        file_name(FILE_CHECKPOINT, frame->lsn, out);
-    else
-        file_name(FILE_SEGMENT, place->segment, out);
 }
 
 /* accounts(xid 723) ledger/second(xid 99) */
@@ -156,7 +147,7 @@ static void print_line(const struct log_place *place, const struct frame *frame,
                        const cJSON *fields)
 {
     char file[FILE_NAME_BYTES];
-    place_name(place, frame, file);
+    file_name(place->kind, place->number, file);
     printf("%10" PRIu64 " %5" PRIu64 "  %s:%-9" PRIu64 " %s", frame->lsn, frame->incarnation, file,
            place->offset, record_name(frame->type));
     const cJSON *field;
@@ -178,7 +169,7 @@ static void print_object(const struct log_place *place, const struct frame *fram
 {
     char file[FILE_NAME_BYTES];
     cJSON *object = cJSON_CreateObject();
-    place_name(place, frame, file);
+    file_name(place->kind, place->number, file);
     add_number(object, "lsn", frame->lsn);
     add_number(object, "incarnation", frame->incarnation);
     cJSON_AddStringToObject(object, "file", file);
@@ -274,29 +265,33 @@ static void add_pin(cJSON *object, const struct log_dir *dir, uint64_t oldest)
     uint64_t *lsns;
     size_t count;
     char text[128] = "the log's beginning: there are not two checkpoints yet";
-    struct snapshot older = {0};
+    struct file_header older;
+    uint8_t *body = NULL;
     struct error error;
     if (file_list(dir, FILE_CHECKPOINT, &lsns, &count, &error) != 0)
         return;
-    if (count >= 2 && checkpoint_read(dir, lsns[count - 2], &older, &error) == 0) {
-        if (oldest < older.header.segment)
+    if (count >= 2 &&
+        snapshot_read(dir, FILE_CHECKPOINT, lsns[count - 2], &older, &body, &error) == 0) {
+        if (oldest < older.segment)
             snprintf(text, sizeof text, "nothing: it is the next one to be used again");
         else
             snprintf(text, sizeof text, "the older checkpoint, at lsn %" PRIu64, lsns[count - 2]);
     }
     cJSON_AddStringToObject(object, "oldest_segment_kept_for", text);
-    free(older.body);
+    free(body);
     free(lsns);
 }
 
 static cJSON *describe(const struct log_dir *dir, const struct log_end *end)
 {
     char text[64];
-    size_t segments, checkpoints;
+    size_t segments, checkpoints, outcomes, keys;
     uint64_t oldest, unused;
     cJSON *object = cJSON_CreateObject();
     uint64_t segment_bytes = disk_bytes(dir, FILE_SEGMENT, &segments, &oldest);
     uint64_t checkpoint_bytes = disk_bytes(dir, FILE_CHECKPOINT, &checkpoints, &unused);
+    uint64_t archive_bytes = disk_bytes(dir, FILE_OUTCOMES, &outcomes, &unused);
+    archive_bytes += disk_bytes(dir, FILE_KEYS, &keys, &unused);
     cJSON_AddStringToObject(object, "tm", end->tm);
     hex_write(end->log.bytes, sizeof end->log.bytes, text);
     cJSON_AddStringToObject(object, "log", text);
@@ -307,6 +302,8 @@ static cJSON *describe(const struct log_dir *dir, const struct log_end *end)
     add_number(object, "segment_bytes", segment_bytes);
     add_number(object, "checkpoints", checkpoints);
     add_number(object, "checkpoint_bytes", checkpoint_bytes);
+    add_number(object, "archives", outcomes + keys);
+    add_number(object, "archive_bytes", archive_bytes);
     add_number(object, "oldest_segment", oldest);
     add_pin(object, dir, oldest);
     snprintf(text, sizeof text, "wal-%010" PRIu64 " offset %" PRIu64, end->segment, end->offset);
@@ -337,26 +334,30 @@ static int stat_log(const struct cli *cli, const struct log_dir *dir, const stru
     return EXIT_DONE;
 }
 
-/* Every checkpoint can be read to its last bit? The chain itself has been followed already. */
-static int verify_checkpoints(const struct log_dir *dir, struct error *error)
+/* Every checkpoint and archive can be read to its last bit? The chain has been followed already. */
+static int verify_snapshots(const struct log_dir *dir, struct error *error)
 {
-    uint64_t *lsns;
-    size_t count;
-    int rc = file_list(dir, FILE_CHECKPOINT, &lsns, &count, error);
-    for (size_t i = 0; rc == 0 && i < count; i++) {
-        struct snapshot snapshot = {0};
-        rc = checkpoint_read(dir, lsns[i], &snapshot, error);
-        if (rc == 0)
-            free(snapshot.body);
+    int rc = 0;
+    for (enum file_kind kind = FILE_CHECKPOINT; rc == 0 && kind <= FILE_KEYS; kind++) {
+        uint64_t *numbers;
+        size_t count;
+        rc = file_list(dir, kind, &numbers, &count, error);
+        for (size_t i = 0; rc == 0 && i < count; i++) {
+            struct file_header header;
+            uint8_t *body;
+            rc = snapshot_read(dir, kind, numbers[i], &header, &body, error);
+            if (rc == 0)
+                free(body);
+        }
+        free(numbers);
     }
-    free(lsns);
     return rc;
 }
 
 static int verify(const struct cli *cli, const struct log_dir *dir, const struct log_end *end)
 {
     struct error error;
-    if (verify_checkpoints(dir, &error) != 0 && !log_dir_in_use(dir))
+    if (verify_snapshots(dir, &error) != 0 && !log_dir_in_use(dir))
         return tell_error(&error);
     if (cli->json)
         return stat_log(cli, dir, end);

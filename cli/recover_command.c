@@ -69,7 +69,8 @@ static int check_log_is_gone(const struct site *site)
     if (log_dir_open(&dir, site->data_dir, &error) != 0)
         return refuse_to(error.message, "");
     bool in_use = log_dir_in_use(&dir);
-    bool there = has_files(&dir, FILE_SEGMENT) || has_files(&dir, FILE_CHECKPOINT);
+    bool there = has_files(&dir, FILE_SEGMENT) || has_files(&dir, FILE_CHECKPOINT) ||
+                 has_files(&dir, FILE_OUTCOMES) || has_files(&dir, FILE_KEYS);
     log_dir_close(&dir);
     if (in_use)
         return refuse_to("a process uses the coordinator's data_dir", "stop assentd first");
@@ -410,26 +411,40 @@ static bool log_knows(const struct dry_start *start, const struct lost_txn *txn,
     return known.known == KNOWN_COMMITTED && known.enlisted && known.voted == branch->xid;
 }
 
+/* What the others recall, and what to run; where that proves nothing, one of two. */
+static void print_by_hand(const struct recovery *recovery, const struct lost_txn *txn,
+                          const struct lost_branch *branch)
+{
+    char database[SCRATCH_BYTES], gid[SCRATCH_BYTES];
+    const char *name = json_text(recovery->agents[branch->rm].answer, "database", database);
+    const char *which = json_text(branch->item, "gid", gid);
+    printf("%s: %s\n", txn->text, txn->because);
+    if (txn->outcome != OUTCOME_ROLLED_BACK)
+        printf("  psql -d %s -c \"COMMIT PREPARED '%s'\"\n", name, which);
+    if (txn->outcome != OUTCOME_COMMITTED)
+        printf("  psql -d %s -c \"ROLLBACK PREPARED '%s'\"\n", name, which);
+}
+
 static int check_nothing_is_open(const struct dry_start *start, const struct recovery *recovery,
                                  uint32_t rm)
 {
     const char *name = recovery->site.rms[rm].name;
-    char scratch[SCRATCH_BYTES];
     int code = EXIT_DONE;
     for (uint32_t i = 0; i < recovery->count; i++)
         for (uint32_t b = 0; b < recovery->txns[i].branch_count; b++) {
             const struct lost_branch *branch = &recovery->txns[i].branches[b];
             if (branch->rm != rm || log_knows(start, &recovery->txns[i], branch, name))
                 continue;
-            const char *database = json_text(recovery->agents[rm].answer, "database", scratch);
             if (code == EXIT_DONE)
-                puts("Prepared there, and the new log does not know how it ends. Run one of each:");
-            printf("  psql -d %s -c \"COMMIT PREPARED '%s'\"\n", database,
-                   json_text(branch->item, "gid", scratch));
-            printf("  psql -d %s -c \"ROLLBACK PREPARED '%s'\"\n", database,
-                   json_text(branch->item, "gid", scratch));
+                puts("Prepared there, and the new log does not know how it ends. What the agents "
+                     "recall of each, and what to run, one of two where nothing proves which:");
+            print_by_hand(recovery, &recovery->txns[i], branch);
             code = EXIT_REFUSED;
         }
+    for (uint32_t i = 0; code != EXIT_DONE && i < recovery->site.rm_count; i++)
+        if (recovery->agents[i].answer == NULL)
+            printf("no answer from the agent of %s, which may know more: %s\n",
+                   recovery->site.rms[i].name, recovery->agents[i].failure.message);
     return code == EXIT_DONE
                ? code
                : refuse_to("its branches have to be finished by hand first, as their "

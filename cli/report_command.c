@@ -277,6 +277,10 @@ int list_command(struct cli *cli, int argc, char **argv)
     code = ask_report(cli, request, &reply);
     if (reply != NULL)
         print_list(sorted_child(reply, "transactions", compare_transactions));
+    uint64_t total = json_number(reply, "total");
+    uint64_t listed = (uint64_t)cJSON_GetArraySize(json_child(reply, "transactions"));
+    if (total > listed)
+        printf("%" PRIu64 " more are not shown; --state picks some\n", total - listed);
     cJSON_Delete(reply);
     return code;
 }

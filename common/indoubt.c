@@ -13,13 +13,20 @@
 #include "common/doubt.h"
 #include "common/wire.h"
 
-enum { ITEMS_MAX = 1000, EVIDENCE_MAX = 256, NUMBER_BYTES = 24 };
+enum {
+    ITEMS_MAX = 1000,
+    EVIDENCE_MAX = 256, /* that an agent takes at once */
+    PAGE = 250,         /* branches with all that they hold, in one answer */
+    PAGES_MAX = 8,
+    UNPAGED = 1000, /* an agent of an older version says no more, and not that there is more */
+    NUMBER_BYTES = 24,
+};
 
 /* A report in the making. */
 struct report {
     const struct indoubt_sources *sources;
     cJSON *items, *foreign, *elsewhere;
-    bool truncated;
+    uint32_t left_out; /* branches for which there is no room */
 };
 
 /* One branch on its way into the report. */
@@ -68,6 +75,39 @@ static enum xid_status status_of(const cJSON *evidence)
     return strcmp(status, "future") == 0 ? XID_FUTURE : XID_UNKNOWN;
 }
 
+static uint32_t count_of(const cJSON *answer, const char *name)
+{
+    return (uint32_t)cJSON_GetNumberValue(member(answer, name));
+}
+
+static uint32_t listed(const cJSON *answer)
+{
+    return (uint32_t)cJSON_GetArraySize(member(answer, "prepared"));
+}
+
+/* How many prepared transactions an agent has not told us of; of an older one that may have more
+ * than it says, 1. */
+static uint32_t unsaid(const cJSON *answer)
+{
+    if (answer == NULL)
+        return 0;
+    if (member(answer, "total") == NULL)
+        return listed(answer) >= UNPAGED;
+    uint32_t total = count_of(answer, "total"), said = listed(answer);
+    return cJSON_IsObject(member(answer, "next")) && total > said ? total - said : 0;
+}
+
+/* What is not on a list that was cut, and was not asked for by name, is not known to be gone. */
+static enum doubt_found found_at(const cJSON *answer, const char *gid)
+{
+    const cJSON *evidence = about(answer, "evidence", gid);
+    if (about(answer, "prepared", gid) != NULL)
+        return FOUND_PREPARED;
+    if (evidence != NULL)
+        return cJSON_IsTrue(member(evidence, "prepared")) ? FOUND_NOT_ASKED : FOUND_GONE;
+    return answer != NULL && unsaid(answer) == 0 ? FOUND_GONE : FOUND_NOT_ASKED;
+}
+
 /* What its own agent says of a branch. */
 static const char *says(const struct indoubt_agent *agent, const char *gid)
 {
@@ -79,8 +119,11 @@ static const char *says(const struct indoubt_agent *agent, const char *gid)
     };
     if (agent == NULL || agent->answer == NULL)
         return "no answer";
-    if (about(agent->answer, "prepared", gid) != NULL)
+    if (about(agent->answer, "prepared", gid) != NULL ||
+        cJSON_IsTrue(member(about(agent->answer, "evidence", gid), "prepared")))
         return "prepared";
+    if (found_at(agent->answer, gid) == FOUND_NOT_ASKED)
+        return "not known, its list is cut";
     return words[status_of(about(agent->answer, "evidence", gid))];
 }
 
@@ -117,45 +160,102 @@ static void look_up(const struct coordinator *coordinator, const struct txn_view
     coordinator_know(coordinator, &out->id, now_ms, &out->knowledge);
 }
 
+/* Is this one of those that are asked for now? Those before it were asked for with earlier pages.
+ */
+static bool is_its_turn(uint32_t number, uint32_t page)
+{
+    return number >= page * EVIDENCE_MAX && number < (page + 1) * EVIDENCE_MAX;
+}
+
 /* What each acceptor keeps of a 3pc transaction is asked for even where nothing of it is prepared
  * any more. */
 static void ask_for_row(cJSON *gtrids, const struct txn_view *txn)
 {
     char gtrid[GTRID_BYTES];
-    if (txn->ballot.roster.count == 0 || cJSON_GetArraySize(gtrids) == EVIDENCE_MAX)
-        return;
     gtrid_format(&txn->gtrid, gtrid);
     cJSON_AddItemToArray(gtrids, cJSON_CreateString(gtrid));
 }
 
-cJSON *indoubt_question(const struct coordinator *coordinator, const char *rm, uint64_t now_ms)
+static void ask_for_evidence(cJSON *evidence, const struct entry *entry, uint64_t voted_xid)
+{
+    char xid[NUMBER_BYTES];
+    cJSON *item = cJSON_CreateObject();
+    u64_format(voted_xid, xid);
+    cJSON_AddStringToObject(item, "gid", entry->gid);
+    cJSON_AddStringToObject(item, "xid", xid);
+    cJSON_AddItemToArray(evidence, item);
+}
+
+/* Asks for what only its own agent can tell of live transactions. True: there is more to ask. */
+static bool ask_for_live(const struct coordinator *coordinator, const char *rm, uint64_t now_ms,
+                         uint32_t page, cJSON *question)
 {
     struct txn_view txn;
     struct entry entry;
-    char xid[NUMBER_BYTES];
-    int count = 0;
-    cJSON *question = cJSON_CreateObject();
-    cJSON_AddStringToObject(question, "op", "prepared");
+    uint32_t branches = 0, rows = 0;
     cJSON *evidence = cJSON_AddArrayToObject(question, "evidence");
     cJSON *gtrids = cJSON_AddArrayToObject(question, "gtrids");
     for (uint32_t at = 0; coordinator != NULL && coordinator_list(coordinator, &at, now_ms, &txn);
          at++) {
-        ask_for_row(gtrids, &txn);
-        for (uint32_t i = 0; i < txn.branch_count && count < EVIDENCE_MAX; i++) {
+        if (txn.ballot.roster.count > 0 && is_its_turn(rows++, page))
+            ask_for_row(gtrids, &txn);
+        for (uint32_t i = 0; i < txn.branch_count; i++) {
             if (strcmp(txn.branches[i].rm, rm) != 0)
                 continue;
             look_up(coordinator, &txn, i, now_ms, &entry);
-            if (!is_pending(entry.knowledge.known, &txn.branches[i]))
-                continue;
-            cJSON *item = cJSON_CreateObject();
-            u64_format(txn.branches[i].xid, xid);
-            cJSON_AddStringToObject(item, "gid", entry.gid);
-            cJSON_AddStringToObject(item, "xid", xid);
-            cJSON_AddItemToArray(evidence, item);
-            count++;
+            if (is_pending(entry.knowledge.known, &txn.branches[i]) &&
+                is_its_turn(branches++, page))
+                ask_for_evidence(evidence, &entry, txn.branches[i].xid);
         }
     }
-    return question;
+    return branches > page * EVIDENCE_MAX || rows > page * EVIDENCE_MAX;
+}
+
+cJSON *indoubt_question(const struct coordinator *coordinator, const char *rm, uint64_t now_ms,
+                        const cJSON *heard)
+{
+    const cJSON *next = member(heard, "next");
+    uint32_t page = heard == NULL ? 0 : count_of(heard, "pages");
+    bool lists = heard == NULL || cJSON_IsObject(next);
+    cJSON *question = cJSON_CreateObject();
+    cJSON_AddStringToObject(question, "op", "prepared");
+    cJSON_AddNumberToObject(question, "limit", lists ? PAGE : 0);
+    if (cJSON_IsObject(next))
+        cJSON_AddItemToObject(question, "after", cJSON_Duplicate(next, true));
+    bool asks = ask_for_live(coordinator, rm, now_ms, page, question);
+    if (page < PAGES_MAX && (lists || asks))
+        return question;
+    cJSON_Delete(question);
+    return NULL;
+}
+
+static void append(cJSON *heard, cJSON *answer, const char *list)
+{
+    cJSON *to = cJSON_GetObjectItemCaseSensitive(heard, list), *item;
+    cJSON *from = cJSON_GetObjectItemCaseSensitive(answer, list);
+    while (to != NULL && (item = cJSON_DetachItemFromArray(from, 0)) != NULL)
+        cJSON_AddItemToArray(to, item);
+}
+
+cJSON *indoubt_hear(cJSON *heard, cJSON *answer)
+{
+    if (heard == NULL) {
+        cJSON_AddNumberToObject(answer, "pages", 1);
+        return answer;
+    }
+    uint32_t pages = count_of(heard, "pages");
+    /* An agent of an older version says everything again. */
+    if (cJSON_IsObject(member(heard, "next")))
+        append(heard, answer, "prepared");
+    append(heard, answer, "evidence");
+    append(heard, answer, "rows");
+    cJSON_DeleteItemFromObjectCaseSensitive(heard, "next");
+    cJSON *next = cJSON_DetachItemFromObjectCaseSensitive(answer, "next");
+    if (next != NULL)
+        cJSON_AddItemToObject(heard, "next", next);
+    cJSON_ReplaceItemInObjectCaseSensitive(heard, "pages", cJSON_CreateNumber(pages + 1));
+    cJSON_Delete(answer);
+    return heard;
 }
 
 /* ---- one branch ---- */
@@ -230,9 +330,7 @@ static void gather(const struct indoubt_sources *sources, struct entry *entry)
         .login = member_text(answer, "login"),
         .misplaced = entry->agent != NULL && strcmp(entry->agent->rm, entry->id.rm) != 0,
         .actable = cJSON_IsTrue(member(entry->prepared, "actable")),
-        .found = entry->prepared != NULL ? FOUND_PREPARED
-                 : answer != NULL        ? FOUND_GONE
-                                         : FOUND_NOT_ASKED,
+        .found = entry->prepared != NULL ? FOUND_PREPARED : found_at(answer, entry->gid),
         .vote = vote_of(entry),
         .status = status_of(about(answer, "evidence", entry->gid)),
         .start = sources->start,
@@ -327,8 +425,9 @@ static void add_others(cJSON *item, const struct indoubt_sources *sources,
         cJSON_ArrayForEach(prepared, member(sources->agents[i].answer, "prepared"))
         {
             const char *gid = member_text(prepared, "gid");
-            if (gid_parse(gid, strlen(gid), &id) && gtrid_equal(&id.gtrid, &entry->id.gtrid) &&
-                !branch_equal(&id, &entry->id))
+            /* There may be thousands: by the name that is beside it first. */
+            if (strcmp(member_text(prepared, "gtrid"), entry->gtrid) == 0 &&
+                gid_parse(gid, strlen(gid), &id) && !branch_equal(&id, &entry->id))
                 add_branch(others, &id, "", &sources->agents[i]);
         }
     }
@@ -343,7 +442,8 @@ static double age_of(const struct entry *entry)
 
 static void add_holdings(cJSON *item, const struct entry *entry)
 {
-    static const char *const fields[] = {"owner", "xid", "xid_age", "locks", "tables", "blocks"};
+    static const char *const fields[] = {"owner",  "xid",          "xid_age", "locks",
+                                         "tables", "tables_total", "blocks",  "blocks_total"};
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
         copy(item, entry->prepared, fields[i]);
     if (entry->prepared != NULL)
@@ -365,7 +465,9 @@ static const char *evidence_of(const struct entry *entry)
     };
     switch (entry->doubt.found) {
     case FOUND_NOT_ASKED:
-        return "its agent does not answer";
+        return entry->agent != NULL && entry->agent->answer != NULL
+                   ? "not known: too much is prepared for one report"
+                   : "its agent does not answer";
     case FOUND_GONE:
         return statuses[entry->doubt.status];
     case FOUND_PREPARED:
@@ -378,7 +480,7 @@ static void add_entry(struct report *report, struct entry *entry)
 {
     struct advice advice;
     if (cJSON_GetArraySize(report->items) == ITEMS_MAX) {
-        report->truncated = true;
+        report->left_out++;
         return;
     }
     gather(report->sources, entry);
@@ -465,9 +567,10 @@ static void add_elsewhere(struct report *report, const struct indoubt_agent *age
 static bool is_applied(const struct indoubt_sources *sources, struct entry *entry)
 {
     const cJSON *answer = entry->agent != NULL ? entry->agent->answer : NULL;
-    bool committed = status_of(about(answer, "evidence", entry->gid)) == XID_COMMITTED;
+    const cJSON *evidence = about(answer, "evidence", entry->gid);
+    bool committed = status_of(evidence) == XID_COMMITTED;
     enum outcome decided = OUTCOME_NONE;
-    if (answer == NULL)
+    if (evidence == NULL || cJSON_IsTrue(member(evidence, "prepared")))
         return false;
     switch (entry->knowledge.known) {
     case KNOWN_COMMITTED:
@@ -534,6 +637,8 @@ static cJSON *agents_asked(const struct indoubt_sources *sources)
         cJSON_AddStringToObject(item, "url", agent->url);
         cJSON_AddStringToObject(item, "state", rm_state_word(agent->state));
         cJSON_AddBoolToObject(item, "answered", agent->answer != NULL);
+        if (unsaid(agent->answer) > 0)
+            cJSON_AddNumberToObject(item, "left_out", unsaid(agent->answer));
         if (agent->answer == NULL)
             add_text(item, "error", agent->error);
         cJSON_AddItemToArray(array, item);
@@ -566,7 +671,12 @@ cJSON *indoubt_report(const struct indoubt_sources *sources)
     cJSON_AddItemToObject(whole, "foreign", report.foreign);
     cJSON_AddItemToObject(whole, "elsewhere", report.elsewhere);
     cJSON_AddItemToObject(whole, "agents", agents_asked(sources));
-    if (report.truncated)
+    bool cut = report.left_out > 0;
+    for (uint32_t i = 0; i < sources->agent_count; i++)
+        cut = cut || unsaid(sources->agents[i].answer) > 0;
+    if (cut)
         cJSON_AddTrueToObject(whole, "truncated");
+    if (report.left_out > 0)
+        cJSON_AddNumberToObject(whole, "left_out", report.left_out);
     return whole;
 }

@@ -29,8 +29,13 @@ struct indoubt_sources {
     struct indoubt_agent agents[RMS_MAX];
 };
 
-/* What to ask the agent of this RM (coordinator may be NULL). The caller deletes it. */
-cJSON *indoubt_question(const struct coordinator *coordinator, const char *rm, uint64_t now_ms);
+/* What to ask the agent of this RM next (coordinator may be NULL), after what it has said so far,
+ * heard, NULL for nothing yet. The caller deletes it. NULL: it has said all that there is, or as
+ * much as a report takes. */
+cJSON *indoubt_question(const struct coordinator *coordinator, const char *rm, uint64_t now_ms,
+                        const cJSON *heard);
+/* Adds an answer to what was heard before, NULL for nothing, and returns both; takes the answer. */
+cJSON *indoubt_hear(cJSON *heard, cJSON *answer);
 
 /* The report, what needs attention first; doc/in-doubt.md has its fields. The caller deletes it. */
 cJSON *indoubt_report(const struct indoubt_sources *sources);

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "common/wire_fields.h"
 
@@ -67,6 +68,23 @@ static int read_reason(const cJSON *object, struct reply *out, struct failure *f
     return field_sqlstate(item, "sqlstate", out->reason.sqlstate, failure);
 }
 
+/* Of a key that is not known: since when it would be, had it committed. */
+static void write_since(struct json *json, const struct reply *reply, struct failure *failure)
+{
+    char since[sizeof "2026-11-30T12:00:00Z"];
+    struct tm utc;
+    time_t seconds = (time_t)reply->remembered_since_s;
+    if (!reply->has_remembered || seconds == 0 || gmtime_r(&seconds, &utc) == NULL ||
+        strftime(since, sizeof since, "%Y-%m-%dT%H:%M:%SZ", &utc) == 0) {
+        begin_failure(json, failure);
+        return;
+    }
+    snprintf(failure->detail, sizeof failure->detail,
+             "keys that have committed since %s are remembered", since);
+    begin_failure(json, failure);
+    json_put_text(json, "remembered_since", since);
+}
+
 static void write_refused(struct json *json, const struct reply *reply)
 {
     const struct reason *reason = &reply->reason;
@@ -79,7 +97,7 @@ static void write_refused(struct json *json, const struct reply *reply)
             snprintf(failure.detail, sizeof failure.detail, "at resource manager %s", reason->rm);
     }
     if (reply->error != ERR_KEY_IN_USE) {
-        begin_failure(json, &failure);
+        write_since(json, reply, &failure);
         return;
     }
     char gtrid[GTRID_BYTES];

@@ -707,16 +707,16 @@ static bool was_never_voted_for(struct step *s)
     return false;
 }
 
-/* Prepared in a database that had lost data: come back from before that, it follows a commit that
- * is known. What is forgotten, or was voted for as another transaction, is left to the DBA. */
-static void follow_known_commit(struct step *s, enum outcome outcome)
+/* Prepared in a database that had lost data: come back from before that, it follows a commit whose
+ * xids are known. Under another xid, or where they are not remembered, it may be a second block of
+ * that name, whose first one was committed and is not lost: that is left to the DBA. */
+static void follow_known_commit(struct step *s)
 {
     const struct result *result = s->event->result;
     const struct gtrid *gtrid = &result->branch.gtrid;
     const struct ended *ended = live_find_ended(&s->c->live, gtrid->incarnation, gtrid->sequence);
-    if (outcome != OUTCOME_COMMITTED || result->type != RESULT_FOUND ||
-        (ended != NULL &&
-         live_ended_xid(ended, s->event->rm, result->branch.branch) != result->xid)) {
+    if (ended == NULL || ended->outcome != OUTCOME_COMMITTED || result->type != RESULT_FOUND ||
+        live_ended_xid(ended, s->event->rm, result->branch.branch) != result->xid) {
         s->c->alarms++;
         return;
     }
@@ -754,7 +754,7 @@ static void judge_stray(struct step *s, bool prepared)
         return;
     }
     if (prepared && released_since(s->c, s->event->rm, gtrid) && outcome != OUTCOME_ROLLED_BACK) {
-        follow_known_commit(s, outcome);
+        follow_known_commit(s);
         return;
     }
     if (prepared && outcome == OUTCOME_COMMITTED && !was_never_voted_for(s))

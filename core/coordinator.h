@@ -177,6 +177,14 @@ uint64_t coordinator_wake_ms(const struct coordinator *coordinator);
 
 /* ---- snapshots ---- */
 
+/* A snapshot begins; its number. What one tells of outcomes and keys (CHUNK, HASHED_KEY) its user
+ * may put into archives, which are read before the snapshot (record.archived is set then): once
+ * coordinator_archived() says that those of a snapshot are durable, later ones leave out what has
+ * not changed since. The record CLOCK belongs at the beginning of each archive too. */
+uint64_t coordinator_snapshot_begin(struct coordinator *coordinator);
+void coordinator_archived(struct coordinator *coordinator, uint64_t snapshot);
+/* Of archives, what is older than these dates is not remembered any more. */
+void coordinator_oldest(const struct coordinator *coordinator, uint64_t *outcomes, uint64_t *keys);
 /* A snapshot of everything that has been handed to the log so far, as records which, replayed
  * alone, bring a coordinator to this state. Start with *position 0 and take records until it
  * returns false; nothing may be stepped in between. */

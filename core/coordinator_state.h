@@ -34,7 +34,8 @@ struct coordinator {
     struct keys keys;
     uint32_t outcome_chunks_max, keys_max; /* there is room for more: see retention.c */
     struct running running;
-    uint64_t keys_in_snapshot; /* the number behind the last one */
+    uint64_t snapshot;         /* the number of the newest */
+    uint64_t keys_in_snapshot; /* the number behind its last one */
 
     uint64_t replayed_incarnation; /* the highest in the log */
     uint64_t incarnation;          /* of this start, once EV_START has been */

@@ -152,7 +152,8 @@ void keys_expire(struct keys *keys, uint64_t running_ms, uint64_t retention_ms, 
 
 void keys_forget_until(struct keys *keys, uint64_t date)
 {
-    while (keys->count > 0 && is_dated(keys->ring[keys->first].date) &&
+    /* 0: nothing was forgotten yet. What committed before the first mark has that date, too. */
+    while (date > 0 && keys->count > 0 && is_dated(keys->ring[keys->first].date) &&
            keys->ring[keys->first].date <= date)
         drop_oldest(keys);
     if (keys->since_ms < date)

@@ -132,7 +132,9 @@ struct reply {
     bool has_reason;
     struct reason reason;
     bool has_remembered;    /* with ERR_UNKNOWN_TRANSACTION for a key: */
-    uint64_t remembered_ms; /* who has committed under a key since so long ago is remembered */
+    uint64_t remembered_ms; /* keys that have committed since so long ago are remembered */
+    uint64_t
+        remembered_since_s; /* the same as a time, in seconds of 1970, by whoever has a clock */
     uint32_t pending_count; /* branches that have not, by their RM */
     char pending[BRANCHES_MAX][RM_NAME_BYTES];
     uint32_t branch_count; /* begin, enlist */

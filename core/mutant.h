@@ -25,7 +25,7 @@
     X(KEY_FORGOTTEN, "the key of a committed transaction may be used again")                       \
     X(DATED_BY_UPTIME, "what is read back counts from when its host was started")                  \
     X(CHUNK_DATED_BY_FIRST, "the outcomes of a chunk are remembered since its first commit")       \
-    X(PROMISE_TOO_MUCH, "a transaction is begun although its key or outcome may find no room")     \
+    X(ARCHIVE_NOT_READ, "a start does not read what its checkpoint left to the archives")          \
     X(KEY_NOT_LOGGED, "the COMMIT record does not carry the key")                                  \
     X(RECOVERED_FORGOTTEN, "decisions of earlier starts are not driven again")                     \
     X(RESEND_STOPS, "an unanswered order is sent twice and never again")                           \
@@ -72,6 +72,13 @@
     X(ABORT_PRECOMMITTED, "a coordinator aborts alone after PRECOMMIT")                            \
     X(HEARTBEAT_IGNORED, "an agent leads although it hears from the coordinator")                  \
     X(SUSPECT_VOTES, "a database that may have lost its rows answers ballots about them")          \
+    X(SUSPICION_FORGOTTEN, "an agent that saw its database lose data votes once it started over")  \
+    X(NEWCOMER_ONCE, "that nothing was stored about the coordinator is told but once")             \
+    X(QUARANTINED_COUNTS, "a vote counts though its database is in quarantine since")              \
+    X(FULL_FORGETS, "an agent whose table is full forgets a branch that is under way")             \
+    X(LATE_STATEMENT, "a statement is taken while its branch is being prepared")                   \
+    X(MARKER_OF_ANYBODY, "whoever may log in may write the marker of a one-phase commit")          \
+    X(ROW_NOT_CARRIED_OUT, "a starting agent does not look what its rows have decided")            \
     X(LOG_UNCHECKED, "the log's reader believes a record whatever its checksum")
 
 enum mutant {

@@ -660,6 +660,8 @@ static uint32_t make_room(struct participant *participant, const struct particip
 {
     if (is_new_work(event->type) && !participant_has_room(participant))
         return NO_ITEM;
+    if (participant->free_count == 0 && participant->spare_count == 0 && MUTANT(FULL_FORGETS))
+        forget(participant, 0);
     if (participant->free_count == 0 && participant->spare_count > 0) {
         out->forgot = true;
         out->forgotten = participant->slots[participant->spare_first].id;

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "core/coordinator_state.h"
+#include "core/mutant.h"
 
 /* Has it any branch there? Each is in doubt from now on, until it is found. */
 static bool doubt(const struct live *live, const struct txn *txn, uint32_t rm)
@@ -59,7 +60,7 @@ void quarantine(struct step *s)
         if (txn->state == TXN_NONE)
             continue;
         precommit_unheard(txn, at);
-        if (!doubt(live, txn, at) || txn->lost)
+        if (!doubt(live, txn, at) || txn->lost || MUTANT(QUARANTINED_COUNTS))
             continue;
         txn->lost = true;
         txn->lost_at = (uint8_t)at;

@@ -136,7 +136,8 @@ static bool lost_data(const struct rm *rm, const struct answer *answer)
 {
     if (!rm->logged)
         return false;
-    return answer->newcomer || (answer->met != 0 && answer->met != rm->met) ||
+    return answer->newcomer ||
+           (answer->met != 0 && answer->met != rm->met && !MUTANT(NEWCOMER_ONCE)) ||
            answer->beat < rm->beat ||
            (rm->system_identifier != 0 && answer->system_identifier != rm->system_identifier);
 }

@@ -117,8 +117,6 @@ uint64_t outcomes_remembered_ms(const struct coordinator *c)
 
 enum error_code retention_full(struct coordinator *c, bool keyed)
 {
-    if (MUTANT(PROMISE_TOO_MUCH))
-        return ERR_NONE;
     keys_expire(&c->keys, c->running.ms, c->settings.key_retention_ms, EXPIRE_AT_ONCE);
     if (c->outcomes.count >= c->outcome_chunks_max)
         return ERR_OUTCOMES_FULL;
@@ -234,6 +232,8 @@ const char *replay_commit(struct coordinator *c, const struct record *record, co
 const char *replay_chunk(struct coordinator *c, const struct record *record)
 {
     const char *why = room_left(c);
+    if (MUTANT(ARCHIVE_NOT_READ) && record->archived)
+        return NULL;
     uint64_t date = record->dated ? record->date : date_of(c, record->lsn);
     if (why == NULL)
         outcomes_add_chunk(&c->outcomes, record->incarnation, record->sequence, record->bits, date,
@@ -280,6 +280,9 @@ void replay_clock(struct coordinator *c, const struct record *record)
 
 void retention_restart(struct coordinator *c)
 {
+    /* It counts from 1: at 0 nothing has committed. */
+    if (c->running.ms == 0)
+        c->running.ms = 1;
     date_all(c, DATE_UNKNOWN - 1);
     outcomes_touch_newest(&c->outcomes, c->replayed_incarnation, c->running.ms);
 }

@@ -415,3 +415,26 @@ bool coordinator_snapshot(const struct coordinator *c, uint64_t *position, struc
     }
     return false;
 }
+
+uint64_t coordinator_snapshot_begin(struct coordinator *c)
+{
+    c->snapshot = c->outcomes.generation++;
+    c->keys_in_snapshot = c->keys.removed + c->keys.count;
+    return c->snapshot;
+}
+
+/* Of an older one it is not known any more what was in it. */
+void coordinator_archived(struct coordinator *c, uint64_t snapshot)
+{
+    if (snapshot == 0 || snapshot != c->snapshot)
+        return;
+    c->outcomes.archived = snapshot;
+    if (c->keys.archived < c->keys_in_snapshot)
+        c->keys.archived = c->keys_in_snapshot;
+}
+
+void coordinator_oldest(const struct coordinator *c, uint64_t *outcomes, uint64_t *keys)
+{
+    *outcomes = outcomes_oldest(&c->outcomes, c->running.ms);
+    *keys = keys_oldest(&c->keys, c->running.ms);
+}

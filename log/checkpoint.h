@@ -9,20 +9,35 @@
 
 #include "log/directory.h"
 
+/* Of outcomes or keys, what no archive has yet. */
+struct archive_part {
+    uint8_t *body; /* malloc'ed, owned; NULL: nothing */
+    uint64_t body_bytes, records;
+    uint64_t newest; /* date in it */
+    uint64_t oldest; /* date of all that is remembered: files that end before it may go */
+};
+
 /* header: log, tm, place, records, body_bytes; the rest is filled in when it is written. */
 struct snapshot {
     struct file_header header;
-    uint8_t *body; /* malloc'ed, owned */
+    uint8_t *body;   /* malloc'ed, owned */
+    uint64_t number; /* its owner's */
+    struct archive_part archives[ARCHIVES];
 };
 
 /* Write it aside, sync, give it its name, sync the directory. Negative with *error and errno;
  * the checkpoints that were there are as good as before. */
 int checkpoint_write(const struct log_dir *dir, const struct snapshot *snapshot,
                      struct error *error);
-/* The whole of it, checked to the last bit. The caller frees out->body. */
-int checkpoint_read(const struct log_dir *dir, uint64_t lsn, struct snapshot *out,
+/* The same of one archive of a snapshot, under this number. */
+int archive_write(const struct log_dir *dir, const struct snapshot *snapshot, enum archive archive,
+                  uint64_t number, struct error *error);
+/* The whole of it, checked to the last bit. The caller frees *body. */
+int snapshot_read(const struct log_dir *dir, enum file_kind kind, uint64_t number,
+                  struct file_header *header, uint8_t **body, struct error *error);
+/* Remove a file that is not needed any more. */
+int snapshot_remove(const struct log_dir *dir, enum file_kind kind, uint64_t number,
                     struct error *error);
-int checkpoint_remove(const struct log_dir *dir, uint64_t lsn, struct error *error);
 /* snapshot may be NULL. */
 void snapshot_free(struct snapshot *snapshot);
 

@@ -28,6 +28,8 @@ static const struct {
 } names[] = {
     [FILE_SEGMENT] = {"wal-", 10},
     [FILE_CHECKPOINT] = {"checkpoint-", 20},
+    [FILE_OUTCOMES] = {"outcomes-", 10},
+    [FILE_KEYS] = {"keys-", 10},
 };
 
 static int sync_parent(const char *path, struct error *error)
@@ -274,7 +276,7 @@ static int check_header(const char *path, const char *name, enum file_kind kind,
     }
     if (result == HEADER_DAMAGED)
         return fail(error, "%s/%s is corrupt at offset 0: its header is damaged", path, name);
-    uint64_t named = kind == FILE_SEGMENT ? header->segment : header->lsn;
+    uint64_t named = kind == FILE_CHECKPOINT ? header->lsn : header->segment;
     if (header->kind != kind || named != number)
         return fail(error, "%s/%s is corrupt at offset 0: its header is that of another file", path,
                     name);
@@ -315,6 +317,26 @@ close_file:
         free(*bytes);
         *bytes = NULL;
     }
+    return rc;
+}
+
+int file_header(const struct log_dir *dir, enum file_kind kind, uint64_t number,
+                struct file_header *header, struct error *error)
+{
+    char name[FILE_NAME_BYTES];
+    uint8_t page[HEADER_BYTES];
+    struct stat status;
+    int rc = -1;
+    file_name(kind, number, name);
+    int fd = openat(dir->fd, name, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return fail_errno(error, "open %s/%s", dir->path, name);
+    if (fstat(fd, &status) != 0 || !read_all(fd, page, sizeof page))
+        fail_errno(error, "read %s/%s", dir->path, name);
+    else
+        rc = check_header(dir->path, name, kind, number, page, (uint64_t)status.st_size, header,
+                          error);
+    close(fd);
     return rc;
 }
 

@@ -4,11 +4,13 @@
  *   LOCK                   held while a daemon uses the log; says by whom
  *   wal-<number>           segments: 10 digits, numbers dense
  *   checkpoint-<lsn>       snapshots: 20 digits
+ *   outcomes-<number>      archives that snapshots refer to: 10 digits, numbers dense
+ *   keys-<number>          the same, of the keys of committed transactions
  *   spare.tmp              the next segment, being made or ready
- *   checkpoint-<lsn>.tmp   a snapshot being written
+ *   checkpoint.tmp         a snapshot or an archive being written
  *
- * A reader opens nothing but complete wal- and checkpoint- names, so what a crash leaves of
- * the others is never believed.
+ * A reader opens nothing but complete names of these kinds, so what a crash leaves of the others is
+ * never believed.
  */
 #ifndef ASSENT_LOG_DIRECTORY_H
 #define ASSENT_LOG_DIRECTORY_H
@@ -58,6 +60,10 @@ int file_list(const struct log_dir *dir, enum file_kind kind, uint64_t **out, si
  * the caller's. */
 int file_read(const struct log_dir *dir, enum file_kind kind, uint64_t number, uint8_t **bytes,
               struct file_header *header, struct error *error);
+
+/* The header alone, checked as far as that can be. */
+int file_header(const struct log_dir *dir, enum file_kind kind, uint64_t number,
+                struct file_header *header, struct error *error);
 
 /* Write all of it; false with errno. */
 bool write_at(int fd, const void *bytes, size_t length, uint64_t offset);

@@ -33,6 +33,8 @@ enum {
 static const char *const magics[] = {
     [FILE_SEGMENT] = "ASSENTWL",
     [FILE_CHECKPOINT] = "ASSENTCP",
+    [FILE_OUTCOMES] = "ASSENTOC",
+    [FILE_KEYS] = "ASSENTKY",
 };
 
 static uint64_t get_u64(const uint8_t *at)
@@ -166,15 +168,28 @@ static uint64_t header_checksum(const uint8_t page[HEADER_BYTES])
 
 void header_write(const struct file_header *header, uint8_t out[HEADER_BYTES])
 {
+    const struct archive_run *runs = header->archives;
     const uint64_t numbers[] = {
-        header->bytes,   header->segment,    header->offset,
-        header->lsn,     header->checksum,   header->incarnation,
-        header->records, header->body_bytes, header->body_checksum,
+        header->bytes,
+        header->segment,
+        header->offset,
+        header->lsn,
+        header->checksum,
+        header->incarnation,
+        header->records,
+        header->body_bytes,
+        header->body_checksum,
+        runs[ARCHIVE_OUTCOMES].first,
+        runs[ARCHIVE_OUTCOMES].last,
+        runs[ARCHIVE_KEYS].first,
+        runs[ARCHIVE_KEYS].last,
+        header->newest,
     };
+    uint32_t version = header->kind == FILE_SEGMENT ? 1 : FORMAT_VERSION;
     memset(out, 0, HEADER_BYTES);
     memcpy(out + AT_MAGIC, magics[header->kind], 8);
-    put_u32(out + AT_FORMAT, FORMAT_VERSION);
-    put_u32(out + AT_LEAST_READER, FORMAT_VERSION);
+    put_u32(out + AT_FORMAT, version);
+    put_u32(out + AT_LEAST_READER, version);
     memcpy(out + AT_LOG, header->log.bytes, sizeof header->log.bytes);
     memcpy(out + AT_TM, header->tm, sizeof header->tm);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
@@ -185,20 +200,32 @@ void header_write(const struct file_header *header, uint8_t out[HEADER_BYTES])
 enum header_read header_read(const uint8_t in[HEADER_BYTES], struct file_header *out)
 {
     *out = (struct file_header){0};
-    if (memcmp(in + AT_MAGIC, magics[FILE_SEGMENT], 8) == 0)
-        out->kind = FILE_SEGMENT;
-    else if (memcmp(in + AT_MAGIC, magics[FILE_CHECKPOINT], 8) == 0)
-        out->kind = FILE_CHECKPOINT;
-    else
+    for (enum file_kind kind = FILE_SEGMENT; kind <= FILE_KEYS; kind++)
+        if (memcmp(in + AT_MAGIC, magics[kind], 8) == 0)
+            out->kind = kind;
+    if (out->kind == 0)
         return HEADER_DAMAGED;
     if (get_u64(in + AT_HEADER_CHECKSUM) != header_checksum(in))
         return HEADER_DAMAGED;
     if (get_u32(in + AT_LEAST_READER) > FORMAT_VERSION)
         return HEADER_TOO_NEW;
 
+    struct archive_run *runs = out->archives;
     uint64_t *numbers[] = {
-        &out->bytes,       &out->segment, &out->offset,     &out->lsn,           &out->checksum,
-        &out->incarnation, &out->records, &out->body_bytes, &out->body_checksum,
+        &out->bytes,
+        &out->segment,
+        &out->offset,
+        &out->lsn,
+        &out->checksum,
+        &out->incarnation,
+        &out->records,
+        &out->body_bytes,
+        &out->body_checksum,
+        &runs[ARCHIVE_OUTCOMES].first,
+        &runs[ARCHIVE_OUTCOMES].last,
+        &runs[ARCHIVE_KEYS].first,
+        &runs[ARCHIVE_KEYS].last,
+        &out->newest,
     };
     memcpy(out->log.bytes, in + AT_LOG, sizeof out->log.bytes);
     memcpy(out->tm, in + AT_TM, sizeof out->tm - 1);

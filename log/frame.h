@@ -26,7 +26,7 @@ enum {
     HANDED_HEADER_BYTES = 8,
     FRAME_HEADER_BYTES = STAMP_BYTES + HANDED_HEADER_BYTES,
     HEADER_BYTES = 4096, /* a page of its own: no later write touches it */
-    FORMAT_VERSION = 1,
+    FORMAT_VERSION = 2,  /* of what may refer to archives, and of them; of segments 1 */
 };
 
 /* A record in place; payload points into the bytes that it was read from. */
@@ -74,15 +74,29 @@ bool frame_read(const uint8_t *bytes, size_t room, uint64_t seed, struct frame *
  * at. False if it cannot be a record. */
 bool frame_peek(const uint8_t *bytes, size_t room, struct frame *out);
 
-enum file_kind { FILE_SEGMENT = 1, FILE_CHECKPOINT = 2 };
+enum file_kind { FILE_SEGMENT = 1, FILE_CHECKPOINT = 2, FILE_OUTCOMES = 3, FILE_KEYS = 4 };
 
-/* The header of a segment or a checkpoint. */
+/* What a checkpoint does not hold itself but refers to: outcomes and keys, of each a run of files.
+ */
+enum archive { ARCHIVE_OUTCOMES, ARCHIVE_KEYS, ARCHIVES };
+
+static inline enum file_kind archive_kind(int archive)
+{
+    return archive == ARCHIVE_OUTCOMES ? FILE_OUTCOMES : FILE_KEYS;
+}
+
+/* Both inclusive; 0, 0: none. */
+struct archive_run {
+    uint64_t first, last;
+};
+
+/* The header of a segment, a checkpoint or an archive (which has no place in the log). */
 struct file_header {
     enum file_kind kind;
     uint64_t bytes; /* of the whole file */
     struct uuid log;
     char tm[TM_NAME_BYTES];
-    uint64_t segment; /* this one's number; that of a checkpoint's place in the log */
+    uint64_t segment; /* this one's number, or an archive's; of a checkpoint's place in the log */
     /* Of a checkpoint: the place in the log that it stands for, and what follows. */
     uint64_t offset;        /* just behind the last record that it covers */
     uint64_t lsn;           /* of that record */
@@ -91,6 +105,8 @@ struct file_header {
     uint64_t records;       /* in the snapshot */
     uint64_t body_bytes;    /* of the snapshot, in the handed-over form */
     uint64_t body_checksum; /* XXH3-64, seeded by the log's uuid */
+    struct archive_run archives[ARCHIVES];
+    uint64_t newest; /* of an archive: the newest date in it */
 };
 
 enum header_read { HEADER_OK = 0, HEADER_DAMAGED, HEADER_TOO_NEW };

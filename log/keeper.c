@@ -41,6 +41,19 @@ static const uint64_t disk_percent_most = UINT64_C(1) << 30; /* bytes; of a larg
 struct kept {
     uint64_t lsn;
     uint64_t segment;
+    struct archive_run archives[ARCHIVES];
+};
+
+/* An archive on the disk. */
+struct archived {
+    uint64_t number;
+    uint64_t newest; /* date */
+};
+
+/* All of one kind, their numbers rising. */
+struct shelf {
+    struct archived *files; /* malloc'ed */
+    size_t count, room;
 };
 
 struct keeper {
@@ -49,9 +62,10 @@ struct keeper {
     /* The keeper's thread's own. */
     struct kept kept[CHECKPOINTS_KEPT]; /* ascending; an lsn of 0: none */
     uint64_t oldest;                    /* segment that has a name */
-    uint64_t checkpoint_bytes;          /* of the newest one */
-    bool warned;                        /* that there is no next segment */
-    uint32_t tries;                     /* for a descriptor, while the writer waits */
+    struct shelf shelves[ARCHIVES];
+    uint64_t checkpoint_bytes; /* of the newest one */
+    bool warned;               /* that there is no next segment */
+    uint32_t tries;            /* for a descriptor, while the writer waits */
     pthread_mutex_t lock;
     pthread_cond_t changed;
     /* All below under the lock. */
@@ -60,9 +74,58 @@ struct keeper {
     bool wanted;               /* the writer waits for it */
     struct snapshot *snapshot; /* to be written */
     bool writing;              /* one at this moment */
+    uint64_t archived;         /* number of the newest snapshot that was written whole */
     bool stopping;
     struct keeper_disk disk;
 };
+
+static int shelf_add(struct shelf *shelf, uint64_t number, uint64_t newest, struct error *error)
+{
+    if (shelf->count == shelf->room) {
+        size_t room = 2 * shelf->room + 64;
+        struct archived *more = realloc(shelf->files, room * sizeof *more);
+        if (more == NULL)
+            return fail_errno(error, "list %zu archives of the log", room);
+        shelf->files = more;
+        shelf->room = room;
+    }
+    shelf->files[shelf->count++] = (struct archived){number, newest};
+    return 0;
+}
+
+static struct kept kept_of(const struct file_header *header)
+{
+    struct kept kept = {.lsn = header->lsn, .segment = header->segment};
+    memcpy(kept.archives, header->archives, sizeof kept.archives);
+    return kept;
+}
+
+/* What no checkpoint refers to is what a crash left of one that was not finished: all in it is told
+ * by the log too, and is archived anew. */
+static int fill_shelf(struct keeper *keeper, int archive, struct error *error)
+{
+    uint64_t *numbers;
+    size_t count;
+    enum file_kind kind = archive_kind(archive);
+    if (file_list(keeper->dir, kind, &numbers, &count, error) != 0)
+        return -1;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        struct file_header header;
+        struct error unreadable;
+        if (numbers[i] > keeper->kept[0].archives[archive].last &&
+            numbers[i] > keeper->kept[1].archives[archive].last) {
+            rc = snapshot_remove(keeper->dir, kind, numbers[i], error);
+            continue;
+        }
+        /* All that is needed has just been read: this is not. */
+        if (file_header(keeper->dir, kind, numbers[i], &header, &unreadable) != 0)
+            header.newest = 0;
+        rc = shelf_add(&keeper->shelves[archive], numbers[i], header.newest, error);
+    }
+    free(numbers);
+    return rc;
+}
 
 /* What is there when the keeper starts. A checkpoint that cannot be read keeps nothing. */
 static int look_around(struct keeper *keeper, struct error *error)
@@ -76,15 +139,19 @@ static int look_around(struct keeper *keeper, struct error *error)
     if (file_list(keeper->dir, FILE_CHECKPOINT, &checkpoints, &checkpoint_count, error) != 0)
         return -1;
     for (size_t i = 0; i < checkpoint_count; i++) {
-        struct snapshot snapshot;
-        if (checkpoint_read(keeper->dir, checkpoints[i], &snapshot, error) != 0)
+        struct file_header header;
+        uint8_t *body;
+        if (snapshot_read(keeper->dir, FILE_CHECKPOINT, checkpoints[i], &header, &body, error) != 0)
             continue;
         keeper->kept[0] = keeper->kept[1];
-        keeper->kept[1] = (struct kept){snapshot.header.lsn, snapshot.header.segment};
-        keeper->checkpoint_bytes = snapshot.header.bytes;
-        free(snapshot.body);
+        keeper->kept[1] = kept_of(&header);
+        keeper->checkpoint_bytes = header.bytes;
+        free(body);
     }
     free(checkpoints);
+    for (int archive = 0; archive < ARCHIVES; archive++)
+        if (fill_shelf(keeper, archive, error) != 0)
+            return -1;
     return 0;
 }
 
@@ -103,10 +170,33 @@ static int remove_old_checkpoints(const struct keeper *keeper, struct error *err
     size_t count;
     int rc = file_list(keeper->dir, FILE_CHECKPOINT, &lsns, &count, error);
     for (size_t i = 0; rc == 0 && i < count && lsns[i] < keeper->kept[0].lsn; i++)
-        rc = checkpoint_remove(keeper->dir, lsns[i], error);
+        rc = snapshot_remove(keeper->dir, FILE_CHECKPOINT, lsns[i], error);
     POINT("log.old-checkpoints-removed");
     free(lsns);
     return rc == 0 ? log_dir_sync(keeper->dir, error) : rc;
+}
+
+/* Remove the archives that neither of the two checkpoints refers to. */
+static int remove_old_archives(struct keeper *keeper, int archive, struct error *error)
+{
+    struct shelf *shelf = &keeper->shelves[archive];
+    size_t gone = 0;
+    for (; gone < shelf->count; gone++) {
+        bool needed = keeper->kept[0].lsn == 0;
+        for (int i = 0; i < CHECKPOINTS_KEPT; i++) {
+            const struct archive_run *run = &keeper->kept[i].archives[archive];
+            needed |= run->last != 0 && run->first <= shelf->files[gone].number;
+        }
+        if (needed)
+            break;
+        if (snapshot_remove(keeper->dir, archive_kind(archive), shelf->files[gone].number, error) !=
+            0)
+            return -1;
+        POINT("log.old-archive-removed");
+    }
+    shelf->count -= gone;
+    memmove(shelf->files, shelf->files + gone, shelf->count * sizeof *shelf->files);
+    return 0;
 }
 
 /* Remove what nobody will read, but for one segment that is to become the next spare. Going
@@ -114,6 +204,9 @@ static int remove_old_checkpoints(const struct keeper *keeper, struct error *err
 static int remove_superfluous(struct keeper *keeper, struct error *error)
 {
     char name[FILE_NAME_BYTES];
+    for (int archive = 0; archive < ARCHIVES; archive++)
+        if (remove_old_archives(keeper, archive, error) != 0)
+            return -1;
     for (; keeper->oldest + 1 < lowest_needed(keeper); keeper->oldest++) {
         file_name(FILE_SEGMENT, keeper->oldest, name);
         if (unlinkat(keeper->dir->fd, name, 0) != 0 && errno != ENOENT)
@@ -216,6 +309,34 @@ static void make_spare(struct keeper *keeper)
     spare_failed(keeper, reason, &error);
 }
 
+/* What is new goes into a file of its own. The checkpoint refers to all from the first one that may
+ * hold something that is still remembered. */
+static int write_archive(struct keeper *keeper, int archive, struct snapshot *snapshot,
+                         struct error *error)
+{
+    const struct archive_part *part = &snapshot->archives[archive];
+    struct archive_run *run = &snapshot->header.archives[archive];
+    struct shelf *shelf = &keeper->shelves[archive];
+    if (part->body != NULL) {
+        uint64_t number = shelf->count > 0 ? shelf->files[shelf->count - 1].number + 1 : 1;
+        const struct archive_run *last = &keeper->kept[1].archives[archive];
+        if (number <= last->last)
+            number = last->last + 1; /* never a number that was referred to */
+        if (archive_write(keeper->dir, snapshot, (enum archive)archive, number, error) != 0 ||
+            shelf_add(shelf, number, part->newest, error) != 0)
+            return -1;
+    }
+    *run = (struct archive_run){0, 0};
+    for (size_t i = 0; i < shelf->count; i++) {
+        if (run->first == 0 && shelf->files[i].newest < part->oldest)
+            continue;
+        if (run->first == 0)
+            run->first = shelf->files[i].number;
+        run->last = shelf->files[i].number;
+    }
+    return 0;
+}
+
 /* What is left behind a checkpoint that is kept has to go before a segment that it needs does. */
 static void remove_left(struct keeper *keeper)
 {
@@ -233,21 +354,26 @@ static void remove_left(struct keeper *keeper)
 
 /* A checkpoint for which there is no room, or no descriptor, is given up: the log is complete
  * without it. */
-static void write_checkpoint(struct keeper *keeper, const struct snapshot *snapshot)
+static void write_checkpoint(struct keeper *keeper, struct snapshot *snapshot)
 {
     struct error error;
-    struct kept newest = {snapshot->header.lsn, snapshot->header.segment};
-    if (newest.lsn == keeper->kept[1].lsn)
+    int rc = 0;
+    if (snapshot->header.lsn == keeper->kept[1].lsn)
         return;
-    if (checkpoint_write(keeper->dir, snapshot, &error) != 0) {
+    for (int archive = 0; rc == 0 && archive < ARCHIVES; archive++)
+        rc = write_archive(keeper, archive, snapshot, &error);
+    if (rc != 0 || checkpoint_write(keeper->dir, snapshot, &error) != 0) {
         if (!disk_full(errno) && !no_descriptor(errno))
             log_give_up(&error);
         log_warning("%s; the log goes on without this checkpoint", error.message);
         return;
     }
     keeper->kept[0] = keeper->kept[1];
-    keeper->kept[1] = newest;
+    keeper->kept[1] = kept_of(&snapshot->header);
     keeper->checkpoint_bytes = HEADER_BYTES + snapshot->header.body_bytes;
+    pthread_mutex_lock(&keeper->lock);
+    keeper->archived = snapshot->number;
+    pthread_mutex_unlock(&keeper->lock);
     POINT("log.checkpoint-kept");
     remove_left(keeper);
 }
@@ -307,6 +433,8 @@ static void init_threading(struct keeper *keeper)
 
 static void destroy(struct keeper *keeper)
 {
+    for (int archive = 0; archive < ARCHIVES; archive++)
+        free(keeper->shelves[archive].files);
     pthread_cond_destroy(&keeper->changed);
     pthread_mutex_destroy(&keeper->lock);
     free(keeper);
@@ -371,6 +499,14 @@ bool keeper_checkpointing(struct keeper *keeper)
     bool checkpointing = keeper->snapshot != NULL || keeper->writing;
     pthread_mutex_unlock(&keeper->lock);
     return checkpointing;
+}
+
+uint64_t keeper_archived(struct keeper *keeper)
+{
+    pthread_mutex_lock(&keeper->lock);
+    uint64_t archived = keeper->archived;
+    pthread_mutex_unlock(&keeper->lock);
+    return archived;
 }
 
 void keeper_look(struct keeper *keeper, struct keeper_disk *out)

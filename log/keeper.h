@@ -20,6 +20,8 @@ int keeper_next_segment(struct keeper *keeper);
 void keeper_checkpoint(struct keeper *keeper, struct snapshot *snapshot);
 /* Is a checkpoint waiting or being written? */
 bool keeper_checkpointing(struct keeper *keeper);
+/* The number of the newest snapshot whose archives are durable, and referred to. */
+uint64_t keeper_archived(struct keeper *keeper);
 /* How much room the disk had a few seconds ago, in bytes; zeros: not looked at yet. Never waits. */
 struct keeper_disk {
     uint64_t free;

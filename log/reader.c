@@ -23,7 +23,8 @@ struct reader {
     struct log_end *end;
     log_visit_fn *visit;
     void *arg;
-    uint8_t *bytes; /* the segment at hand */
+    bool archive_damaged; /* of a checkpoint that could be read */
+    uint8_t *bytes;       /* the segment at hand */
     struct file_header header;
 };
 
@@ -68,28 +69,60 @@ static void note_own(struct log_end *end, const struct frame *frame)
     }
 }
 
-/* The snapshot's records stand for all records up to the checkpoint's lsn. */
+/* The records of a checkpoint, or of an archive, which stand for all records up to its lsn. */
 static int visit_snapshot(struct reader *reader, const struct file_header *header,
                           const uint8_t *body, struct error *error)
 {
     struct log_end *end = reader->end;
+    uint64_t number = header->kind == FILE_CHECKPOINT ? header->lsn : header->segment;
     size_t at = 0;
     for (uint64_t i = 0; i < header->records; i++) {
         struct frame frame;
-        if (!handed_read(body + at, header->body_bytes - at, &frame))
-            return fail(error,
-                        "%s: record %" PRIu64 " of the checkpoint at lsn %" PRIu64 " is malformed",
-                        reader->dir->path, i + 1, header->lsn);
+        if (!handed_read(body + at, header->body_bytes - at, &frame)) {
+            char name[FILE_NAME_BYTES];
+            file_name(header->kind, number, name);
+            return fail(error, "%s/%s: record %" PRIu64 " is malformed", reader->dir->path, name,
+                        i + 1);
+        }
         frame.incarnation = header->incarnation;
         frame.lsn = header->lsn;
         frame.durable_lsn = header->lsn;
         note_own(end, &frame);
-        struct log_place place = {.segment = 0, .offset = HEADER_BYTES + at};
+        struct log_place place = {header->kind, number, HEADER_BYTES + at};
         end->records++;
         int rc = reader->visit(reader->arg, &place, &frame, error);
         if (rc != 0)
             return rc;
         at += frame.bytes;
+    }
+    return 0;
+}
+
+/* Call each archive that the checkpoint refers to: only look whether it is whole, or visit it. */
+static int read_archives(struct reader *reader, const struct file_header *checkpoint, bool visit,
+                         struct error *error)
+{
+    for (int archive = 0; archive < ARCHIVES; archive++) {
+        const struct archive_run *run = &checkpoint->archives[archive];
+        enum file_kind kind = archive_kind(archive);
+        for (uint64_t number = run->first; run->last != 0 && number <= run->last; number++) {
+            struct file_header header;
+            uint8_t *body;
+            if (snapshot_read(reader->dir, kind, number, &header, &body, error) != 0)
+                return corrupt_hint(error);
+            if (memcmp(&header.log, &checkpoint->log, sizeof header.log) != 0) {
+                char name[FILE_NAME_BYTES];
+                file_name(kind, number, name);
+                free(body);
+                fail(error, "%s/%s belongs to another log than its neighbours", reader->dir->path,
+                     name);
+                return corrupt_hint(error);
+            }
+            int rc = visit ? visit_snapshot(reader, &header, body, error) : 0;
+            free(body);
+            if (rc != 0)
+                return rc;
+        }
     }
     return 0;
 }
@@ -107,21 +140,28 @@ static int begin_at_checkpoint(struct reader *reader, const struct file_header *
     end->checkpoint = header->lsn;
     end->segment = header->segment;
     end->offset = header->offset;
-    return visit_snapshot(reader, header, body, error);
+    int rc = read_archives(reader, header, true, error);
+    return rc != 0 ? rc : visit_snapshot(reader, header, body, error);
 }
 
-/* Take the first checkpoint of these that can be read: a damaged one is rot in a finished file,
- * and the segments since the older one are kept for just that case. */
+/* Take the first checkpoint of these that can be read, with all its archives: a damaged one is rot
+ * in a finished file, and the segments since the older one are kept for just that case. But the two
+ * share most of their archives. What is missing of those cannot be had from the segments. */
 static int find_checkpoint(struct reader *reader, const uint64_t *lsns, size_t count, bool whole,
                            struct error *error)
 {
-    struct snapshot snapshot;
     for (size_t i = 0; i < count; i++) {
         uint64_t lsn = lsns[whole ? i : count - 1 - i];
-        if (checkpoint_read(reader->dir, lsn, &snapshot, error) == 0) {
-            int rc = begin_at_checkpoint(reader, &snapshot.header, snapshot.body, error);
-            free(snapshot.body);
-            return rc;
+        struct file_header header;
+        uint8_t *body = NULL;
+        if (snapshot_read(reader->dir, FILE_CHECKPOINT, lsn, &header, &body, error) == 0) {
+            if (read_archives(reader, &header, false, error) == 0) {
+                int rc = begin_at_checkpoint(reader, &header, body, error);
+                free(body);
+                return rc;
+            }
+            reader->archive_damaged = true;
+            free(body);
         }
         if (reader->end->damaged_checkpoint == 0)
             reader->end->damaged_checkpoint = lsn;
@@ -159,7 +199,7 @@ static int walk(struct reader *reader, struct error *error)
     while (frame_read(reader->bytes + end->offset, reader->header.bytes - end->offset,
                       end->chain.seed, &frame) &&
            chain_follows(&end->chain, &frame)) {
-        struct log_place place = {end->segment, end->offset};
+        struct log_place place = {FILE_SEGMENT, end->segment, end->offset};
         note_own(end, &frame);
         note_batch(end, &frame);
         end->records++;
@@ -280,10 +320,22 @@ static int read_segments(struct reader *reader, struct error *error)
     }
 }
 
-/* No log, or one whose first segment is still being made. */
-static bool nothing_here(size_t segments, size_t checkpoints)
+/* No log, or one whose first segment is still being made. But what is left of one is not nothing.
+ */
+static int nothing_here(const struct log_dir *dir, struct error *error)
 {
-    return segments == 0 && checkpoints == 0;
+    for (int archive = 0; archive < ARCHIVES; archive++) {
+        uint64_t *numbers;
+        size_t count;
+        if (file_list(dir, archive_kind(archive), &numbers, &count, error) != 0)
+            return -1;
+        free(numbers);
+        if (count > 0) {
+            fail(error, "%s holds archives of a log, and nothing else of it", dir->path);
+            return corrupt_hint(error);
+        }
+    }
+    return 0;
 }
 
 int log_read(const struct log_dir *dir, const char *tm, bool whole, struct log_end *end,
@@ -297,8 +349,8 @@ int log_read(const struct log_dir *dir, const char *tm, bool whole, struct log_e
     if (file_list(dir, FILE_SEGMENT, &segments, &segment_count, error) != 0 ||
         file_list(dir, FILE_CHECKPOINT, &checkpoints, &checkpoint_count, error) != 0)
         goto free_lists;
-    if (nothing_here(segment_count, checkpoint_count)) {
-        rc = 0;
+    if (segment_count == 0 && checkpoint_count == 0) {
+        rc = nothing_here(dir, error);
         goto free_lists;
     }
     if (!whole || segment_count == 0 || segments[0] != 1)
@@ -307,6 +359,11 @@ int log_read(const struct log_dir *dir, const char *tm, bool whole, struct log_e
         rc = 0; /* the log is here from its first record on */
     if (rc != 0)
         goto free_lists;
+    if (end->checkpoint == 0 && reader.archive_damaged &&
+        (segment_count == 0 || segments[0] != 1)) {
+        rc = -1; /* *error says which */
+        goto free_lists;
+    }
     if (end->checkpoint == 0) {
         /* Complete since the beginning, or not readable at all. */
         end->segment = 1;

@@ -6,9 +6,10 @@
 
 #include "log/checkpoint.h"
 
-/* Where a record is. In a snapshot: segment 0, and the offset is that in the checkpoint. */
+/* Where a record is: in which file, and where in it. */
 struct log_place {
-    uint64_t segment;
+    enum file_kind kind;
+    uint64_t number;
     uint64_t offset;
 };
 

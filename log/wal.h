@@ -31,6 +31,7 @@ struct wal_record {
     uint8_t version;
     const uint8_t *payload;
     size_t length;
+    bool archived; /* it comes from an archive, and need not be put into one again */
 };
 
 /* Return 0, or negative with *error set: the log is then refused. */
@@ -97,10 +98,31 @@ void wal_append(struct wal *wal, const uint8_t *bytes, size_t length, uint32_t r
  * newest checkpoint and what was handed over after it, and older segments are used again.
  */
 bool wal_wants_checkpoint(struct wal *wal);
-/* The bytes are in the form of record_append() and are copied; never waits for the disk.
- * handed_over is how many records were handed over since wal_begin(): owner and log have to
- * mean the same moment. */
-void wal_checkpoint(struct wal *wal, const uint8_t *bytes, size_t length, uint64_t handed_over);
+/* Records in the form of record_append(). */
+struct wal_records {
+    const uint8_t *bytes;
+    size_t length;
+};
+
+/* A snapshot need not tell again what changes no more: outcomes and keys may be put into archives,
+ * files of their own that this snapshot and later ones refer to. wal_open() replays the archives
+ * before the snapshot. They go when all in them is older than what is remembered. */
+struct wal_snapshot {
+    struct wal_records state;
+    struct wal_archive {
+        struct wal_records records; /* that are in no archive yet; length 0: none */
+        uint64_t newest;            /* date in it */
+        uint64_t oldest;            /* date of all that is still remembered */
+    } outcomes, keys;
+    uint64_t number; /* the owner's, rising, not 0: see wal_archived() */
+};
+
+/* The bytes are copied; never waits for the disk. handed_over is how many records were handed over
+ * since wal_begin(): owner and log have to mean the same moment. */
+void wal_checkpoint(struct wal *wal, const struct wal_snapshot *snapshot, uint64_t handed_over);
+/* The number of the newest snapshot that is durable, its archives too; 0 none so far. One may be
+ * left out, when there is no room for it or a newer one comes. */
+uint64_t wal_archived(struct wal *wal);
 
 /* For `status`: counters since wal_begin(). Any thread. */
 struct wal_stats {

@@ -91,7 +91,6 @@ static int replay_one(void *arg, const struct log_place *place, const struct fra
                       struct error *error)
 {
     struct replay *replay = arg;
-    (void)place;
     if (is_own(frame->type))
         return 0;
     replay->records++;
@@ -102,6 +101,7 @@ static int replay_one(void *arg, const struct log_place *place, const struct fra
         .version = frame->version,
         .payload = frame->payload,
         .length = frame->length,
+        .archived = place->kind == FILE_OUTCOMES || place->kind == FILE_KEYS,
     };
     return replay->each(replay->arg, &record, error);
 }
@@ -573,27 +573,50 @@ static uint64_t count_records(const uint8_t *bytes, size_t length)
     return count;
 }
 
+static void copy_archive(const struct wal_archive *from, struct archive_part *out)
+{
+    out->newest = from->newest;
+    out->oldest = from->oldest;
+    if (from->records.length == 0)
+        return;
+    out->body = malloc(from->records.length);
+    if (out->body == NULL)
+        no_memory(from->records.length);
+    memcpy(out->body, from->records.bytes, from->records.length);
+    out->body_bytes = from->records.length;
+    out->records = count_records(from->records.bytes, from->records.length);
+}
+
 /* The checkpoint opens with where the log lives: the SEAL that said so may be in a segment
  * that goes. */
-static struct snapshot *make_snapshot(const struct wal *wal, const uint8_t *bytes, size_t length)
+static struct snapshot *make_snapshot(const struct wal *wal, const struct wal_snapshot *from)
 {
+    const struct wal_records *state = &from->state;
     struct snapshot *snapshot = calloc(1, sizeof *snapshot);
-    size_t room = HANDED_HEADER_BYTES + HOME_BYTES + 8 + length;
+    size_t room = HANDED_HEADER_BYTES + HOME_BYTES + 8 + state->length;
     if (snapshot == NULL || (snapshot->body = malloc(room)) == NULL)
         no_memory(room);
     size_t home = handed_write(RECORD_SEAL, wal->home, strlen(wal->home), snapshot->body);
-    if (length > 0)
-        memcpy(snapshot->body + home, bytes, length);
+    if (state->length > 0)
+        memcpy(snapshot->body + home, state->bytes, state->length);
+    snapshot->number = from->number;
     snapshot->header.log = wal->segment.log;
     memcpy(snapshot->header.tm, wal->segment.tm, sizeof snapshot->header.tm);
-    snapshot->header.records = 1 + count_records(bytes, length);
-    snapshot->header.body_bytes = home + length;
+    snapshot->header.records = 1 + count_records(state->bytes, state->length);
+    snapshot->header.body_bytes = home + state->length;
+    copy_archive(&from->outcomes, &snapshot->archives[ARCHIVE_OUTCOMES]);
+    copy_archive(&from->keys, &snapshot->archives[ARCHIVE_KEYS]);
     return snapshot;
 }
 
-void wal_checkpoint(struct wal *wal, const uint8_t *bytes, size_t length, uint64_t handed_over)
+uint64_t wal_archived(struct wal *wal)
 {
-    struct snapshot *snapshot = make_snapshot(wal, bytes, length);
+    return keeper_archived(wal->keeper);
+}
+
+void wal_checkpoint(struct wal *wal, const struct wal_snapshot *from, uint64_t handed_over)
+{
+    struct snapshot *snapshot = make_snapshot(wal, from);
     pthread_mutex_lock(&wal->lock);
     assert(wal->begun && wal->handed_over == handed_over);
     snapshot_free(wal->handed.snapshot); /* one not taken yet is outdone by this one */

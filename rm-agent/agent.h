@@ -35,7 +35,7 @@ enum {
     CONNINFO_BYTES = 1024,
     NUMBER_BYTES = 24, /* any 64-bit number as text */
     EXEC_ROLES_MAX = 16,
-    ROLE_NAME_BYTES = 64,       /* PostgreSQL's own limit */
+    ROLE_NAME_BYTES = 64, /* PostgreSQL's own limit */
     STATE_FILE_BYTES = 256,
     QUOTED_BYTES = 2 * GID_BYTES + 4,
 };

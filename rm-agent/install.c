@@ -31,10 +31,10 @@ static int run(PGconn *conn, const char *what, PGresult *result, struct error *e
 static int set(PGconn *conn, const char *name, const char *value, struct error *error)
 {
     const char *const values[] = {name, value};
-    return run(
-        conn, "tell the script about roles",
-        PQexecParams(conn, "SELECT set_config($1, $2, false)", 2, NULL, values, NULL, NULL, 0),
-        error);
+    return run(conn, "tell the script about roles",
+               PQexecParams(conn, "SELECT pg_catalog.set_config($1, $2, false)", 2, NULL, values,
+                            NULL, NULL, 0),
+               error);
 }
 
 /* The roles of the [exec ROLE] sections, as the script takes them: with commas between. */
@@ -69,6 +69,10 @@ int install_schema(const struct agent_options *options, const char *admin, struc
         fail(error, "connect as administrator: %s", PQerrorMessage(conn));
         goto finish;
     }
+    /* An administrator runs nothing that stands in `public` under a name of PostgreSQL's. */
+    if (run(conn, "set its path", PQexec(conn, "SET search_path = pg_catalog, pg_temp"), error) !=
+        0)
+        goto finish;
     if (set(conn, "assent.agent_role", agent, error) != 0 ||
         set(conn, "assent.exec_roles", roles, error) != 0)
         goto finish;

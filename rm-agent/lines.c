@@ -7,6 +7,7 @@
  */
 #include "rm-agent/lines.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +15,7 @@
 #include "common/point.h"
 #include "rm-agent/config.h"
 #include "rm-agent/control.h"
+#include "rm-agent/membership.h"
 #include "rm-agent/session.h"
 
 static void backend_is_gone(void *arg)
@@ -109,11 +111,15 @@ static void line_entered(void *arg, bool entered)
         return;
     }
     if (!entered) {
-        log_warning("role \"%s\" does not see the backend of a session: it must be a member of the "
-                    "session's role, and both conninfos name the same server",
-                    line->agent->identity.login);
-        pg_drop(line->pg, "the agent cannot see the session's backend; is its role a member of the "
-                          "session's role?");
+        char grant[REASON_BYTES], why[2 * REASON_BYTES];
+        membership_grant(line->agent, line->login, grant, sizeof grant);
+        snprintf(
+            why, sizeof why,
+            "the agent does not see the backend of a session of role \"%s\": %s; and the conninfo "
+            "of its section has to reach the same server as the agent's",
+            line->login, grant);
+        log_warning("%s", why);
+        pg_drop(line->pg, why);
         return;
     }
     line->backend = pg_backend(line->pg);

@@ -97,7 +97,8 @@ static const char listing_sql[] =
     "   FROM (SELECT c.oid::regclass::text AS name, string_agg(DISTINCT h.mode, ', ') AS modes,"
     "     count(*) OVER () AS total"
     "    FROM locks h JOIN pg_class c ON c.oid = h.relation AND c.relkind IN ('r', 'p', 'm')"
-    "    WHERE h.pid IS NULL AND h.virtualtransaction = o.holder AND h.locktype = 'relation'"
+    "    WHERE NOT $6::boolean AND h.pid IS NULL AND h.virtualtransaction = o.holder"
+    "     AND h.locktype = 'relation'"
     "    GROUP BY c.oid ORDER BY 1 LIMIT 20) t) t ON NOT $6::boolean"
     "  LEFT JOIN LATERAL (SELECT coalesce(max(w.total), 0) AS total,"
     "    coalesce(json_agg(json_build_object('pid', w.pid, 'role', w.usename,"
@@ -107,7 +108,8 @@ static const char listing_sql[] =
     "     greatest(0, extract(epoch FROM now() - w.waitstart)::bigint) AS waited_s,"
     "     count(*) OVER () AS total"
     "    FROM locks w LEFT JOIN pg_stat_activity a ON a.pid = w.pid"
-    "    WHERE NOT w.granted AND EXISTS (SELECT FROM locks h WHERE h.pid IS NULL AND h.granted"
+    "    WHERE NOT $6::boolean AND NOT w.granted AND EXISTS (SELECT FROM locks h WHERE h.pid IS "
+    "NULL AND h.granted"
     "     AND h.virtualtransaction = o.holder AND h.locktype = w.locktype"
     "     AND (w.database, w.relation, w.page, w.tuple, w.virtualxid, w.transactionid,"
     "          w.classid, w.objid, w.objsubid) IS NOT DISTINCT FROM"
@@ -310,18 +312,19 @@ void listing_answer(struct agent *agent, struct asker *asker, const cJSON *objec
     struct failure failure = {0};
     char number[NUMBER_BYTES], *after = NULL;
     bool brief = false;
-    uint64_t limit;
+    uint64_t limit = PAGE_MAX;
+    bool all = !cJSON_HasObjectItem(object, "limit");
     char *evidence = read_evidence(object, &failure);
     char *gtrids = evidence == NULL ? NULL : read_gtrids(object, &failure);
     if (gtrids == NULL || (after = read_after(object, &failure)) == NULL ||
-        field_u64(object, "limit", false, &limit, &failure) != 0 ||
+        (!all && field_u64(object, "limit", true, &limit, &failure) != 0) ||
         field_bool(object, "brief", &brief, &failure) != 0)
         goto refused;
     struct listing *listing = malloc(sizeof *listing);
     if (listing == NULL)
         abort();
     *listing = (struct listing){agent, asker};
-    u64_format(limit < 1 || limit > PAGE_MAX ? PAGE_MAX : limit, number);
+    u64_format(limit > PAGE_MAX ? PAGE_MAX : limit, number);
     control_ask(agent, listed, listing, listing_sql, 6, evidence, queries ? "t" : "f", gtrids,
                 after, number, brief ? "t" : "f");
     goto finish;

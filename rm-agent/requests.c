@@ -139,6 +139,7 @@ static void take_order(struct agent *agent, struct tm_link *tm, const struct ord
         return;
     case ORDER_FORGET:
         acceptors_forget(agent, tm->name, &order->forget);
+        sessions_forget_ended(agent, tm->name, &order->forget);
         return;
     case ORDER_PREPARE:
         if (!ballots_watch(agent, order))

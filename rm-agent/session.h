@@ -46,8 +46,9 @@ struct session {
     bool barred;         /* from being prepared: another agent ends the transaction */
     bool own;            /* no session: the application prepared it itself */
     struct line *line;
-    char xid[NUMBER_BYTES];            /* of the transaction that began */
-    char secret[2 * MARK_SECRET_BYTES + 1]; /* proves to assent.mark() that we say it, in this session */
+    char xid[NUMBER_BYTES]; /* of the transaction that began */
+    char secret[2 * MARK_SECRET_BYTES +
+                1]; /* proves to assent.mark() that we say it, in this session */
     char owner[ROLE_NAME_BYTES];
     uint64_t lsn;      /* WISH_COMMIT */
     bool or_prepare;   /* WISH_COMMIT: where no marker can be written, PREPARE */

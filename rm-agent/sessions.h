@@ -32,6 +32,8 @@ bool sessions_used(struct agent *agent, const struct branch_id *branch);
 /* The branch is settled: nobody will ask any more who worked in it. */
 void sessions_forget(struct agent *agent, const struct branch_id *branch);
 void sessions_forget_older(struct agent *agent, const char *tm, uint64_t incarnation);
+/* So is all that the coordinator's horizon has passed: it may have settled without a word to us. */
+void sessions_forget_ended(struct agent *agent, const char *tm, const struct forget *forgotten);
 
 uint32_t sessions_open(const struct agent *agent);
 /* PREPAREs and COMMITs under way. */

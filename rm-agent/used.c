@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "common/point.h"
+#include "core/acceptor.h"
 #include "rm-agent/control.h"
 
 static void delete_next(struct agent *agent);
@@ -117,13 +118,27 @@ void sessions_forget(struct agent *agent, const struct branch_id *branch)
         forget(session);
 }
 
+static bool is_over_at(const struct session *session, const char *tm)
+{
+    return session->state == SESSION_OVER && strcmp(session->branch.gtrid.tm, tm) == 0;
+}
+
+void sessions_forget_ended(struct agent *agent, const char *tm, const struct forget *forgotten)
+{
+    struct session *session, *next;
+    for (session = agent->sessions->by_gid; session != NULL; session = next) {
+        next = session->hh.next;
+        if (is_over_at(session, tm) && forget_is_ended(forgotten, &session->branch.gtrid))
+            forget(session);
+    }
+}
+
 void sessions_forget_older(struct agent *agent, const char *tm, uint64_t incarnation)
 {
     struct session *session, *next;
     for (session = agent->sessions->by_gid; session != NULL; session = next) {
         next = session->hh.next;
-        if (session->state == SESSION_OVER && strcmp(session->branch.gtrid.tm, tm) == 0 &&
-            session->branch.gtrid.incarnation < incarnation)
+        if (is_over_at(session, tm) && session->branch.gtrid.incarnation < incarnation)
             forget(session);
     }
 }

@@ -147,12 +147,12 @@ static cJSON *list(const struct server *server, const struct request *request)
     for (uint32_t at = 0; coordinator_list(server->coordinator, &at, server->now_ms, &view); at++) {
         if (request->state != SHOWN_ANY && request->state != view.state)
             continue;
-        if (listed++ == LIST_MAX) {
-            cJSON_AddBoolToObject(reply, "truncated", true);
-            break;
-        }
-        cJSON_AddItemToArray(transactions, transaction_object(&view));
+        if (listed++ < LIST_MAX)
+            cJSON_AddItemToArray(transactions, transaction_object(&view));
     }
+    cJSON_AddNumberToObject(reply, "total", listed);
+    if (listed > LIST_MAX)
+        cJSON_AddBoolToObject(reply, "truncated", true);
     return reply;
 }
 
@@ -287,6 +287,13 @@ static cJSON *status(const struct server *server)
     add_u64(reply, "rolled_back", counts.rolled_back);
     add_u64(reply, "mixed", counts.mixed);
     add_u64(reply, "alarms_total", counts.alarms);
+    cJSON *remembered = cJSON_AddObjectToObject(reply, "remembered");
+    add_u64(remembered, "keys", counts.keys);
+    add_u64(remembered, "max_keys", counts.keys_max);
+    add_u64(remembered, "keys_s", counts.keys_ms / 1000);
+    add_u64(remembered, "outcomes", counts.outcomes);
+    add_u64(remembered, "max_outcomes", counts.outcomes_max);
+    add_u64(remembered, "outcomes_s", counts.outcomes_ms / 1000);
     cJSON_AddItemToObject(reply, "alarms", alarms_list(server));
     cJSON *rms = cJSON_AddArrayToObject(reply, "rms");
     for (uint32_t i = 0; i < registry->count; i++) {

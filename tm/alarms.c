@@ -25,6 +25,8 @@ enum alarm_kind {
     ALARM_IN_DOUBT,
     ALARM_DOWN,
     ALARM_SLOTS,
+    ALARM_KEYS,
+    ALARM_OUTCOMES,
     ALARM_BRANCHES,
     ALARM_DISK,
     ALARM_CONNECTIONS,
@@ -34,18 +36,13 @@ enum alarm_kind {
 };
 
 static const char *const kind_words[ALARM_KINDS] = {
-    [ALARM_FENCED] = "fenced",
-    [ALARM_QUARANTINED] = "quarantined",
-    [ALARM_REFUSED] = "refused",
-    [ALARM_MIXED] = "mixed",
-    [ALARM_IN_DOUBT] = "in-doubt",
-    [ALARM_DOWN] = "down",
-    [ALARM_SLOTS] = "slots",
-    [ALARM_BRANCHES] = "branches",
-    [ALARM_DISK] = "disk",
-    [ALARM_CONNECTIONS] = "connections",
-    [ALARM_HTTP] = "http",
-    [ALARM_MESSAGES] = "messages",
+    [ALARM_FENCED] = "fenced",     [ALARM_QUARANTINED] = "quarantined",
+    [ALARM_REFUSED] = "refused",   [ALARM_MIXED] = "mixed",
+    [ALARM_IN_DOUBT] = "in-doubt", [ALARM_DOWN] = "down",
+    [ALARM_SLOTS] = "slots",       [ALARM_BRANCHES] = "branches",
+    [ALARM_DISK] = "disk",         [ALARM_CONNECTIONS] = "connections",
+    [ALARM_HTTP] = "http",         [ALARM_MESSAGES] = "messages",
+    [ALARM_KEYS] = "keys",         [ALARM_OUTCOMES] = "outcomes",
 };
 
 /* The coordinator's own alarms stand behind those of the last RM. */
@@ -266,6 +263,37 @@ static bool is_unread(struct alarm *alarm)
     return true;
 }
 
+/* Above the limit no more is begun: what is remembered keeps its time. */
+static bool is_memory_short(const char *what, const char *limit, const char *refused, uint64_t used,
+                            uint64_t most, struct alarm *alarm)
+{
+    if (used * 100 < most * NEAR_PERCENT)
+        return false;
+    describe(alarm, "", "");
+    snprintf(alarm->what, sizeof alarm->what,
+             "%" PRIu64 " of the %" PRIu64
+             " %s that %s allows are remembered; at that %s is refused",
+             used, most, what, limit, refused);
+    snprintf(alarm->advice, sizeof alarm->advice, "raise %s and restart; see assentd(8)", limit);
+    return true;
+}
+
+static bool is_full_of_keys(const struct server *server, struct alarm *alarm)
+{
+    struct coordinator_counts counts;
+    coordinator_counts(server->coordinator, &counts);
+    return is_memory_short("keys", "max_keys", "a begin with a key", counts.keys, counts.keys_max,
+                           alarm);
+}
+
+static bool is_full_of_outcomes(const struct server *server, struct alarm *alarm)
+{
+    struct coordinator_counts counts;
+    coordinator_counts(server->coordinator, &counts);
+    return is_memory_short("outcomes", "max_outcomes", "a begin", counts.outcomes,
+                           counts.outcomes_max, alarm);
+}
+
 static bool holds_here(const struct server *server, enum alarm_kind kind, struct alarm *alarm)
 {
     switch (kind) {
@@ -283,6 +311,10 @@ static bool holds_here(const struct server *server, enum alarm_kind kind, struct
         return is_http_full(server, alarm);
     case ALARM_MESSAGES:
         return is_unread(alarm);
+    case ALARM_KEYS:
+        return is_full_of_keys(server, alarm);
+    case ALARM_OUTCOMES:
+        return is_full_of_outcomes(server, alarm);
     default:
         return false;
     }
@@ -315,6 +347,8 @@ static bool holds(const struct server *server, enum alarm_kind kind, uint32_t pl
         return is_old_prepared(server, rm, &link, alarm);
     case ALARM_FENCED:
     case ALARM_MIXED:
+    case ALARM_KEYS:
+    case ALARM_OUTCOMES:
     case ALARM_DISK:
     case ALARM_CONNECTIONS:
     case ALARM_HTTP:

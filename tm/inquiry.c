@@ -164,12 +164,13 @@ static void end_round(struct server *server, enum question question)
         ask_agents(server, question);
 }
 
+/* NULL: it has said all. */
 static cJSON *question_for(const struct server *server, enum question question, uint32_t rm)
 {
     if (question == QUESTION_PREPARED)
-        return indoubt_question(server->coordinator,
-                                coordinator_registry(server->coordinator)->rms[rm].name,
-                                server->now_ms);
+        return indoubt_question(
+            server->coordinator, coordinator_registry(server->coordinator)->rms[rm].name,
+            server->now_ms, server->inquiries->rounds[question].words[rm].answer);
     cJSON *object = cJSON_CreateObject();
     cJSON_AddStringToObject(object, "op", "check");
     return object;
@@ -178,13 +179,16 @@ static cJSON *question_for(const struct server *server, enum question question, 
 static void ask_agent(struct server *server, enum question question, uint32_t rm)
 {
     struct round *round = &server->inquiries->rounds[question];
+    cJSON *object = question_for(server, question, rm);
     size_t length;
+    if (object == NULL)
+        return;
     struct asked *asked = calloc(1, sizeof *asked);
     if (asked == NULL)
         abort();
     *asked =
         (struct asked){.post.kind = POST_ASKED, .server = server, .question = question, .rm = rm};
-    char *text = wire_print(question_for(server, question, rm), &length);
+    char *text = wire_print(object, &length);
     if (links_ask(server->links, rm, text, length, wait_ms[question], heard, asked)) {
         round->missing++;
     } else {
@@ -232,7 +236,16 @@ void inquiry_take(struct server *server, struct post *post)
     }
     enum question question = asked->question;
     struct round *round = &server->inquiries->rounds[question];
-    round->words[asked->rm] = asked->word;
+    struct agent_word *word = &round->words[asked->rm];
+    uint32_t rm = asked->rm;
+    if (question == QUESTION_PREPARED && asked->word.answer != NULL) {
+        /* A long answer comes in pages. What has come counts, whatever becomes of the rest. */
+        word->answer = indoubt_hear(word->answer, asked->word.answer);
+        word->heard_us = asked->word.heard_us;
+        ask_agent(server, question, rm);
+    } else if (word->answer == NULL) {
+        *word = asked->word;
+    }
     free(asked);
     if (--round->missing == 0)
         end_round(server, question);

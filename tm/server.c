@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <systemd/sd-daemon.h>
+#include <time.h>
 
 #include "common/json.h"
 #include "common/logger.h"
@@ -21,6 +22,7 @@
 #include "common/ticket.h"
 #include "tm/alarms.h"
 #include "tm/capacity.h"
+#include "tm/checkpoint.h"
 #include "tm/inquiry.h"
 #include "tm/peers.h"
 #include "tm/timeline.h"
@@ -252,7 +254,7 @@ static char *add_plan(char *reply, size_t *length, cJSON *plan)
 }
 
 /* What the core does not know of a branch: where its agent is, and the ticket to it. */
-static void send_reply(struct server *server, const struct reply *reply)
+static void send_reply(struct server *server, struct reply *reply)
 {
     const struct registry *registry = coordinator_registry(server->coordinator);
     struct branch_access access[BRANCHES_MAX];
@@ -278,6 +280,9 @@ static void send_reply(struct server *server, const struct reply *reply)
     }
     struct item *item = (struct item *)(uintptr_t)reply->client;
     size_t length;
+    /* Running time is never more than what has gone by: so it is at least since then. */
+    if (reply->has_remembered)
+        reply->remembered_since_s = (uint64_t)time(NULL) - reply->remembered_ms / 1000;
     char *text = wire_write_reply(reply, access, &length);
     if (item->plan != NULL && reply->error == ERR_NONE)
         text = add_plan(text, &length, item->plan);
@@ -313,30 +318,6 @@ static void step(struct server *server, struct event *event)
     if (turn_full(server->turn))
         finish_turn(server);
     turn_step(server->turn, event);
-}
-
-/* The state as records, so that older ones need not be kept. */
-static void checkpoint(struct server *server)
-{
-    uint8_t *bytes = NULL;
-    size_t length = 0, room = 0;
-    uint64_t position = 0;
-    struct record record;
-    while (coordinator_snapshot(server->coordinator, &position, &record)) {
-        if (room - length < RECORD_APPEND_MAX) {
-            room = room == 0 ? 64 * 1024 : room * 2;
-            uint8_t *larger = realloc(bytes, room);
-            if (larger == NULL) {
-                log_warning("out of memory for a checkpoint of the log; it is tried again");
-                free(bytes);
-                return;
-            }
-            bytes = larger;
-        }
-        length += record_append(&record, bytes + length);
-    }
-    wal_checkpoint(server->wal, bytes, length, server->handed_over);
-    free(bytes);
 }
 
 /* ---- what was posted ---- */
@@ -487,7 +468,7 @@ static uint64_t turn(struct server *server)
     finish_turn(server);
     timeline_log_slow(server);
     if (wal_wants_checkpoint(server->wal))
-        checkpoint(server);
+        checkpoint_take(server);
 
     uint64_t wake = coordinator_wake_ms(server->coordinator);
     wake = earlier(wake, links_tend(server->links, server->now_ms));
@@ -572,6 +553,7 @@ static int replay(void *arg, const struct wal_record *written, struct error *err
                           &record)) {
     case RECORD_OK:
         record.lsn = written->lsn;
+        record.archived = written->archived;
         if (coordinator_replay(server->coordinator, &record, &why))
             return audit_is_for(written->type) ? keep_for_trail(server, &record, error) : 0;
         return fail(error, "record %llu (%s): %s", (unsigned long long)written->lsn,

@@ -80,6 +80,8 @@ static int check(const char *path, const struct settings *settings, struct error
                     settings->presume_abort);
     if (settings->transaction_timeout_ms == 0)
         return fail(error, "%s: [tm] transaction_timeout: must not be 0", path);
+    if (settings->retention_ms == 0 || settings->key_retention_ms == 0)
+        return fail(error, "%s: [tm] retention, key_retention: must not be 0", path);
     if (settings->rm_count == 0)
         return fail(error, "%s: no [rm NAME] section: there is nothing to coordinate", path);
     for (uint32_t i = 0; i < settings->rm_count; i++)

@@ -139,6 +139,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         refused(&failure);
         return 0;
     }
+    wire_keep_numbers(object, (const char *)data, size);
     check_request(object);
     check_offer(object);
     check_adoption(object);

@@ -320,11 +320,26 @@ void agent_step(struct sim *sim, struct agent *agent, struct participant_event *
     make_noise(sim, agent, &event->branch);
 }
 
+/* Once a second, in a file beside the database: it may not have been written when the agent dies.
+ */
+static void keep(struct sim *sim, struct agent *agent)
+{
+    const struct database *database = database_of(sim, agent->rm);
+    if (!agent->serving || !agent->connected || sim->now_us < agent->kept.at_us + SECOND)
+        return;
+    agent->kept.at_us = sim->now_us;
+    agent->kept.incarnation = agent->incarnation;
+    agent->kept.wal = database->wal_flushed;
+    if (agent->kept.beat < agent->flushed_beat)
+        agent->kept.beat = agent->flushed_beat;
+}
+
 void agent_timer(struct sim *sim, uint32_t rm)
 {
     struct agent *agent = agent_of(sim, rm);
     struct participant_event event;
     agent->timer_us = 0;
+    keep(sim, agent);
     while (participant_due(agent->participant, agent_ms(sim, agent), &event))
         agent_step(sim, agent, &event);
     ballots_timer(sim, agent);
@@ -469,6 +484,22 @@ void agent_backend_gone(struct sim *sim, uint32_t at)
 
 /* ---- its life ---- */
 
+/* A database that shows less was set back while the agent was down. */
+static void compare_kept(struct sim *sim, struct agent *agent)
+{
+    struct database *database = database_of(sim, agent->rm);
+    if (database->beat >= agent->kept.beat && database->wal_count > agent->kept.wal &&
+        database->agent_incarnation > agent->kept.incarnation)
+        return;
+    note(sim, rm_word(agent->rm), "agent: its state file tells of a loss");
+    database_suspect(sim, agent->rm);
+    while (database->agent_incarnation <= agent->kept.incarnation)
+        database_raise_incarnation(sim, agent->rm);
+    agent->incarnation = database->agent_incarnation;
+    agent->kept.beat = database->beat;
+    agent->kept.wal = database->wal_flushed;
+}
+
 void agent_start(struct sim *sim, uint32_t rm)
 {
     struct agent *agent = agent_of(sim, rm);
@@ -487,15 +518,17 @@ void agent_start(struct sim *sim, uint32_t rm)
     agent->life = ++sim->next_life;
     agent->clock_ms = between(sim, 1, 1000000);
     agent->tm_life = 0;
+    agent->registered = false;
     agent->outbox_count = 0;
     agent->timer_us = 0;
     agent->flushed_beat = 0;
     memset(agent->sessions, 0, sizeof agent->sessions);
     agent->closed_incarnation = 0; /* until its TM has registered */
-    database_raise_incarnation(sim, rm);
+    database_raise_incarnation(sim, rm, 0);
     agent->incarnation = database->agent_incarnation;
     agent->system_identifier = database->system_identifier;
     agent->timeline = database->timeline;
+    compare_kept(sim, agent);
     /* The TM has to accept it first: also a new one, which may have been set back to before it
      * knew. */
     agent->suspect = database->identity != database->timeline && !MUTANT(SUSPECT_VOTES);
@@ -517,9 +550,12 @@ void agent_serves(struct sim *sim, uint32_t rm)
         if (database->backends[i].used && database->backends[i].entered &&
             database->backends[i].client_life != agent->life && !MUTANT(PREDECESSOR_LIVES))
             backend_end(sim, rm, i);
-    memset(agent->room, 0, participant_bytes(PARTICIPANT_BRANCHES));
-    agent->participant = participant_init(agent->room, PARTICIPANT_BRANCHES, agent->incarnation);
+    uint32_t branches =
+        sim->plan.agent_branches > 0 ? sim->plan.agent_branches : (uint32_t)PARTICIPANT_BRANCHES;
+    memset(agent->room, 0, participant_bytes(branches));
+    agent->participant = participant_init(agent->room, branches, agent->incarnation);
     agent->serving = true;
+    agent->able_us = sim->now_us;
     ballots_start(sim, agent);
     agent_set_timer(sim, agent);
 }
@@ -585,11 +621,14 @@ void agent_reconnects(struct sim *sim, uint32_t rm)
     if (database->agent_incarnation != agent->incarnation ||
         database->system_identifier != agent->system_identifier ||
         database->timeline != agent->timeline || database->beat < agent->flushed_beat) {
-        database_suspect(sim, rm);
+        if (!MUTANT(SUSPICION_FORGOTTEN))
+            database_suspect(sim, rm);
+        database_raise_incarnation(sim, rm, agent->incarnation);
         agent_crash(sim, rm);
         return;
     }
     agent->connected = true;
+    agent->able_us = sim->now_us;
     agent->run = database->run;
     agent_set_timer(sim, agent);
 }
@@ -599,7 +638,7 @@ void agent_reconnects(struct sim *sim, uint32_t rm)
 static bool is_registered(struct sim *sim, const struct agent *agent, const struct sender *sender)
 {
     const struct tm_row *row = &database_of(sim, agent->rm)->row;
-    return row->exists && sender->incarnation == row->incarnation &&
+    return agent->registered && row->exists && sender->incarnation == row->incarnation &&
            memcmp(&sender->instance, &row->instance, sizeof row->instance) == 0 &&
            sender->agent_incarnation == agent->incarnation;
 }
@@ -629,6 +668,7 @@ static void take_offer(struct sim *sim, struct agent *agent, const struct messag
         if (!database->row.exists || database->row.incarnation != offer->incarnation ||
             memcmp(&database->row.instance, &offer->instance, sizeof offer->instance) != 0)
             database_register(sim, agent->rm, offer, answer.met);
+        agent->registered = true;
         agent->tm_node = message->from;
         agent->tm_life = message->from_life;
         agent->outbox_count = 0;
@@ -792,7 +832,9 @@ static struct session *open_session(struct sim *sim, struct agent *agent,
     agent_step(sim, agent, &opened);
     tell_of(sim, agent, RESULT_OPENED, &exec->branch, 0, 0);
     flush_results(sim, agent);
-    return session;
+    /* Noise may have ended it at once. */
+    bool open = participant_state(agent->participant, &exec->branch) == BRANCH_OPEN;
+    return open ? session : NULL;
 }
 
 /* Why this statement cannot run; ERR_NONE if it can, in *session. */
@@ -819,7 +861,8 @@ static enum error_code admit(struct sim *sim, struct agent *agent, const struct 
         *session = open_session(sim, agent, exec);
         return *session == NULL ? ERR_BUSY : ERR_NONE;
     }
-    if (participant_state(agent->participant, &exec->branch) != BRANCH_OPEN)
+    if (participant_state(agent->participant, &exec->branch) != BRANCH_OPEN &&
+        !MUTANT(LATE_STATEMENT))
         return ERR_BRANCH_LOST;
     if ((*session)->busy || (exec->n != (*session)->n && exec->n != (*session)->n + 1))
         return ERR_OUT_OF_SEQUENCE;
@@ -857,6 +900,7 @@ static void take_exec(struct sim *sim, struct agent *agent, const struct message
 void agent_receive(struct sim *sim, uint32_t rm, struct message *message)
 {
     struct agent *agent = agent_of(sim, rm);
+    keep(sim, agent);
     if (agent->serving && agent->connected) {
         if (message->type == MESSAGE_EXEC)
             take_exec(sim, agent, message);

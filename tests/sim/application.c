@@ -282,6 +282,8 @@ static void give_up(struct sim *sim, struct application *app)
 
 static void work(struct sim *sim, struct application *app)
 {
+    if (chance(sim, sim->plan.forged_markers))
+        database_forge_marker(sim, app->branches[0].rm, &app->gtrid);
     while (app->branch < app->branch_count) {
         struct app_branch *branch = &app->branches[app->branch];
         if (branch->own_connection && !branch->worked) {
@@ -290,7 +292,11 @@ static void work(struct sim *sim, struct application *app)
         }
         if (!branch->own_connection && branch->done < branch->statements) {
             say_exec(sim, app, branch);
-            timer(sim, app, 600 * MS);
+            bool last = branch->done + 1 == branch->statements;
+            if (last && app->branch + 1 == app->branch_count && chance(sim, sim->plan.hasty))
+                go_to(sim, app, APP_END, between(sim, 0, 5 * MS)); /* it does not wait for it */
+            else
+                timer(sim, app, 600 * MS);
             return;
         }
         app->branch++;

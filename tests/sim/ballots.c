@@ -319,7 +319,7 @@ static void look_around(struct sim *sim, struct agent *agent)
         event.branch = prepared->branch.branch;
         event.roster = &row->roster;
         step(sim, agent, &event);
-        if (row->acceptor.outcome == OUTCOME_NONE)
+        if (row->acceptor.outcome == OUTCOME_NONE || MUTANT(ROW_NOT_CARRIED_OUT))
             continue;
         struct ballot decided = {.value = row->acceptor.outcome};
         event.type = XE_OUTCOME;

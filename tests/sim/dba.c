@@ -56,12 +56,13 @@ static void resolve(struct sim *sim, struct fate *fate, bool commit, bool force)
     ask(sim, &request);
 }
 
-static void forget(struct sim *sim, const struct fate *fate)
+static void forget(struct sim *sim, const struct fate *fate, bool force)
 {
     struct request request;
     begin_request(&request, OP_FORGET, "it has been seen to");
     request.has_gtrid = true;
     request.gtrid = fate->gtrid;
+    request.force = force;
     ask(sim, &request);
 }
 
@@ -88,7 +89,7 @@ void dba_strikes(struct sim *sim)
         bool commit = choice(sim, 5000);
         resolve(sim, fate, commit, choice(sim, 5000));
     } else if (fate != NULL) {
-        forget(sim, fate);
+        forget(sim, fate, false);
     }
 }
 
@@ -99,7 +100,8 @@ static bool is_prepared(struct sim *sim, const struct fate *fate)
         const struct fate_branch *branch = &fate->branches[i];
         const struct prepared *prepared =
             database_find(&sim->databases[rm_number(branch->id.rm)], &branch->id);
-        if (branch->in_record && prepared != NULL && prepared->xid == branch->voted_xid)
+        if (prepared != NULL &&
+            (!fate->commit_durable || (branch->in_record && prepared->xid == branch->voted_xid)))
             return true;
     }
     return false;
@@ -147,20 +149,29 @@ static bool fate_lost_its_end(const struct fate *fate)
     return false;
 }
 
-/* It was committed, is over, and came back with a database that has lost its COMMIT PREPARED: the
- * coordinator, who does not know its xid any more, has raised an alarm. */
+/* It is over, and came back with a database that has lost its COMMIT or ROLLBACK PREPARED: the
+ * coordinator, who does not remember enough of it any more, has raised an alarm. */
 static void resolve_come_back(struct sim *sim, struct fate *fate)
 {
     struct request request;
-    if (!fate->commit_durable || !is_prepared(sim, fate))
+    if (!is_prepared(sim, fate))
         return;
     begin_request(&request, OP_RESOLVE, "it has come back with its database");
     request.has_gtrid = true;
     request.gtrid = fate->gtrid;
-    request.wanted = OUTCOME_COMMITTED;
+    request.wanted = fate->commit_durable ? OUTCOME_COMMITTED : OUTCOME_ROLLED_BACK;
     request.force = true;
     fate->forced = true;
     ask(sim, &request);
+}
+
+static bool is_live(const struct coordinator *coordinator, const struct gtrid *gtrid)
+{
+    static struct txn_view view;
+    for (uint32_t i = 0; coordinator_list(coordinator, &i, 0, &view); i++)
+        if (gtrid_equal(&view.gtrid, gtrid))
+            return true;
+    return false;
 }
 
 void dba_tidies(struct sim *sim)
@@ -181,12 +192,14 @@ void dba_tidies(struct sim *sim)
     for (uint32_t i = 0; coordinator_list(host->coordinator, &i, 0, &view); i++)
         if (view.state == SHOWN_PRECOMMITTING)
             resolve_stuck(sim, &view);
+        else if (view.state == SHOWN_MIXED && fate_lost_its_end(checker_fate(sim, &view.gtrid)) &&
+                 is_prepared(sim, checker_fate(sim, &view.gtrid)))
+            forget(sim, checker_fate(sim, &view.gtrid), true); /* it follows what was decided */
         else
             resolve_lost(sim, &view);
     for (uint32_t i = 0; i < sim->checker.count; i++) {
         struct fate *fate = &sim->checker.fates[i];
-        if (fate_lost_its_end(fate) &&
-            !coordinator_show(host->coordinator, &fate->gtrid, sim->now_us / MS, &view))
+        if (fate_lost_its_end(fate) && !is_live(host->coordinator, &fate->gtrid))
             resolve_come_back(sim, fate);
     }
 }

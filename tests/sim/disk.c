@@ -11,6 +11,20 @@
 
 enum { SECTOR = 512 };
 
+static bool visit_pile(const struct disk *disk, const uint8_t *bytes, size_t length,
+                       disk_visit_fn *visit, void *arg)
+{
+    struct frame frame;
+    for (size_t done = 0; done < length; done += frame.bytes) {
+        if (!handed_read(bytes + done, length - done, &frame))
+            return false;
+        frame.lsn = disk->checkpoint_lsn;
+        if (!visit(arg, &frame))
+            return false;
+    }
+    return true;
+}
+
 bool disk_open(struct sim *sim, struct disk *disk, struct writer *writer, disk_visit_fn *visit,
                void *arg)
 {
@@ -18,13 +32,13 @@ bool disk_open(struct sim *sim, struct disk *disk, struct writer *writer, disk_v
     size_t at = 0;
     memset(writer, 0, offsetof(struct writer, batch));
     writer->checkpoint_lsn = 0;
+    writer->archived = 0;
     chain_begin(&writer->chain, &disk->log);
-    for (size_t done = 0; disk->checkpoint_lsn > 0 && done < disk->checkpoint_length;
-         done += frame.bytes) {
-        if (!handed_read(disk->checkpoint + done, disk->checkpoint_length - done, &frame))
-            return false;
-        frame.lsn = disk->checkpoint_lsn;
-        if (!visit(arg, &frame))
+    if (disk->checkpoint_lsn > 0) {
+        writer->reads_archive = true;
+        bool read = visit_pile(disk, disk->archive, disk->archive_length, visit, arg);
+        writer->reads_archive = false;
+        if (!read || !visit_pile(disk, disk->checkpoint.bytes, disk->checkpoint.length, visit, arg))
             return false;
     }
     while (frame_read(disk->bytes + at, DISK_BYTES - at, writer->chain.seed, &frame) &&
@@ -76,11 +90,21 @@ bool disk_write(struct writer *writer)
     return true;
 }
 
-void disk_checkpoint(struct writer *writer, const uint8_t *bytes, size_t length)
+static void copy_pile(struct pile *to, const struct pile *from)
 {
+    to->length = from->length;
+    memcpy(to->bytes, from->bytes, from->length);
+}
+
+void disk_checkpoint(const struct disk *disk, struct writer *writer, uint64_t number,
+                     const struct pile *state, const struct pile *archive)
+{
+    if (disk->archive_length + archive->length > sizeof disk->archive)
+        return;
     writer->checkpoint_lsn = writer->chain.lsn + writer->handed_records;
-    writer->checkpoint_length = length;
-    memcpy(writer->checkpoint, bytes, length);
+    writer->checkpoint_number = number;
+    copy_pile(&writer->checkpoint, state);
+    copy_pile(&writer->archive, archive);
 }
 
 static void put(struct disk *disk, size_t at, const uint8_t *bytes, size_t length)
@@ -102,8 +126,10 @@ void disk_synced(struct disk *disk, struct writer *writer)
     if (writer->checkpoint_lsn == 0 || writer->checkpoint_lsn > writer->durable_lsn)
         return;
     disk->checkpoint_lsn = writer->checkpoint_lsn;
-    disk->checkpoint_length = writer->checkpoint_length;
-    memcpy(disk->checkpoint, writer->checkpoint, writer->checkpoint_length);
+    copy_pile(&disk->checkpoint, &writer->checkpoint);
+    memcpy(disk->archive + disk->archive_length, writer->archive.bytes, writer->archive.length);
+    disk->archive_length += writer->archive.length;
+    writer->archived = writer->checkpoint_number;
     writer->checkpoint_lsn = 0;
 }
 

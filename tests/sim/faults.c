@@ -2,29 +2,12 @@
  * tests/sim/faults.c - what goes wrong, and how often: drawn from the seed.
  *
  * To add a fault: a name in enum fault, a function that lets it strike once, a line in
- * strike(), and a weight in plan_draw(). It must be undone, or harmless, after faults_end().
+ * strike(), and a weight in plan_draw(), or nights of its own in themes.c. It must be undone, or
+ * harmless, after faults_end().
  */
 #include <string.h>
 
 #include "tests/sim/sim.h"
-
-enum fault {
-    FAULT_TM_DIES,
-    FAULT_TM_LOSES_POWER,
-    FAULT_AGENT_DIES,
-    FAULT_DATABASE_CRASHES,
-    FAULT_APPLICATION_DIES,
-    FAULT_PARTITION,
-    FAULT_ONE_WAY,
-    FAULT_BACKEND_KILLED,
-    FAULT_CLOCK_JUMPS,
-    FAULT_OLD_LOG,
-    FAULT_COPIED_LOG,
-    FAULT_REWIND,
-    FAULT_BY_HAND,
-    FAULT_DBA,
-    FAULTS,
-};
 
 /* A rate that is often nothing and sometimes all that is allowed. */
 static uint32_t rate(struct sim *sim, uint32_t most)
@@ -237,7 +220,7 @@ static void draw_three_phase(struct sim *sim)
     }
     if (choice(sim, 5000)) {
         /* What is forgotten so soon is no key any more, and is not missed when it is lost. */
-        plan->retention_ms = between(sim, 200, 3000);
+        plan->retention_ms = between(sim, 200, 3000) * (sim->seed % 4 == 1 ? 20 : 1);
         plan->scan_ms = 500;
         if (plan->rms > 2 && choice(sim, 3000)) {
             /* A witness, which is told by a message alone, hears of it when all is over. */
@@ -323,6 +306,7 @@ void plan_draw(struct sim *sim)
         plan->unmarked = 4000;
     if (sim->seed % 4 == 2)
         draw_three_phase(sim);
+    theme_draw(sim);
 }
 
 static uint32_t any_rm(struct sim *sim)
@@ -470,6 +454,9 @@ static void strike(struct sim *sim, enum fault fault)
     case FAULT_DBA:
         dba_strikes(sim);
         break;
+    case FAULT_RESTORED:
+        fault_restored(sim);
+        break;
     case FAULTS:
         break;
     }
@@ -517,6 +504,10 @@ static void strike_at_precommit(struct sim *sim)
 {
     uint32_t rm = any_rm(sim);
     uint64_t until_us = sim->now_us + between(sim, 0, 12 * SECOND);
+    if (chance(sim, sim->plan.restored_at_precommit)) {
+        fault_restored(sim);
+        return;
+    }
     if (sim->plan.may_rewind && choice(sim, 3000)) {
         database_rewind(sim, rm, (uint32_t)between(sim, 1, 8));
         return;

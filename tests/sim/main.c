@@ -29,6 +29,8 @@ static void usage(FILE *out)
         "       assent-sim --seeds N [--from M] [--jobs J] [--coverage] [--go-on]\n"
         "                                             a range; stops at the first violation, or\n"
         "                                             goes on\n"
+        "       ... --theme NAME                      each a night of this theme; names are\n"
+        "                                             those of doc/testing.md\n"
         "       assent-sim --nights FILE              those whose seeds are in it\n"
         "       assent-sim --mutants[=NAME]           is every planted mistake found?\n"
         "       assent-sim --mutant NAME --seed N     one of them at work\n");
@@ -54,9 +56,10 @@ static int run_one(uint64_t seed, bool verbose)
 
 static void say_violation(uint64_t seed)
 {
-    printf("seed %" PRIu64 ": VIOLATION: %s\nreplay: tests/sim/assent-sim --seed %" PRIu64
+    printf("seed %" PRIu64 ": VIOLATION: %s\nreplay: tests/sim/assent-sim%s%s --seed %" PRIu64
            " --verbose\n",
-           seed, sim.violation, seed);
+           seed, sim.violation, sim.theme != 0 ? " --theme " : "",
+           sim.theme != 0 ? theme_name(sim.theme) : "", seed);
     fflush(stdout);
 }
 
@@ -181,7 +184,16 @@ static int run_range(uint64_t from, uint64_t count, uint64_t jobs)
 
 /* ---- planted mistakes ---- */
 
-enum { MUTANT_SEEDS = 20000 };
+enum { MUTANT_SEEDS = 20000, THEME_SEEDS = 2000 };
+
+/* Those that only nights of a theme find. */
+static const char *const theme_of[MUTANTS_END] = {
+    [MUTANT_SUSPICION_FORGOTTEN] = "restored",  [MUTANT_NEWCOMER_ONCE] = "lost-answers",
+    [MUTANT_QUARANTINED_COUNTS] = "quarantine", [MUTANT_CHUNK_DATED_BY_FIRST] = "uptime",
+    [MUTANT_DATED_BY_UPTIME] = "uptime",        [MUTANT_FULL_FORGETS] = "full-table",
+    [MUTANT_LATE_STATEMENT] = "late-statement", [MUTANT_MARKER_OF_ANYBODY] = "markers",
+    [MUTANT_ROW_NOT_CARRIED_OUT] = "how-soon",
+};
 
 static const struct {
     const char *name;
@@ -206,7 +218,12 @@ static void look_for(enum mutant mutant, struct find *find)
     if (freopen("/dev/null", "w", stderr) == NULL)
         _exit(0);
     strcpy(find->violation, "an assertion fails");
-    for (find->seed = 1; find->seed <= MUTANT_SEEDS; find->seed++) {
+    uint64_t seeds = MUTANT_SEEDS;
+    if (theme_of[mutant] != NULL) {
+        sim.theme = theme_find(theme_of[mutant]);
+        seeds = THEME_SEEDS;
+    }
+    for (find->seed = 1; find->seed <= seeds; find->seed++) {
         if (sim_run(&sim, find->seed, false))
             continue;
         memcpy(find->violation, sim.violation, sizeof find->violation);
@@ -230,7 +247,9 @@ static bool mutant_found(enum mutant mutant)
     bool found = child > 0 && waitpid(child, &status, 0) == child &&
                  (WIFSIGNALED(status) || WEXITSTATUS(status) != 0);
     if (found)
-        printf("%-21s seed %5" PRIu64 "  %s\n", mutants[mutant].name, find->seed, find->violation);
+        printf("%-21s seed %5" PRIu64 "%s%s  %s\n", mutants[mutant].name, find->seed,
+               theme_of[mutant] != NULL ? " of " : "",
+               theme_of[mutant] != NULL ? theme_of[mutant] : "", find->violation);
     else
         printf("%-21s ESCAPED     %s\n", mutants[mutant].name, mutants[mutant].words);
     munmap(find, sizeof *find);
@@ -246,7 +265,8 @@ static int run_mutants(const char *only)
         all++;
         found += mutant_found((enum mutant)i);
     }
-    printf("%u of %u planted mistakes found within %d seeds each\n", found, all, MUTANT_SEEDS);
+    printf("%u of %u planted mistakes found within %d nights each, or %d of their theme\n", found,
+           all, MUTANT_SEEDS, THEME_SEEDS);
     return found == all ? 0 : 1;
 }
 
@@ -264,12 +284,19 @@ static uint64_t number(const char *text)
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"seed", required_argument, NULL, 's'},   {"seeds", required_argument, NULL, 'n'},
-        {"from", required_argument, NULL, 'f'},   {"jobs", required_argument, NULL, 'j'},
-        {"verbose", no_argument, NULL, 'v'},      {"mutants", optional_argument, NULL, 'm'},
-        {"coverage", no_argument, NULL, 'c'},     {"help", no_argument, NULL, 'h'},
-        {"mutant", required_argument, NULL, 'p'}, {"nights", required_argument, NULL, 'w'},
-        {"go-on", no_argument, NULL, 'g'},        {NULL, 0, NULL, 0},
+        {"seed", required_argument, NULL, 's'},
+        {"seeds", required_argument, NULL, 'n'},
+        {"from", required_argument, NULL, 'f'},
+        {"jobs", required_argument, NULL, 'j'},
+        {"verbose", no_argument, NULL, 'v'},
+        {"mutants", optional_argument, NULL, 'm'},
+        {"coverage", no_argument, NULL, 'c'},
+        {"help", no_argument, NULL, 'h'},
+        {"mutant", required_argument, NULL, 'p'},
+        {"nights", required_argument, NULL, 'w'},
+        {"theme", required_argument, NULL, 't'},
+        {"go-on", no_argument, NULL, 'g'},
+        {NULL, 0, NULL, 0},
     };
     uint64_t seed = 0, seeds = 0, from = 1, jobs = 1;
     bool verbose = false, one = false, coverage = false, all_mutants = false;
@@ -304,6 +331,13 @@ int main(int argc, char **argv)
             for (unsigned i = 1; i < MUTANTS_END; i++)
                 if (strcmp(mutants[i].name, optarg) == 0)
                     mutant_planted = (enum mutant)i;
+            break;
+        case 't':
+            sim.theme = theme_find(optarg);
+            if (sim.theme == 0) {
+                fprintf(stderr, "assent-sim: no theme: %s\n", optarg);
+                return 2;
+            }
             break;
         case 'g':
             goes_on = true;

@@ -36,7 +36,10 @@ void send_text(struct sim *sim, const struct message *envelope, char *text, size
     if (text != NULL)
         mix_bytes(sim, text, length);
 
-    if (sim->now_us < sim->until_us[message->from][message->to] || chance(sim, sim->plan.loss)) {
+    bool lost = sim->now_us < sim->until_us[message->from][message->to] ||
+                chance(sim, sim->plan.loss) ||
+                (message->type == MESSAGE_ANSWER && chance(sim, sim->plan.answer_loss));
+    if (lost) {
         release_message(message);
         return;
     }

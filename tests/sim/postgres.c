@@ -247,7 +247,21 @@ void database_crash(struct sim *sim, uint32_t rm)
     stop(sim, rm);
 }
 
+uint32_t database_to_lose_a_beat(const struct sim *sim, uint32_t rm)
+{
+    const struct database *database = &sim->databases[rm];
+    for (uint32_t i = database->wal_flushed; i-- > 0;)
+        if (database->wal[i].type == WAL_BEAT)
+            return database->wal_flushed - i;
+    return 0;
+}
+
 void database_rewind(struct sim *sim, uint32_t rm, uint32_t entries_lost)
+{
+    database_put_back(sim, rm, entries_lost, true);
+}
+
+void database_put_back(struct sim *sim, uint32_t rm, uint32_t entries_lost, bool new_timeline)
 {
     struct database *database = db(sim, rm);
     if (!database->up)
@@ -258,10 +272,10 @@ void database_rewind(struct sim *sim, uint32_t rm, uint32_t entries_lost)
     uint32_t keep = durable - entries_lost;
     uint64_t beat = database->beat;
     replay(database, keep);
-    database->timeline++;
-    note(sim, rm_word(rm), "fails over: timeline %u, %u WAL entries lost, beat %llu, was %llu",
-         database->timeline, entries_lost, (unsigned long long)database->beat,
-         (unsigned long long)beat);
+    database->timeline += new_timeline;
+    note(sim, rm_word(rm), "%s: timeline %u, %u WAL entries lost, beat %llu, was %llu",
+         new_timeline ? "fails over" : "is put back", database->timeline, entries_lost,
+         (unsigned long long)database->beat, (unsigned long long)beat);
     checker_rewound(sim, rm, durable);
     stop(sim, rm);
 }
@@ -369,6 +383,8 @@ void command_send(struct sim *sim, uint32_t at)
         command->backend_serial = database->backends[command->backend].serial;
         database->backends[command->backend].pending++;
     }
+    struct backend *backend =
+        command->backend == UINT32_MAX ? NULL : &database->backends[command->backend];
     uint64_t until_us = between(sim, 100, 3 * MS);
     if (chance(sim, sim->plan.connection_cut)) {
         /* The client sees the connection fail; the command may still be on its way. */
@@ -382,6 +398,11 @@ void command_send(struct sim *sim, uint32_t at)
             struct happening death = {.type = HAPPENS_AGENT_DIES, .who = command->rm};
             schedule(sim, between(sim, 1 * MS, 20 * MS), death);
         }
+    }
+    if (backend != NULL && backend->used) {
+        if (sim->now_us + until_us <= backend->busy_until_us)
+            until_us = backend->busy_until_us + 1 - sim->now_us;
+        backend->busy_until_us = sim->now_us + until_us;
     }
     command_await(sim, at, HAPPENS_EXECUTION, until_us);
 }
@@ -474,6 +495,22 @@ static bool is_marked(const struct database *database, const struct gtrid *gtrid
         if (gtrid_equal(&database->markers[i], gtrid))
             return true;
     return false;
+}
+
+/* assent.mark() demands the secret of the branch's own session, which nobody else can know. */
+void database_forge_marker(struct sim *sim, uint32_t rm, const struct gtrid *gtrid)
+{
+    struct database *database = db(sim, rm);
+    bool believed = MUTANT(MARKER_OF_ANYBODY);
+    note(sim, rm_word(rm), "somebody marks %s as committed: %s", gtrid_word(gtrid),
+         believed ? "INSERT 0 1" : "error 42501");
+    if (!database->up || !believed)
+        return;
+    struct wal_entry entry = {
+        .type = WAL_COMMIT, .xid = take_xid(database), .marked = true, .branch.gtrid = *gtrid};
+    strcpy(entry.branch.rm, rm_word(rm));
+    append(database, &entry);
+    flush(database);
 }
 
 static void run_commit(struct sim *sim, struct statement *command, struct backend *backend)
@@ -690,6 +727,9 @@ static void run_exec(struct sim *sim, struct statement *command, struct backend 
         fail_with(command, "23514");
         return;
     }
+    if (!backend->in_transaction)
+        violation(sim, "%s: a statement runs behind the end of its transaction",
+                  branch_word(&command->branch));
     backend->statements++;
     done_with(command, "UPDATE 1");
 }
@@ -813,12 +853,13 @@ void database_register(struct sim *sim, uint32_t rm, const struct offer *offer, 
     flush(database);
 }
 
-void database_raise_incarnation(struct sim *sim, uint32_t rm)
+void database_raise_incarnation(struct sim *sim, uint32_t rm, uint64_t above)
 {
     struct database *database = db(sim, rm);
-    struct wal_entry entry = {.type = WAL_INCARNATION,
-                              .xid = take_xid(database),
-                              .value = database->agent_incarnation + 1};
+    if (above < database->agent_incarnation)
+        above = database->agent_incarnation;
+    struct wal_entry entry = {
+        .type = WAL_INCARNATION, .xid = take_xid(database), .value = above + 1};
     append(database, &entry);
     flush(database);
 }

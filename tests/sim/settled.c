@@ -73,7 +73,10 @@ static uint32_t excused_endings(struct sim *sim, const struct agent *agent)
     uint32_t count = 0;
     for (uint32_t i = 0; i < sim->checker.count; i++) {
         const struct fate *fate = &sim->checker.fates[i];
-        count += fate_is_excused(sim, fate) &&
+        struct txn_number number = {fate->gtrid.incarnation, fate->gtrid.sequence};
+        /* Of what its database may have forgotten it does not even pledge to itself. */
+        bool mute = txn_not_after(&number, &sim->databases[agent->rm].votes_after);
+        count += (mute || fate_is_excused(sim, fate)) &&
                  terminator_state(agent->terminator, &fate->gtrid) != ENDING_NONE;
     }
     return count;
@@ -167,6 +170,36 @@ static bool settled_without_tm(struct sim *sim, bool complain)
     for (uint32_t rm = 0; rm < sim->plan.rms && complain && !settled; rm++)
         finished_without_tm(sim, rm, true);
     return settled && sim->now_us > sim->plan.quiet_us + SECOND;
+}
+
+/* ---- how soon: in its rows an agent reads what is decided, whoever else is there ---- */
+
+static void look_at_due(struct sim *sim, const struct agent *agent, const struct prepared *prepared)
+{
+    const struct database *database = &sim->databases[agent->rm];
+    const struct row *row = database_row(database, &prepared->branch.gtrid);
+    struct fate_branch *branch = checker_branch(sim, &prepared->branch);
+    bool due = row != NULL && row->acceptor.outcome != OUTCOME_NONE && !prepared->foreign_owner;
+    if (!due || branch->due_life != agent->life || branch->due_us < agent->able_us) {
+        branch->due_life = due ? agent->life : 0;
+        branch->due_us = sim->now_us;
+        return;
+    }
+    if (sim->now_us - branch->due_us > sim->plan.carried_out_ms * MS)
+        violation(sim, "%s is still prepared %llu ms after its agent could read how it was decided",
+                  branch_word(&prepared->branch),
+                  (unsigned long long)((sim->now_us - branch->due_us) / MS));
+}
+
+void checker_how_soon(struct sim *sim)
+{
+    for (uint32_t rm = 0; rm < sim->plan.rms; rm++) {
+        const struct agent *agent = &sim->agents[rm];
+        const struct database *database = &sim->databases[rm];
+        for (uint32_t i = 0; agent->serving && agent->connected && i < PREPARED_MAX; i++)
+            if (database->prepared[i].used)
+                look_at_due(sim, agent, &database->prepared[i]);
+    }
 }
 
 bool checker_settled(struct sim *sim, bool complain)

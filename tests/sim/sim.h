@@ -32,6 +32,7 @@ enum {
     TXN_BRANCHES = 5,
     DISK_BYTES = 128 * 1024,
     CHECKPOINT_BYTES = 48 * 1024,
+    ARCHIVE_BYTES = 256 * 1024,
     WAL_ENTRIES = 4096,
     XIDS = 4096,
     PREPARED_MAX = 64,
@@ -90,6 +91,7 @@ enum happening_type {
     HAPPENS_OLD_LOG,
     HAPPENS_TM_GONE,
     HAPPENS_AT_PRECOMMIT,
+    HAPPENS_REWIND,
 };
 
 struct message;
@@ -171,14 +173,21 @@ void release_message(struct message *message);
 
 /* ---- the coordinator's disk: disk.c ---- */
 
+/* Records in the handed-over form. */
+struct pile {
+    size_t length;
+    uint8_t bytes[CHECKPOINT_BYTES];
+};
+
 struct disk {
     struct uuid log;
     uint8_t bytes[DISK_BYTES]; /* what survives */
     size_t end;                /* behind the last byte that may be other than zero */
     /* A snapshot that stands for all records up to its lsn, in the handed-over form; 0 none. */
     uint64_t checkpoint_lsn;
-    size_t checkpoint_length;
-    uint8_t checkpoint[CHECKPOINT_BYTES];
+    size_t archive_length; /* of what all checkpoints have put aside, one behind the other */
+    struct pile checkpoint;
+    uint8_t archive[ARCHIVE_BYTES];
 };
 
 /* A log that is open for writing. */
@@ -192,8 +201,10 @@ struct writer {
     size_t batch_length;
     uint8_t batch[DISK_BYTES];
     uint64_t checkpoint_lsn; /* is written aside, and valid once the log is durable up to here */
-    size_t checkpoint_length;
-    uint8_t checkpoint[CHECKPOINT_BYTES];
+    uint64_t checkpoint_number;
+    struct pile checkpoint, archive;
+    uint64_t archived;       /* the number of the newest one that became valid */
+    bool reads_archive;      /* while the log is opened */
     uint32_t handed_records; /* wait for the next batch */
     size_t handed_length;
     uint8_t handed[DISK_BYTES];
@@ -207,8 +218,10 @@ bool disk_open(struct sim *sim, struct disk *disk, struct writer *writer, disk_v
                void *arg);
 void disk_begin(struct writer *writer, uint64_t incarnation);
 void disk_hand_over(struct writer *writer, const uint8_t *bytes, size_t length, uint32_t records);
-/* A snapshot of all that has been handed over so far. */
-void disk_checkpoint(struct writer *writer, const uint8_t *bytes, size_t length);
+/* A snapshot of all that has been handed over so far, and what of it goes into an archive: both are
+ * valid at one moment, or never, for what no checkpoint refers to is not read. */
+void disk_checkpoint(const struct disk *disk, struct writer *writer, uint64_t number,
+                     const struct pile *state, const struct pile *archive);
 /* Stamp what has been handed over as one batch; false if there is nothing or one is under way. */
 bool disk_write(struct writer *writer);
 void disk_synced(struct disk *disk, struct writer *writer);
@@ -347,7 +360,8 @@ struct backend {
     bool read_only;
     uint64_t xid;
     uint32_t statements;
-    uint32_t pending; /* commands that it has not run yet */
+    uint32_t pending;       /* commands that it has not run yet */
+    uint64_t busy_until_us; /* it runs one after the other */
 };
 
 /* A row of the UNLOGGED table: outlives the backend, not a crash of the server. */
@@ -443,6 +457,12 @@ void database_crash(struct sim *sim, uint32_t rm);
 /* It comes back from a backup, or fails over to a replica that lagged: what was behind is gone.
  * With nothing lost it is a clean switchover. */
 void database_rewind(struct sim *sim, uint32_t rm, uint32_t entries_lost);
+/* The same from a backup, where it may stay on its timeline. */
+void database_put_back(struct sim *sim, uint32_t rm, uint32_t entries_lost, bool new_timeline);
+/* How many entries it has to lose so that a beat that was confirmed is among them; 0: none was. */
+uint32_t database_to_lose_a_beat(const struct sim *sim, uint32_t rm);
+/* Somebody else than the branch's own session calls assent.mark(). */
+void database_forge_marker(struct sim *sim, uint32_t rm, const struct gtrid *gtrid);
 uint32_t backend_open(struct sim *sim, uint32_t rm, bool of_application, uint32_t app,
                       uint64_t client_life);
 /* BEGIN, and the xid at once unless it is read-only. */
@@ -462,7 +482,8 @@ void command_release(struct sim *sim, uint32_t command);
 uint64_t database_setval_beat(struct sim *sim, uint32_t rm);
 void database_setval_position(struct sim *sim, uint32_t rm, uint64_t lsn);
 void database_register(struct sim *sim, uint32_t rm, const struct offer *offer, uint64_t met);
-void database_raise_incarnation(struct sim *sim, uint32_t rm);
+/* By one, and above that. */
+void database_raise_incarnation(struct sim *sim, uint32_t rm, uint64_t above);
 struct prepared *database_find(struct database *database, const struct branch_id *branch);
 /* The acceptor's row of a branch that is about to be prepared; false: it must not be. */
 bool database_join(struct sim *sim, uint32_t rm, const struct branch_id *branch, uint64_t xid,
@@ -503,6 +524,7 @@ struct agent {
     struct participant *participant;
     struct closed closed;
     uint64_t closed_incarnation; /* whose transactions those are */
+    bool registered;             /* a TM, in this life */
     uint32_t tm_node;            /* whom the results go to */
     uint64_t tm_life;
     uint32_t outbox_count;
@@ -515,6 +537,12 @@ struct agent {
     uint64_t heard_ms; /* from this start of the TM, by its own clock */
     uint64_t heard_incarnation;
     uint64_t look_ms; /* for what is prepared here and not watched */
+    /* Its state file: what was on the database's disk, at most a second ago. */
+    struct {
+        uint64_t at_us, incarnation, beat;
+        uint32_t wal;
+    } kept;
+    uint64_t able_us; /* since when it has its database */
 };
 
 void agent_start(struct sim *sim, uint32_t rm);
@@ -620,6 +648,7 @@ struct fate_branch {
     bool own_prepared;
     bool shown;     /* as prepared, to a coordinator, since a DBA has said something about it */
     bool misjudged; /* called done on an xid's evidence, in a database that had lost it */
+    uint64_t due_life, due_us;   /* 3pc: its row decides it, as its agent of this life has seen */
     uint64_t late_life, late_ms; /* 3pc: when its PREPARE's time is over, by that agent's clock */
 };
 
@@ -692,6 +721,8 @@ bool checker_unfinished(struct sim *sim, struct gtrid *out);
 void checker_log_swapped(struct sim *sim, const struct disk *from, const struct disk *to);
 /* It was put back: so many entries of its WAL were durable. */
 void checker_rewound(struct sim *sim, uint32_t rm, uint32_t durable);
+/* What rows have decided is carried out soon. */
+void checker_how_soon(struct sim *sim);
 /* Is everything settled? Says what is not when `complain`. */
 bool checker_settled(struct sim *sim, bool complain);
 void checker_final(struct sim *sim);
@@ -699,6 +730,25 @@ void checker_final(struct sim *sim);
 bool checker_is_stuck(struct sim *sim, const struct gtrid *gtrid);
 
 /* ---- faults: faults.c ---- */
+
+enum fault {
+    FAULT_TM_DIES,
+    FAULT_TM_LOSES_POWER,
+    FAULT_AGENT_DIES,
+    FAULT_DATABASE_CRASHES,
+    FAULT_APPLICATION_DIES,
+    FAULT_PARTITION,
+    FAULT_ONE_WAY,
+    FAULT_BACKEND_KILLED,
+    FAULT_CLOCK_JUMPS,
+    FAULT_OLD_LOG,
+    FAULT_COPIED_LOG,
+    FAULT_REWIND,
+    FAULT_BY_HAND,
+    FAULT_DBA,
+    FAULT_RESTORED,
+    FAULTS,
+};
 
 /* In ten thousandths, or as said. Drawn from the seed. */
 struct plan {
@@ -742,6 +792,15 @@ struct plan {
     uint64_t down_most_us; /* until it is started again */
     uint64_t retention_ms;
     uint32_t silence_ms; /* of the coordinator, before an agent leads */
+    /* What themes alone have, nothing in other nights. */
+    uint32_t answer_loss;           /* of the answers to registrations */
+    uint32_t restored_to_nothing;   /* of the databases that are put back: as they were created */
+    uint32_t restored_at_precommit; /* of what happens just then */
+    uint32_t lost_at_vote;          /* a database loses what it has voted for */
+    uint32_t agent_branches;        /* that an agent has room for; 0: as many as it needs */
+    uint32_t hasty;                 /* commit is asked for while a statement runs */
+    uint32_t forged_markers;        /* by somebody who may log in */
+    uint32_t carried_out_ms;        /* within which an agent does what its row has decided */
 };
 
 /* A DBA does something, right or wrong; and once all is quiet, what is left to be done. */
@@ -749,6 +808,13 @@ void dba_strikes(struct sim *sim);
 void dba_tidies(struct sim *sim);
 
 void plan_draw(struct sim *sim);
+/* A database is put back to a backup. */
+void fault_restored(struct sim *sim);
+/* This night's theme, if it has one of those in themes.c; their numbers count from 1, and 0 is none
+ * of them. */
+void theme_draw(struct sim *sim);
+uint32_t theme_find(const char *name);
+const char *theme_name(uint32_t theme);
 void fault_strikes(struct sim *sim);
 /* Somebody starts a second coordinator on a copy of the log. */
 void fault_copies_log(struct sim *sim);
@@ -765,6 +831,7 @@ void faults_mend(struct sim *sim);
 
 struct sim {
     uint64_t seed;
+    uint32_t theme; /* of every night; 0: as the seed says */
     struct random random;
     uint64_t now_us;
     struct queue queue;

@@ -310,6 +310,11 @@ static void take_results(struct sim *sim, struct host *host, uint32_t rm, const 
         event->result = &results[i];
         checker_voted(sim, &results[i]);
         checker_ended(sim, &results[i]);
+        if (results[i].type == RESULT_READY && chance(sim, sim->plan.lost_at_vote)) {
+            struct happening loss = {.type = HAPPENS_REWIND, .who = rm};
+            loss.which = (uint32_t)between(sim, 2, 6);
+            schedule(sim, between(sim, 0, 100 * MS), loss);
+        }
         turn_step(&sim->turn, event);
         make_noise(sim, host, &results[i].branch.gtrid);
     }
@@ -467,22 +472,33 @@ static void send_reply(struct sim *sim, struct host *host, const struct reply *r
     send_text(sim, &message, text, length);
 }
 
-/* What log/checkpoint.c does: everything so far, as records. */
+static bool put(struct pile *pile, const struct record *record)
+{
+    if (pile->length + RECORD_APPEND_MAX > sizeof pile->bytes)
+        return false;
+    pile->length += record_append(record, pile->bytes + pile->length);
+    return true;
+}
+
+/* What tm/checkpoint.c does: the state as records, and what is new of outcomes and keys apart. */
 static void take_snapshot(struct sim *sim, struct host *host)
 {
-    static uint8_t bytes[CHECKPOINT_BYTES];
+    static struct pile state, archive;
     static struct record record;
-    size_t length = 0;
     uint64_t position = 0;
     if (!chance(sim, sim->plan.checkpoint))
         return;
+    coordinator_archived(host->coordinator, host->writer.archived);
+    uint64_t number = coordinator_snapshot_begin(host->coordinator);
+    state.length = archive.length = 0;
     while (coordinator_snapshot(host->coordinator, &position, &record)) {
-        if (length + RECORD_APPEND_MAX > sizeof bytes)
+        bool archived = record.type == RECORD_CHUNK || record.type == RECORD_HASHED_KEY;
+        if (!put(archived ? &archive : &state, &record))
             return;
-        length += record_append(&record, bytes + length);
     }
-    note(sim, who(host), "takes a snapshot of %zu bytes", length);
-    disk_checkpoint(&host->writer, bytes, length);
+    note(sim, who(host), "takes a snapshot of %zu bytes, and %zu for the archive", state.length,
+         archive.length);
+    disk_checkpoint(&host->disk, &host->writer, number, &state, &archive);
 }
 
 /* The process may die here. */
@@ -564,6 +580,7 @@ static bool replay_frame(void *arg, const struct frame *frame)
     bool read = record_decode(frame->type, frame->version, frame->payload, frame->length,
                               &record) == RECORD_OK;
     record.lsn = frame->lsn;
+    record.archived = replay->host->writer.reads_archive;
     if (!read || !coordinator_replay(replay->host->coordinator, &record, &why)) {
         violation(replay->sim, "the log is refused at lsn %llu, %s: %s",
                   (unsigned long long)frame->lsn, record_name(frame->type), why);
@@ -596,8 +613,8 @@ void tm_start(struct sim *sim, uint32_t index)
     host->up = true;
     host->up_since_us = sim->now_us;
     host->life = ++sim->next_life;
-    /* Hosts have been up for any time: what counts is how long a coordinator has run. */
-    host->clock_ms = between(sim, 1, chance(sim, 500) ? 1000000 : UINT64_C(1) << 45);
+    /* Half of the hosts have been up for longer than anything is remembered. */
+    host->clock_ms = between(sim, 1, 1000000) << (sim->seed % 2 == 0 ? 0 : 25);
     host->turn_us = UINT64_MAX;
     host->inbox_count = 0;
     draw_uuid(sim, &host->instance);

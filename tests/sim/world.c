@@ -199,6 +199,10 @@ static void happen(struct sim *sim, const struct happening *what)
     case HAPPENS_TM_GONE:
         tm_is_gone(sim);
         break;
+    case HAPPENS_REWIND:
+        if (!sim->quiet)
+            database_rewind(sim, who, what->which);
+        break;
     case HAPPENS_AT_PRECOMMIT:
         if (!sim->quiet)
             fault_at_precommit(sim);
@@ -285,13 +289,17 @@ static void start_all(struct sim *sim)
 static void live_through(struct sim *sim)
 {
     struct happening what;
-    uint64_t look_us = 0;
+    uint64_t look_us = 0, soon_us = 0;
     while (!sim->violated && next_happening(sim, &what)) {
         sim->now_us = what.at_us;
         sim->happenings++;
         if (!sim->quiet && sim->now_us >= sim->plan.quiet_us)
             faults_end(sim);
         happen(sim, &what);
+        if (sim->plan.carried_out_ms > 0 && sim->now_us >= soon_us) {
+            soon_us = sim->now_us + 100 * MS;
+            checker_how_soon(sim);
+        }
         if (!sim->quiet || sim->now_us < look_us)
             continue;
         look_us = sim->now_us + 500 * MS;

@@ -117,6 +117,26 @@ def test_what_the_horizon_has_passed_is_forgotten_but_for_what_is_live(played):
     assert row(played.site, new) and marked(played.site) == {new}
 
 
+def test_a_session_that_was_given_up_without_a_word_is_forgotten_with_the_horizon(site):
+    """The coordinator could not reach the agent when it aborted, and never asks it again."""
+    player = site.play()
+    assert player.register()["ok"]
+    branch = player.branch()
+    branch.run("select 1", allowed_ms=200)
+
+    def remembered():
+        return site.sql("select count(*) from assent.session where gid = %s", branch.gid) == [(1,)]
+    wait_until(lambda: not player.scan(), 10, "its session is ended at its deadline")
+    assert remembered() and branch.exec("select 1")["error"]["code"] == "branch_lost"
+    sequence = str(player.sequence)
+    player.order({"do": "forget", "incarnation": "1", "sequence": sequence,
+                  "live": [{"incarnation": "1", "sequence": branch.gtrid.split(".")[2]}]})
+    player.scan()
+    assert remembered()
+    player.order({"do": "forget", "incarnation": "1", "sequence": sequence, "live": []})
+    wait_until(lambda: not remembered(), 10, "nobody will ask about it any more")
+
+
 def test_much_is_forgotten_in_steps(played):
     played.tell_peers()
     played.site.sql("insert into assent.acceptor select 'bank', 1, n, '{accounts}', true, '{}', '{}',"

@@ -5,10 +5,11 @@ A DBA takes a grant away, or gives the agent less than it has; what has been pro
 
 import contextlib
 import os
+import subprocess
 
 import pytest
 
-from harness import wait_until
+from harness import program, wait_until
 from played import new_site
 
 
@@ -29,9 +30,16 @@ def player(site):
     return player
 
 
+REGISTER = "execute on functions that register"
+
+
 @contextlib.contextmanager
 def taken_away(site, right):
     """While this lasts the agent's role has this right no more."""
+    if right == REGISTER:
+        right = "execute on function " + site.sql(
+            "select string_agg(oid::regprocedure::text, ', ') from pg_proc"
+            " where pronamespace = 'assent'::regnamespace and proname in ('register', 'enroll')")[0][0]
     site.sql(f"revoke {right} from assent")
     try:
         yield
@@ -47,9 +55,6 @@ def offer(player, **changes):
 
 
 # ---- registration ----
-
-REGISTER = "execute on function assent.register(text, uuid, bigint, uuid, text)"
-
 
 @pytest.mark.parametrize("right", [
     "select on assent.tm", REGISTER, "update on sequence assent.beat_bank"])
@@ -106,8 +111,7 @@ def test_what_follows_no_log_or_the_new_one_has_nothing_to_adopt(site, player):
     is_followed(site, player)
 
 
-@pytest.mark.parametrize("right", [
-    "select on assent.tm", "execute on function assent.register(text, uuid, bigint, uuid)"])
+@pytest.mark.parametrize("right", ["select on assent.tm", REGISTER])
 def test_a_log_is_not_given_up_where_that_cannot_be_stored(site, player, right):
     with taken_away(site, right):
         error = adopt(player)["error"]
@@ -242,3 +246,59 @@ def test_an_agent_at_another_resource_managers_database_ends(quiet_site):
         assert "belongs to another resource manager than stock" in quiet_site.agent.log_text()
     finally:
         quiet_site.conf.write_text(conf)
+
+
+# ---- three-phase commit, without its table ----
+
+def order_3pc_prepare(player, branch):
+    branch.order("prepare", agent=branch.enlisted_with, timeout_ms=10000,
+                 acceptors={"tm": True, "agents": ["accounts"]})
+
+
+def test_an_acceptor_that_may_not_write_its_row_says_nothing(site, player):
+    """A vote that is on no disk would be forgotten: neither yes nor no is said, and it is tried again."""
+    branch = player.branch()
+    branch.prepare_own("insert into work values (1)")
+    with taken_away(site, "select, insert, update on assent.acceptor"):
+        order_3pc_prepare(player, branch)
+        vote = branch.vote(1)
+        assert vote is None or vote["is"] == "no"
+        answer = player.call("outcome", gtrid=branch.gtrid)
+        assert answer["error"]["code"] == "rm_unavailable"
+    if vote is None:
+        order_3pc_prepare(player, branch)
+        assert branch.vote()["is"] == "ready"
+    assert branch.rollback()["is"] == "done" and not site.prepared()
+
+
+# ---- what an administrator may not ----
+
+def test_a_schema_is_installed_by_who_may(run_folder, servers):
+    with new_site(run_folder, servers[0]) as site:
+        def install(conninfo):
+            return subprocess.run([program("assent-agent"), "-c", site.conf, "--install-schema",
+                                   "--conninfo", conninfo], capture_output=True, text=True)
+        refused = install(servers[0].conninfo(site.name, "shop"))
+        assert refused.returncode == 1 and "error:" in refused.stderr
+        refused = install("host=/nowhere dbname=x")
+        assert refused.returncode == 1 and "connect as administrator" in refused.stderr
+
+
+def test_a_listing_that_its_database_refuses_is_no_empty_list(site, player):
+    with taken_away(site, "select on assent.tm"):
+        answer = player.call("recall", tm="bank", gtrids=["bank.1.1"])
+        assert answer["ok"] or answer["error"]["code"] == "rm_unavailable"
+    with taken_away(site, "select, insert, update on assent.acceptor"):
+        answer = player.call("recall", tm="bank", gtrids=["bank.1.1"])
+        assert answer["error"]["code"] == "rm_unavailable"
+
+
+# ---- sessions ----
+
+def test_a_session_that_cannot_be_entered_runs_nothing(site, player):
+    """Its backend could not be ended by a later start of the agent."""
+    with taken_away(site, "insert on assent.session"):
+        branch = player.branch()
+        assert not branch.exec("insert into work values (1)")["ok"]
+    assert branch.rollback()["is"] == "done"
+    assert rows(site) == 0

@@ -1,6 +1,7 @@
 """Alarms: a line in the log when one begins and when it is over, and a list in `status` meanwhile."""
 
 import contextlib
+import json
 
 from harness import gid_of, wait_until
 from test_in_doubt import decide_without_ledger, own_transfer
@@ -101,4 +102,25 @@ def test_slots_nearly_used_up_are_an_alarm(bank):
         finally:
             for gid in set(gids) & set(bank.accounts.prepared()):
                 cursor.execute(f"rollback prepared '{gid}'")
+    wait_for_none(bank)
+
+
+def test_an_agent_with_nearly_as_many_branches_as_it_takes_is_an_alarm(stopped_bank):
+    bank = stopped_bank
+    with open(bank.accounts.conf, "a") as conf:
+        conf.write("max_branches = 64\n")
+    bank.start()
+    gtrids = [bank.ctl.begin("--rm", "accounts", "--rm", "ledger", "--timeout", "120s")
+              for _ in range(52)]
+    bank.ledger.agent.pause()
+    with contextlib.ExitStack() as stack:
+        stack.callback(bank.ledger.agent.resume)
+        cursor = stack.enter_context(contextlib.closing(bank.accounts.connect())).cursor()
+        for gtrid in gtrids:
+            cursor.execute(f"begin; prepare transaction '{gid_of(gtrid, 'accounts')}'")
+            client = stack.enter_context(contextlib.closing(bank.client()))
+            client.send(json.dumps({"op": "commit", "gtrid": gtrid, "wait_ms": 1}).encode())
+        alarm = wait_for_alarm(bank, "branches")
+        assert alarm["rm"] == "accounts" and "of the 64 branches" in alarm["what"]
+        assert "max_branches" in alarm["advice"]
     wait_for_none(bank)

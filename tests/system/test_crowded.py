@@ -2,14 +2,13 @@
 reads is told what is missing."""
 
 import contextlib
-import json
-import subprocess
 
 import pytest
 
-import harness
 from harness import gid_of, wait_until
 from conftest import new_bank
+from played import new_server
+from test_in_doubt import own_transfer, report
 from test_recover import lose_log, lost_with_ledger_undone, plan, recover_lost, restart_agents, \
     start_again, works
 
@@ -18,22 +17,11 @@ SLOTS = 2500
 
 
 @pytest.fixture(scope="module")
-def roomy_servers(run_folder):
+def roomy_servers(run_folder, servers):
     """Like those of the other tests, with room for thousands of prepared transactions."""
-    template = harness.Postgres.make_template(run_folder / "roomy-template")
-    with open(template / "postgresql.conf", "a") as conf:
-        conf.write(f"max_prepared_transactions = {SLOTS}\n")
-    servers = [harness.Postgres(name, template, run_folder) for name in ("north", "south")]
-    try:
-        for server in servers:
-            server.start()
-            subprocess.run([harness.POSTGRES_BIN / "psql", "-XqvON_ERROR_STOP=1",
-                            server.conninfo("postgres")],
-                           input=harness.BANK_SCHEMA, text=True, check=True)
-        yield servers
-    finally:
-        for server in servers:
-            server.stop()
+    setting = f"max_prepared_transactions = {SLOTS}"
+    with new_server(run_folder, setting) as north, new_server(run_folder, setting) as south:
+        yield [north, south]
 
 
 @pytest.fixture
@@ -41,6 +29,16 @@ def bank(run_folder, roomy_servers):
     with new_bank(run_folder, roomy_servers) as bank:
         bank.start()
         yield bank
+        for database in bank.databases:
+            undo_all(database)
+
+
+def undo_all(database):
+    """On one connection: each of its own would take minutes."""
+    with contextlib.closing(database.server.connect(database.name)) as connection:
+        cursor = connection.cursor()
+        for gid in database.prepared():
+            cursor.execute(f"rollback prepared '{gid}'")
 
 
 def prepare_all(database, gids):
@@ -60,6 +58,40 @@ def crowd(database, count=MANY):
 
 def ours(database):
     return [gid for gid in database.prepared() if not gid.startswith("citus_")]
+
+
+# ---- reports ----
+
+def test_a_report_says_how_much_it_leaves_out(bank):
+    gtrid, _ = own_transfer(bank)
+    crowd(bank.ledger)
+    found = report(bank)
+    assert len(found["in_doubt"]) == 2 and len(found["foreign"]) == MANY
+    assert "truncated" not in found and "left_out" not in found["agents"][0]
+    start, number = gtrid.rsplit(".", 1)
+    more = [gid_of(f"{start}.{int(number) + 1 + i}", "accounts") for i in range(MANY)]
+    prepare_all(bank.accounts, more)
+    found = report(bank)
+    assert found["truncated"] and found["left_out"] == MANY + 2 - len(found["in_doubt"])
+    assert f"and {found['left_out']} more for which there is no room" in bank.ctl.text("in-doubt")[1]
+    code, out, _ = bank.ctl.text("resolve", gtrid, "rollback", "--dry-run")
+    assert code == 0 and "account" in out, "what it releases is found behind all the others"
+
+
+def test_a_branch_with_many_locks_says_how_many_are_not_listed(bank):
+    gtrid = bank.ctl.begin("--timeout", "600s")
+    bank.accounts.sql("do $$ begin for n in 1..30 loop execute format('create table t%%s (n int)', n);"
+                      " execute format('grant all on t%%s to shop', n); end loop; end $$")
+    gid = gid_of(gtrid, "accounts")
+    with contextlib.closing(bank.accounts.connect()) as connection:
+        cursor = connection.cursor()
+        cursor.execute("begin")
+        for n in range(1, 31):
+            cursor.execute(f"insert into t{n} values (1)")
+        cursor.execute(f"prepare transaction '{gid}'")
+    item, = report(bank)["in_doubt"]
+    assert (len(item["tables"]), item["tables_total"]) == (20, 30)
+    assert "and 10 more tables" in bank.ctl.text("in-doubt")[1]
 
 
 # ---- a lost log ----

@@ -137,6 +137,7 @@ def would_be_found(site):
 
 def test_nothing_of_it_is_run(site):
     assert would_be_found(site) and len(words_called()) > 40
+    site.install_schema()  # as a superuser
     site.start()
     player = site.play()
     assert player.register()["ok"]

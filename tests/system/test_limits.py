@@ -184,12 +184,12 @@ def test_a_commit_in_one_phase_waits_for_no_statement_beyond_the_branchs_time(si
 
 
 def test_a_commit_is_answered_in_its_time_while_a_statement_runs(bank):
-    gtrid = bank.begin_move(30, "--timeout", "2s")
+    gtrid = bank.begin_move(30, "--timeout", "6s")
     sleeper = bank.ctl.popen("exec", gtrid, "accounts", "select pg_sleep(60)")
     wait_until(lambda: running(bank.accounts))
     began = time.monotonic()
-    assert bank.ctl("commit", gtrid, "--wait-for", "30s", code=1)["outcome"] == "rolled-back"
-    assert time.monotonic() - began < 6
+    assert bank.ctl("commit", gtrid, "--wait-for", "60s", code=1)["outcome"] == "rolled-back"
+    assert time.monotonic() - began < 10
     wait_until(lambda: not running(bank.accounts), 5)
     assert bank.accounts.sql("set lock_timeout = '1s';"
                              " update account set balance = balance returning 1")
@@ -198,11 +198,11 @@ def test_a_commit_is_answered_in_its_time_while_a_statement_runs(bank):
 
 
 def test_a_commit_is_answered_in_its_time_while_an_agent_is_frozen(bank):
-    gtrid = bank.begin_move(30, "--timeout", "2s")
+    gtrid = bank.begin_move(30, "--timeout", "5s")
     bank.ledger.agent.pause()
     began = time.monotonic()
-    answer = bank.ctl("commit", gtrid, "--wait-for", "30s", code=1)
-    assert time.monotonic() - began < 6
+    answer = bank.ctl("commit", gtrid, "--wait-for", "60s", code=1)
+    assert time.monotonic() - began < 9
     assert answer["outcome"] == "rolled-back" and answer["pending"] == ["ledger"]
     bank.ledger.agent.resume()
     wait_until(lambda: bank.nothing_prepared() and not bank.ledger.sql(

@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import subprocess
 import time
 
 import pytest
@@ -135,3 +136,25 @@ def test_check_knows_a_subscriber_from_a_standby_and_counts_reserved_connections
         site.server_is_back()
         assert "max_connections = 121" in found(
             site, "warning", "max_connections leaves room for 80 connections")
+
+
+def test_a_role_that_may_create_roles_installs_without_being_a_superuser(server_17, run_folder):
+    with server_17() as server, contextlib.closing(server.connect("postgres")) as admin:
+        cursor = admin.cursor()
+        cursor.execute("create role dba login createrole")
+        cursor.execute("alter role dba set createrole_self_grant = 'set, inherit'")
+        cursor.execute("grant shop to dba with admin option")
+        cursor.execute("create database ours owner dba")
+        conf = run_folder / "ours.ini"
+        conf.write_text(f"[agent]\nrm = accounts\nlisten = ipc://{run_folder}/ours.sock\n"
+                        f"conninfo = {server.conninfo('ours', 'assent')}\n"
+                        f"[exec shop]\nconninfo = {server.conninfo('ours', 'shop')}\n")
+        for _ in range(2):
+            done = subprocess.run([harness.program("assent-agent"), "-c", conf, "--install-schema",
+                                   "--conninfo", server.conninfo("ours", "dba")],
+                                  capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+        with contextlib.closing(server.connect("ours")) as connection:
+            cursor = connection.cursor()
+            cursor.execute("select pg_has_role('assent', 'shop', 'SET'), pg_has_role('assent', 'shop', 'USAGE')")
+            assert cursor.fetchone() == (True, True)

@@ -229,6 +229,7 @@ def test_an_agent_that_is_away_follows_the_new_log_once_it_has_adopted_it(bank):
     assert bank.ledger.prepared(), "the new log does not know it, and leaves it alone"
     bank.tm.stop()
     out, _ = recover(bank, "--adopt", "ledger", "--yes", code=1)
+    assert f"{gtrid}: accounts was told to roll it back" in out and "COMMIT PREPARED" not in out
     by_hand = next(line for line in out.splitlines() if "ROLLBACK PREPARED" in line)
     bank.ledger.sql(by_hand.split('"')[1])
     out, _ = recover(bank, "--adopt", "ledger", "--yes")

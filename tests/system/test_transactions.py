@@ -63,7 +63,7 @@ def test_a_rollback_after_the_commit_answers_committed(bank):
 
 
 def test_a_transaction_ends_at_its_timeout(bank):
-    gtrid = bank.begin_move(30, "--timeout", "500ms")
+    gtrid = bank.begin_move(30, "--timeout", "4s")  # its statements have to come within it
     wait_until(lambda: bank.outcome(gtrid) == "rolled-back")
     wait_until(lambda: not bank.accounts.sessions() and not bank.ledger.sessions(),
                what="the agents have ended the sessions")
@@ -72,7 +72,7 @@ def test_a_transaction_ends_at_its_timeout(bank):
 
 
 def test_a_timeout_undoes_a_branch_that_has_voted(bank):
-    gtrid = bank.begin_move(30, "--timeout", "1s")
+    gtrid = bank.begin_move(30, "--timeout", "5s")
     commit = bank.commit_to_the_gate(gtrid, "--wait", "decided")
     assert bank.ctl.finish(commit).reply["outcome"] == "rolled-back"
     wait_until(lambda: not bank.ledger.prepared())

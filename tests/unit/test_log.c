@@ -615,7 +615,7 @@ static void checkpoint(const char *word)
 {
     uint8_t bytes[4096];
     size_t length = handed_write(WORD_TYPE, word, strlen(word), bytes);
-    wal_checkpoint(wal, bytes, length, handed);
+    wal_checkpoint(wal, &(struct wal_snapshot){.state = {bytes, length}}, handed);
 }
 
 static size_t count_files(const char *prefix)
@@ -750,6 +750,147 @@ START_TEST(a_log_with_no_readable_checkpoint_is_refused)
 }
 END_TEST
 
+/* ---- archives ---- */
+
+static uint64_t snapshots;
+
+/* A snapshot of one word, and an archive of keys of another; on the disk on return. */
+static void archive(const char *state, const char *keys, uint64_t newest, uint64_t oldest)
+{
+    uint8_t bytes[256], archived[256];
+    struct wal_snapshot snapshot = {.number = ++snapshots};
+    hand_over("-");
+    wait_durable(handed);
+    snapshot.state.length = handed_write(WORD_TYPE, state, strlen(state), bytes);
+    snapshot.state.bytes = bytes;
+    if (keys[0] != '\0')
+        snapshot.keys.records.length = handed_write(WORD_TYPE, keys, strlen(keys), archived);
+    snapshot.keys.records.bytes = archived;
+    snapshot.keys.newest = newest;
+    snapshot.keys.oldest = oldest;
+    wal_checkpoint(wal, &snapshot, handed);
+    while (wal_archived(wal) != snapshots)
+        usleep(1000);
+}
+
+static void damage(const char *name)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    int fd = open(path, O_RDWR);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(pwrite(fd, "!", 1, HEADER_BYTES + 8), 1);
+    close(fd);
+}
+
+START_TEST(an_archive_is_written_once_and_read_before_every_later_checkpoint)
+{
+    snapshots = 0;
+    opened();
+    begun();
+    archive("C1", "K1", 10, 5);
+    archive("C2", "", 0, 5);
+    closed(true);
+    ck_assert_uint_eq(count_files("keys-"), 1);
+    ck_assert_str_eq(replayed(), "K1 C2");
+    opened();
+    begun();
+    archive("C3", "K3", 20, 5);
+    write_batch("end");
+    closed(false);
+    ck_assert_str_eq(replayed(), "K1 K3 C3 end");
+    ck_assert_uint_eq(count_files("keys-"), 2);
+    ck_assert_uint_eq(count_files("outcomes-"), 0);
+}
+END_TEST
+
+START_TEST(an_archive_goes_when_neither_checkpoint_needs_it)
+{
+    snapshots = 0;
+    opened();
+    begun();
+    archive("C1", "K1", 10, 5);
+    archive("C2", "K2", 20, 10);
+    archive("C3", "K3", 30, 11);
+    ck_assert_uint_eq(count_files("keys-"), 3);
+    archive("C4", "", 0, 11);
+    closed(true);
+    ck_assert_uint_eq(count_files("keys-"), 2);
+    ck_assert_str_eq(replayed(), "K2 K3 C4");
+    opened();
+    begun();
+    archive("C5", "", 0, 40);
+    archive("C6", "", 0, 40);
+    while (count_files("keys-") > 0)
+        usleep(1000);
+    archive("C7", "K7", 50, 40);
+    closed(true);
+    ck_assert_str_eq(replayed(), "K7 C7");
+}
+END_TEST
+
+START_TEST(a_damaged_archive_is_read_around_or_the_log_is_refused_with_its_name)
+{
+    snapshots = 0;
+    segment_bytes = SMALL_SEGMENT;
+    opened();
+    begun();
+    archive("C1", "K1", 10, 5);
+    archive("C2", "K2", 20, 5);
+    archive("C3", "K3", 30, 5);
+    closed(true);
+    damage("keys-0000000003");
+    ck_assert_str_eq(replayed(), "K1 K2 C2 -");
+    damage("keys-0000000001");
+    /* What it held is nowhere else, but for the log from its beginning, if that is still there. */
+    ck_assert_str_eq(replayed(), "- - -");
+    char path[128];
+    snprintf(path, sizeof path, "%s/wal-0000000001", dir);
+    ck_assert_int_eq(unlink(path), 0);
+    ck_assert_int_ne(try_open_as("bank"), 0);
+    ck_assert_msg(strstr(error.message, "keys-0000000001 is corrupt") != NULL, "%s", error.message);
+    snprintf(path, sizeof path, "%s/keys-0000000001", dir);
+    ck_assert_int_eq(unlink(path), 0);
+    ck_assert_int_ne(try_open_as("bank"), 0);
+    ck_assert_msg(strstr(error.message, "keys-0000000001: No such file") != NULL, "%s",
+                  error.message);
+}
+END_TEST
+
+START_TEST(an_archive_that_no_checkpoint_refers_to_goes_at_the_next_start)
+{
+    char command[256];
+    snapshots = 0;
+    opened();
+    begun();
+    archive("C1", "K1", 10, 5);
+    closed(true);
+    snprintf(command, sizeof command, "cp %s/keys-0000000001 %s/keys-0000000002", dir, dir);
+    ck_assert_int_eq(system(command), 0);
+    ck_assert_str_eq(replayed(), "K1 C1");
+    opened();
+    begun();
+    archive("C2", "K2", 10, 5);
+    closed(true);
+    ck_assert_str_eq(replayed(), "K1 K2 C2");
+}
+END_TEST
+
+START_TEST(archives_without_their_log_are_not_taken_for_nothing)
+{
+    char command[256];
+    snapshots = 0;
+    opened();
+    begun();
+    archive("C1", "K1", 10, 5);
+    closed(true);
+    snprintf(command, sizeof command, "rm %s/wal-* %s/checkpoint-*", dir, dir);
+    ck_assert_int_eq(system(command), 0);
+    ck_assert_int_ne(try_open_as("bank"), 0);
+    ck_assert_ptr_nonnull(strstr(error.message, "holds archives of a log, and nothing else"));
+}
+END_TEST
+
 static Suite *log_suite(void)
 {
     Suite *suite = suite_create("log");
@@ -776,6 +917,11 @@ static Suite *log_suite(void)
     tcase_add_test(tests, a_copy_is_refused_unless_it_is_said_to_be_moved);
     tcase_add_test(tests, an_idle_log_is_sealed_once);
     tcase_add_test(tests, a_checkpoint_stands_for_all_that_was_handed_over_before_it);
+    tcase_add_test(tests, an_archive_is_written_once_and_read_before_every_later_checkpoint);
+    tcase_add_test(tests, an_archive_goes_when_neither_checkpoint_needs_it);
+    tcase_add_test(tests, a_damaged_archive_is_read_around_or_the_log_is_refused_with_its_name);
+    tcase_add_test(tests, an_archive_that_no_checkpoint_refers_to_goes_at_the_next_start);
+    tcase_add_test(tests, archives_without_their_log_are_not_taken_for_nothing);
     tcase_add_test(tests, a_checkpoint_of_an_idle_log_is_written);
     tcase_add_test(tests, the_disk_stays_bounded);
     tcase_add_test(tests, a_damaged_checkpoint_is_read_around);

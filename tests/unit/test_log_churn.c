@@ -112,7 +112,7 @@ static void checkpoint(void)
         ck_assert_uint_le(length + RECORD_APPEND_MAX, sizeof bytes);
         length += record_append(&record, bytes + length);
     }
-    wal_checkpoint(wal, bytes, length, handed);
+    wal_checkpoint(wal, &(struct wal_snapshot){.state = {bytes, length}}, handed);
 }
 
 static void hand_over_turn(void)

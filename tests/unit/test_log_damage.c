@@ -116,7 +116,8 @@ static void write_checkpoint(void)
 {
     uint8_t bytes[RECORD_APPEND_MAX];
     struct record record = {.type = RECORD_AGENT, .rm = "ledger", .url = "ipc:///l.sock"};
-    wal_checkpoint(wal, bytes, record_append(&record, bytes), handed);
+    wal_checkpoint(wal, &(struct wal_snapshot){.state = {bytes, record_append(&record, bytes)}},
+                   handed);
 }
 
 /* Three starts; the last ends with STOP, so that all else is vouched for. */

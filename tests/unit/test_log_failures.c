@@ -30,6 +30,7 @@ enum { SMALL_SEGMENT = 16 * 1024, WORDS = 60, RESTART_EVERY = 20, CALLS_MAX = 60
 
 static char dir[64];
 static uint32_t last_word; /* the highest that was replayed */
+static uint32_t last_archived;
 static uint32_t gaps;
 
 /* ---- the child: word n is the number n and 900 bytes of stuffing; a snapshot of the state is
@@ -56,6 +57,12 @@ static int on_word(void *arg, const struct wal_record *record, struct error *err
     uint32_t word;
     memcpy(&word, record->payload, sizeof word);
     bool snapshot = record->length == sizeof word;
+    if (record->archived) {
+        gaps += word <= last_archived;
+        last_archived = word;
+        return 0;
+    }
+    gaps += snapshot && word != last_archived; /* each has one of its own */
     if (!snapshot && word != last_word + 1)
         gaps++;
     last_word = word;
@@ -72,7 +79,7 @@ static size_t write_word(uint32_t word, size_t length, uint8_t *out)
 static int open_log(struct wal **wal, struct wal_info *info, struct error *error)
 {
     struct wal_options options = {.dir = dir, .tm = "bank", .segment_bytes = SMALL_SEGMENT};
-    last_word = gaps = 0;
+    last_word = last_archived = gaps = 0;
     return wal_open(wal, &options, info, on_word, NULL, error);
 }
 
@@ -80,6 +87,7 @@ static int open_log(struct wal **wal, struct wal_info *info, struct error *error
 static bool run_once(int acks)
 {
     uint8_t bytes[1100], snapshot[64];
+    uint64_t number = 0;
     struct wal *wal;
     struct wal_info info;
     struct error error;
@@ -92,8 +100,13 @@ static bool run_once(int acks)
     for (uint32_t i = 1; i <= RESTART_EVERY; i++) {
         uint32_t word = ++last_word;
         wal_append(wal, bytes, write_word(word, 900, bytes), 1);
-        if (wal_wants_checkpoint(wal))
-            wal_checkpoint(wal, snapshot, write_word(word, sizeof word, snapshot), i);
+        if (wal_wants_checkpoint(wal)) {
+            struct wal_records state = {snapshot, write_word(word, sizeof word, snapshot)};
+            wal_checkpoint(
+                wal,
+                &(struct wal_snapshot){.state = state, .keys.records = state, .number = ++number},
+                i);
+        }
         pthread_mutex_lock(&lock);
         while (durable_records < i)
             pthread_cond_wait(&changed, &lock);

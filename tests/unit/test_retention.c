@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "core/coordinator.h"
 
@@ -228,6 +229,20 @@ START_TEST(a_restart_on_a_host_that_is_up_for_longer_than_the_retention_forgets_
 }
 END_TEST
 
+/* What the first start has committed is dated by the second, before any time was marked. */
+START_TEST(what_committed_before_the_first_mark_of_time_is_still_a_key_two_restarts_later)
+{
+    given_tm();
+    commits("order-1");
+    restart(1000);
+    commits("order-2");
+    time_passes(10 * 60 * 1000);
+    restart(1000);
+    ck_assert(is_known("order-1"));
+    ck_assert(is_known("order-2"));
+}
+END_TEST
+
 START_TEST(a_commit_late_in_a_run_of_numbers_is_remembered_for_its_whole_time)
 {
     settings.retention_ms = settings.key_retention_ms = 30 * 1000;
@@ -242,15 +257,259 @@ START_TEST(a_commit_late_in_a_run_of_numbers_is_remembered_for_its_whole_time)
 }
 END_TEST
 
+START_TEST(daily_restarts_still_let_it_forget)
+{
+    given_tm();
+    struct gtrid first = commits("order-1");
+    for (int day = 1; day <= 9; day++) {
+        time_passes(DAY_MS);
+        restart(1000 + (uint64_t)day);
+        if (day == 6)
+            ck_assert(is_known("order-1"));
+    }
+    commits("another");
+    time_passes(10 * 1000);
+    ck_assert(!is_known("order-1"));
+    ck_assert_int_eq((int)outcome_of(&first), OUTCOME_FORGOTTEN);
+}
+END_TEST
+
+START_TEST(a_clock_that_jumps_ahead_forgets_nothing)
+{
+    given_tm();
+    struct gtrid first = commits("order-1");
+    commits("another");
+    now_ms += UINT64_C(8) * DAY_MS;
+    time_passes(10 * 1000);
+    now_ms -= UINT64_C(5) * DAY_MS;
+    time_passes(10 * 1000);
+    ck_assert(is_known("order-1"));
+    ck_assert_int_eq((int)outcome_of(&first), OUTCOME_COMMITTED);
+}
+END_TEST
+
+/* Marks overtake it on its way to the disk, and are no evidence of its age. */
+START_TEST(a_commit_counts_from_when_its_record_is_durable)
+{
+    struct gtrid slow;
+    settings.retention_ms = settings.key_retention_ms = 20 * 1000;
+    given_tm();
+    commits("order-1");
+    ck_assert_int_eq((int)begins("order-2", &slow), ERR_NONE);
+    is_asked_to_commit(&slow);
+    for (int second = 0; second < 8; second++) {
+        now_ms += 1000;
+        go_on(); /* the disk stalls */
+    }
+    log_is_durable();
+    restart(1000);
+    agent_says(RESULT_DONE, &slow);
+    time_passes(19 * 1000);
+    ck_assert(is_known("order-2"));
+    time_passes(60 * 1000);
+    ck_assert(!is_known("order-2"));
+}
+END_TEST
+
+START_TEST(keys_have_a_time_of_their_own)
+{
+    settings.key_retention_ms = 10 * 1000;
+    given_tm();
+    struct gtrid first = commits("order-1");
+    commits("another");
+    time_passes(9 * 1000);
+    ck_assert(is_known("order-1"));
+    time_passes(6 * 1000);
+    ck_assert(!is_known("order-1"));
+    const struct reply *reply = ask(about_key(OP_OUTCOME, "order-1"));
+    ck_assert(reply->has_remembered);
+    ck_assert_uint_ge(reply->remembered_ms, 10 * 1000);
+    ck_assert_uint_le(reply->remembered_ms, 16 * 1000);
+    ck_assert_int_eq((int)outcome_of(&first), OUTCOME_COMMITTED);
+    commits("order-1");
+    ck_assert(is_known("order-1"));
+}
+END_TEST
+
+START_TEST(when_all_keys_are_in_use_a_begin_with_one_is_refused_and_none_is_forgotten)
+{
+    char key[KEY_BYTES];
+    struct gtrid gtrid;
+    limits.keys_max = 10;
+    settings.key_retention_ms = 60 * 1000;
+    given_tm();
+    for (int i = 0; i < 10; i++) {
+        snprintf(key, sizeof key, "order-%d", i);
+        commits(key);
+    }
+    ck_assert_int_eq((int)begins("one-more", &gtrid), ERR_KEYS_FULL);
+    ck_assert_int_eq((int)begins("order-3", &gtrid), ERR_KEY_IN_USE);
+    ck_assert_int_eq((int)begins("", &gtrid), ERR_NONE);
+    for (int i = 0; i < 10; i++) {
+        snprintf(key, sizeof key, "order-%d", i);
+        ck_assert(is_known(key));
+    }
+    restart(1000);
+    ck_assert_int_eq((int)begins("one-more", &gtrid), ERR_KEYS_FULL);
+    time_passes(70 * 1000);
+    commits("one-more");
+}
+END_TEST
+
+START_TEST(when_all_outcomes_are_in_use_begin_is_refused)
+{
+    struct gtrid gtrid;
+    limits.outcome_chunks_max = 1;
+    settings.retention_ms = 60 * 1000;
+    given_tm();
+    struct gtrid first = commits("");
+    ck_assert_int_eq((int)begins("", &gtrid), ERR_OUTCOMES_FULL);
+    time_passes(59 * 1000);
+    ck_assert_int_eq((int)outcome_of(&first), OUTCOME_COMMITTED);
+    time_passes(10 * 1000);
+    commits("");
+}
+END_TEST
+
+/* Whoever is still undecided is not overtaken by the horizon, and rolled back is not forgotten. */
+START_TEST(what_was_long_undecided_is_remembered_from_its_end_on)
+{
+    struct gtrid slow;
+    settings.retention_ms = settings.key_retention_ms = 20 * 1000;
+    given_tm();
+    ck_assert_int_eq((int)begins("slow", &slow), ERR_NONE);
+    commits("order-1");
+    time_passes(60 * 1000);
+    ask((struct request){.op = OP_ROLLBACK, .has_gtrid = true, .gtrid = slow});
+    agent_says(RESULT_DONE, &slow);
+    commits("another");
+    time_passes(15 * 1000);
+    ck_assert_int_eq((int)outcome_of(&slow), OUTCOME_ROLLED_BACK);
+}
+END_TEST
+
+/* ---- snapshots and their archives ---- */
+
+static struct record archives[300], state[300];
+static uint32_t archive_count, state_count;
+
+static uint64_t take_snapshot(void)
+{
+    uint64_t number = coordinator_snapshot_begin(tm), position = 0;
+    struct record record;
+    state_count = 0;
+    while (coordinator_snapshot(tm, &position, &record)) {
+        bool archived = record.type == RECORD_CHUNK || record.type == RECORD_HASHED_KEY;
+        record.archived = archived;
+        record.dated = true;
+        record.lsn = lsn_before + handed_over;
+        if (archived)
+            archives[archive_count++] = record;
+        else
+            state[state_count++] = record;
+    }
+    return number;
+}
+
+START_TEST(what_is_archived_is_not_told_again_and_all_is_read_back)
+{
+    char key[KEY_BYTES];
+    given_tm();
+    logs = false;
+    archive_count = 0;
+    for (int i = 0; i < 100; i++) {
+        snprintf(key, sizeof key, "order-%d", i);
+        commits(key);
+    }
+    take_snapshot();
+    ck_assert_uint_eq(archive_count, 101); /* 100 keys, and their numbers are in one chunk */
+    /* The log could not write it. */
+    archive_count = 0;
+    uint64_t number = take_snapshot();
+    ck_assert_uint_eq(archive_count, 101);
+    coordinator_archived(tm, number);
+    commits("late");
+    take_snapshot();
+    ck_assert_uint_eq(archive_count, 101 + 2);
+
+    /* The next start. */
+    const char *why;
+    make_tm();
+    for (uint32_t i = 0; i < archive_count; i++)
+        ck_assert_msg(coordinator_replay(tm, &archives[i], &why), "%s", why);
+    for (uint32_t i = 0; i < state_count; i++)
+        ck_assert_msg(coordinator_replay(tm, &state[i], &why), "%s", why);
+    lsn_before += handed_over;
+    now_ms = 5;
+    start_tm();
+    ck_assert(is_known("order-0"));
+    ck_assert(is_known("order-99"));
+    ck_assert(is_known("late"));
+    archive_count = 0;
+    take_snapshot();
+    ck_assert_uint_eq(archive_count, 0);
+}
+END_TEST
+
+/* ---- as it is delivered ---- */
+
+/* 500 commits a second, each with a key; for 5 minutes, or so many as ASSENT_RETENTION_MINUTES
+ * says. */
+START_TEST(five_hundred_keyed_commits_a_second_are_never_refused)
+{
+    enum { A_SECOND = 500 };
+    const char *minutes = getenv("ASSENT_RETENTION_MINUTES");
+    uint64_t seconds = minutes != NULL ? 60 * strtoull(minutes, NULL, 10) : 300;
+    char key[KEY_BYTES];
+    uint64_t refused = 0;
+    logs = false;
+    limits.keys_max = 10 * 1000 * 1000;
+    limits.outcome_chunks_max = 2000000000 / CHUNK_SEQUENCES + 1;
+    settings.key_retention_ms = DAY_MS;
+    given_tm();
+    for (uint64_t second = 0; second < seconds; second++) {
+        for (uint64_t i = 0; i < A_SECOND; i++) {
+            struct gtrid gtrid;
+            snprintf(key, sizeof key, "order-%llu", (unsigned long long)(second * A_SECOND + i));
+            if (begins(key, &gtrid) == ERR_NONE)
+                ends(&gtrid);
+            else
+                refused++;
+            now_ms += 2;
+        }
+    }
+    ck_assert_uint_eq(refused, 0);
+    ck_assert(is_known("order-0"));
+    ck_assert(is_known(key));
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    if (minutes != NULL)
+        printf("%llu keys, %ld MB in use\n", (unsigned long long)(seconds * A_SECOND),
+               usage.ru_maxrss / 1000);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("retention");
     TCase *cases = tcase_create("retention");
     tcase_add_checked_fixture(cases, set_up, tear_down);
-    tcase_set_timeout(cases, 120);
+    tcase_set_timeout(cases, 3600);
     tcase_add_test(cases,
                    a_restart_on_a_host_that_is_up_for_longer_than_the_retention_forgets_nothing);
+    tcase_add_test(cases,
+                   what_committed_before_the_first_mark_of_time_is_still_a_key_two_restarts_later);
     tcase_add_test(cases, a_commit_late_in_a_run_of_numbers_is_remembered_for_its_whole_time);
+    tcase_add_test(cases, daily_restarts_still_let_it_forget);
+    tcase_add_test(cases, a_clock_that_jumps_ahead_forgets_nothing);
+    tcase_add_test(cases, a_commit_counts_from_when_its_record_is_durable);
+    tcase_add_test(cases, keys_have_a_time_of_their_own);
+    tcase_add_test(cases,
+                   when_all_keys_are_in_use_a_begin_with_one_is_refused_and_none_is_forgotten);
+    tcase_add_test(cases, when_all_outcomes_are_in_use_begin_is_refused);
+    tcase_add_test(cases, what_was_long_undecided_is_remembered_from_its_end_on);
+    tcase_add_test(cases, what_is_archived_is_not_told_again_and_all_is_read_back);
+    tcase_add_test(cases, five_hundred_keyed_commits_a_second_are_never_refused);
     suite_add_tcase(suite, cases);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

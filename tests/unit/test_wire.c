@@ -128,6 +128,48 @@ START_TEST(a_number_that_overflows_is_refused)
 }
 END_TEST
 
+START_TEST(a_number_of_very_many_digits_is_refused)
+{
+    char text[128];
+    snprintf(text, sizeof text, "{\"a\":%063d}", 0);
+    memset(text + 5, '1', 63);
+    ck_assert_str_eq(refusal_of(text), "");
+    snprintf(text, sizeof text, "{\"a\":%064d}", 0);
+    memset(text + 5, '1', 64);
+    ck_assert_str_eq(refusal_of(text), "a number has more than 63 characters: send it as a text");
+}
+END_TEST
+
+/* In the order of the text, through objects and arrays; what looks like one in a text is none. */
+START_TEST(numbers_are_kept_as_they_are_written)
+{
+    static const char text[] = "{\"1\":[19.99,-0,\"2\\\"3\\\\\",{\"b\":9007199254740993}],"
+                               "\"c\" : 1E+5 ,\"d\":true,\"e\":0.10}";
+    cJSON *object = wire_parse(text, strlen(text), &failure);
+    ck_assert_ptr_nonnull(object);
+    wire_keep_numbers(object, text, strlen(text));
+    const cJSON *list = cJSON_GetObjectItem(object, "1");
+    ck_assert_str_eq(cJSON_GetArrayItem(list, 0)->valuestring, "19.99");
+    ck_assert_str_eq(cJSON_GetArrayItem(list, 1)->valuestring, "-0");
+    ck_assert_str_eq(cJSON_GetArrayItem(list, 2)->valuestring, "2\"3\\");
+    ck_assert_str_eq(cJSON_GetObjectItem(cJSON_GetArrayItem(list, 3), "b")->valuestring,
+                     "9007199254740993");
+    ck_assert_str_eq(cJSON_GetObjectItem(object, "c")->valuestring, "1E+5");
+    ck_assert_str_eq(cJSON_GetObjectItem(object, "e")->valuestring, "0.10");
+    cJSON_Delete(object);
+}
+END_TEST
+
+START_TEST(a_text_is_utf8_or_it_is_not)
+{
+    ck_assert(text_is_utf8("", 0));
+    ck_assert(text_is_utf8("h\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80", 12));
+    ck_assert(!text_is_utf8("h\xe9", 2));
+    ck_assert(!text_is_utf8("\xe2\x82", 2));
+    ck_assert(!text_is_utf8("\xed\xa0\x80", 3));
+}
+END_TEST
+
 START_TEST(a_key_given_twice_is_refused_at_every_level)
 {
     not_taken("{\"a\":1,\"b\":2,\"a\":3}", "field \"a\" is given twice");
@@ -1048,6 +1090,9 @@ int main(void)
     tcase_add_test(parsing, nul_is_refused_in_every_form);
     tcase_add_test(parsing, invalid_utf8_is_refused);
     tcase_add_test(parsing, a_number_that_overflows_is_refused);
+    tcase_add_test(parsing, a_number_of_very_many_digits_is_refused);
+    tcase_add_test(parsing, numbers_are_kept_as_they_are_written);
+    tcase_add_test(parsing, a_text_is_utf8_or_it_is_not);
     tcase_add_test(parsing, a_key_given_twice_is_refused_at_every_level);
     tcase_add_test(parsing, an_object_of_very_many_fields_is_refused);
     tcase_add_test(parsing, deep_nesting_is_refused_before_it_is_parsed);
