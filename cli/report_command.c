@@ -134,6 +134,12 @@ static void print_status(const cJSON *status)
                "log writes", json_number(log, "records"), json_number(log, "syncs"),
                json_number(log, "bytes"), json_number(log, "durable_lsn"));
 
+    if (log != NULL)
+        printf("%-12s %" PRIu64 " MiB free on its disk\n", "log disk",
+               json_number(log, "disk_free_bytes") / (1024 * 1024));
+    printf("%-12s %" PRIu64 ", with room for %" PRIu64 "\n", "connections",
+           json_number(status, "connections"), json_number(status, "connections_max"));
+
     static const char *const titles[] = {"rm", "state"};
     cJSON *rows = cJSON_CreateArray();
     for (const cJSON *rm = json_first(sorted_child(status, "rms", compare_rms)); rm != NULL;

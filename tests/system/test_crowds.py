@@ -180,6 +180,7 @@ def test_commits_that_wait_leave_room_for_what_is_answered_at_once(stopped_bank)
         assert web.begin()
         assert time.monotonic() - started < 5
         assert bank.ctl("status")["http"]["waiting"] == 240
+        assert b"\nassent_http_waiting 240\n" in web.get("/metrics").text
         refused = web.post(f"/v1/transactions/{gtrids[240]}/commit")
         assert refused.error == (503, "busy") and refused.headers["Retry-After"] == "1"
         assert "http_max_waiting" in refused.json["error"]["message"]
