@@ -81,11 +81,23 @@ struct finishing {
     struct row row;
 };
 
-/* Only what was voted for is committed: another transaction under the same name is rolled back. */
+/* This database may have lost what it voted for: a row without a vote proves nothing then. */
+static bool may_have_lost_votes(struct agent *agent, const struct gtrid *gtrid)
+{
+    const struct tm_link *tm = tms_known(agent, gtrid->tm);
+    struct txn_number number = {gtrid->incarnation, gtrid->sequence};
+    return tm == NULL || tm->suspect || txn_not_after(&number, &tm->votes_after);
+}
+
+/* Only what was voted for is committed: another transaction under the same name is rolled back.
+ * Where the vote may be lost, only the coordinator can tell the two apart, for it keeps the xid. */
 static void finish_branch_as_decided(struct finishing *finishing, const struct branch_id *branch)
 {
     struct order order = {.branch = *branch, .xid = row_xid(&finishing->row, branch->branch)};
     bool commit = finishing->decided.value == OUTCOME_COMMITTED && order.xid != 0;
+    if (finishing->decided.value == OUTCOME_COMMITTED && order.xid == 0 &&
+        may_have_lost_votes(finishing->agent, &branch->gtrid))
+        return;
     agent_event(finishing->agent,
                 (struct participant_event){
                     .type = commit ? PE_COMMIT : PE_ROLLBACK, .branch = *branch, .order = &order});

@@ -368,12 +368,13 @@ static void took_gids(void *arg, const struct pg_reply *replies, int count)
 static void remembered(void *arg, const struct pg_reply *replies, int count)
 {
     struct control *control = arg;
-    bool schema =
-        strncmp(replies->sqlstate, "42", 2) == 0 || strcmp(replies->sqlstate, "3F000") == 0;
+    bool no_schema = strcmp(replies->sqlstate, "42P01") == 0 || /* no such table, column, schema */
+                     strcmp(replies->sqlstate, "42703") == 0 ||
+                     strcmp(replies->sqlstate, "3F000") == 0;
     (void)count;
     if (!replies->alive)
         return; /* it is found again at the next connection */
-    if (replies->sqlstate[0] != '\0' && !schema) {
+    if (replies->sqlstate[0] != '\0' && !no_schema) {
         pg_drop(control->pg, replies->message);
         return;
     }

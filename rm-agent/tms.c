@@ -100,7 +100,7 @@ static bool hex_read(const char *text, uint8_t *out, size_t bytes)
         unsigned byte;
         if (*text == '-')
             continue;
-        if (sscanf(text, "%2x", &byte) != 1)
+        if (text[1] == '\0' || sscanf(text, "%2x", &byte) != 1)
             return false;
         out[count++] = (uint8_t)byte;
         text++;

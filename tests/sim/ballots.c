@@ -90,6 +90,13 @@ static uint64_t voted_xid(const struct row *row, const char *branch)
 
 static void step(struct sim *sim, struct agent *agent, const struct terminator_event *event);
 
+static bool may_have_lost_votes(const struct sim *sim, const struct agent *agent,
+                                const struct gtrid *gtrid)
+{
+    struct txn_number number = {gtrid->incarnation, gtrid->sequence};
+    return agent->suspect || txn_not_after(&number, &sim->databases[agent->rm].votes_after);
+}
+
 static void finish_branch(struct sim *sim, struct agent *agent, const struct ballot *decided,
                           const struct branch_id *branch)
 {
@@ -101,6 +108,9 @@ static void finish_branch(struct sim *sim, struct agent *agent, const struct bal
     order.branch = *branch;
     order.xid = voted_xid(row, branch->branch);
     bool commit = decided->value == OUTCOME_COMMITTED && order.xid != 0;
+    if (decided->value == OUTCOME_COMMITTED && order.xid == 0 &&
+        may_have_lost_votes(sim, agent, &decided->gtrid))
+        return;
     event.type = commit ? PE_COMMIT : PE_ROLLBACK;
     event.branch = *branch;
     event.order = &order;

@@ -267,10 +267,11 @@ static void check_key(struct sim *sim, const struct fate *fate)
 
 static void decided_to_commit(struct sim *sim, struct fate *fate)
 {
-    if (!fate->commit_durable)
+    if (!fate->commit_durable) {
         fate->known_us = tm_ran_us(sim);
+        check_key(sim, fate);
+    }
     fate->commit_durable = true;
-    check_key(sim, fate);
     check_told(sim, fate);
 }
 

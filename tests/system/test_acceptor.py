@@ -1,6 +1,7 @@
 """An agent's votes in three-phase commit; the coordinator is played by the test."""
 
 import contextlib
+import time
 
 import pytest
 
@@ -167,6 +168,27 @@ def test_a_database_that_may_have_forgotten_votes_only_on_what_begins_later(play
     assert played.say(new, "ask-promise", number="511")["is"] == "promised"
     assert played.answer(old, "ask-promise", 1, number="511") is None, "it may have promised less"
     assert played.say(old, "tell", value="committed")["is"] == "decided"
+
+
+def test_a_branch_whose_vote_may_be_lost_is_left_to_the_coordinator(played):
+    """A failover kept what was prepared, and lost the row with the vote for it."""
+    played.tell_peers()
+    branch = played.branch(100)
+    played.order_prepare(branch)
+    voted = branch.vote()["xid"]
+    played.site.agent.kill()
+    played.site.sql("delete from assent.acceptor")
+    played.site.sql("update assent.tm set identity = 'another/1', first_identity = 'another/1'")
+    played.site.start()
+    assert played.player.register()["ok"]
+    played.player.order({"do": "recover", "number": "1", "begun": branch.gtrid.split(".")[2]})
+    wait_until(lambda: played.site.sql("select 1 from assent.tm where votes_after_sequence > 0"))
+    assert played.say(branch.gtrid, "tell", value="committed")["is"] == "decided"
+    time.sleep(1)
+    assert played.site.sql("select gid from pg_prepared_xacts"
+                           " where database = current_database()") == [(branch.gid,)]
+    branch.order_commit(voted)
+    wait_until(lambda: played.site.sql("select 1 from account where id = 100"))
 
 
 def test_what_it_has_said_is_listed_while_nobody_knows_the_outcome(played):
