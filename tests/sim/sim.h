@@ -263,6 +263,7 @@ struct host {
     uint64_t clock_ms; /* added to the world's time: no two starts agree about it */
     uint64_t recovered_lsn;
     struct uuid instance;
+    bool quarantined[RMS]; /* at the records of its turn that the checker has seen */
     struct disk disk;
     struct writer writer;
     void *room; /* the coordinator's memory */
@@ -698,6 +699,8 @@ struct fate_branch *checker_branch(struct sim *sim, const struct branch_id *bran
 void checker_worked(struct sim *sim, const struct branch_id *branch, uint32_t statements,
                     bool own_connection);
 void checker_asked_to_commit(struct sim *sim, const struct gtrid *gtrid, const char *key);
+/* A turn begins, in which records are written. */
+void checker_turn(struct sim *sim, struct host *host);
 void checker_record(struct sim *sim, uint32_t host, const struct record *record, bool durable);
 void checker_committed(struct sim *sim, const struct branch_id *branch, uint64_t xid,
                        uint32_t statements, bool prepared, bool by_hand);
