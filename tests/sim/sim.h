@@ -378,8 +378,9 @@ struct database {
     uint64_t run; /* counts starts */
     uint64_t system_identifier;
     uint32_t timeline;
-    bool lost_something; /* it was put back behind what was durable */
-    bool released;       /* by a DBA, since */
+    bool lost_something;    /* it was put back behind what was durable */
+    bool agent_alone_knows; /* that it was, once it looks: until then it must not die */
+    bool released;          /* by a DBA, since */
     uint32_t wal_count, wal_flushed;
     struct wal_entry wal[WAL_ENTRIES];
     /* what the log says */
@@ -462,6 +463,9 @@ void database_rewind(struct sim *sim, uint32_t rm, uint32_t entries_lost);
 void database_put_back(struct sim *sim, uint32_t rm, uint32_t entries_lost, bool new_timeline);
 /* How many entries it has to lose so that a beat that was confirmed is among them; 0: none was. */
 uint32_t database_to_lose_a_beat(const struct sim *sim, uint32_t rm);
+/* As many, for it to show less than this beat, or this incarnation of its agent, whatever is
+ * written to it until that agent looks; more than there are if it has neither. */
+uint32_t database_to_lose(const struct sim *sim, uint32_t rm, uint64_t beat, uint64_t incarnation);
 /* Somebody else than the branch's own session calls assent.mark(). */
 void database_forge_marker(struct sim *sim, uint32_t rm, const struct gtrid *gtrid);
 uint32_t backend_open(struct sim *sim, uint32_t rm, bool of_application, uint32_t app,
@@ -799,6 +803,7 @@ struct plan {
     uint32_t answer_loss;           /* of the answers to registrations */
     uint32_t restored_to_nothing;   /* of the databases that are put back: as they were created */
     uint32_t restored_at_precommit; /* of what happens just then */
+    bool no_state_file;             /* the agents have none */
     uint32_t lost_at_vote;          /* a database loses what it has voted for */
     uint32_t agent_branches;        /* that an agent has room for; 0: as many as it needs */
     uint32_t hasty;                 /* commit is asked for while a statement runs */

@@ -50,6 +50,7 @@ static void draw_restored(struct sim *sim)
         plan->one_branch = 0;
         plan->at_precommit = some(sim, 6000);
         plan->restored_at_precommit = 6000;
+        plan->no_state_file = choice(sim, 5000);
     }
 }
 
