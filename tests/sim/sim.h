@@ -91,6 +91,7 @@ enum happening_type {
     HAPPENS_OLD_LOG,
     HAPPENS_TM_GONE,
     HAPPENS_AT_PRECOMMIT,
+    HAPPENS_PUT_BACK,
     HAPPENS_REWIND,
 };
 
@@ -803,6 +804,7 @@ struct plan {
     uint32_t answer_loss;           /* of the answers to registrations */
     uint32_t restored_to_nothing;   /* of the databases that are put back: as they were created */
     uint32_t restored_at_precommit; /* of what happens just then */
+    uint32_t alone_at_precommit;    /* the same, of one that has heard alone */
     bool no_state_file;             /* the agents have none */
     uint32_t lost_at_vote;          /* a database loses what it has voted for */
     uint32_t agent_branches;        /* that an agent has room for; 0: as many as it needs */
@@ -818,6 +820,9 @@ void dba_tidies(struct sim *sim);
 void plan_draw(struct sim *sim);
 /* A database is put back to a backup. */
 void fault_restored(struct sim *sim);
+/* One acceptor alone hears of a PRECOMMIT; then the coordinator dies, and that one is put back. */
+void fault_alone(struct sim *sim);
+void fault_alone_is_put_back(struct sim *sim, uint32_t rm);
 /* This night's theme, if it has one of those in themes.c; their numbers count from 1, and 0 is none
  * of them. */
 void theme_draw(struct sim *sim);

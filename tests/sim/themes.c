@@ -51,6 +51,13 @@ static void draw_restored(struct sim *sim)
         plan->at_precommit = some(sim, 6000);
         plan->restored_at_precommit = 6000;
         plan->no_state_file = choice(sim, 5000);
+        if (plan->no_state_file) {
+            plan->at_precommit = (uint32_t)between(sim, 2000, 8000);
+            plan->restored_at_precommit = 2000;
+            plan->alone_at_precommit = 8000;
+            plan->fault_every_us = between(sim, 1 * SECOND, 4 * SECOND);
+            plan->silence_ms = (uint32_t)between(sim, 300, 1500);
+        }
     }
 }
 
