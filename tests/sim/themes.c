@@ -186,7 +186,9 @@ static void draw_horizon(struct sim *sim)
     plan->apps = (uint32_t)between(sim, 1, 2);
     plan->retention_ms = between(sim, 100, 1500);
     plan->scan_ms = 500;
+    /* What is forgotten so soon is no key any more, and is not missed when it is lost. */
     plan->keyed = 0;
+    plan->may_rewind = false;
     plan->three_phase = 10000;
     plan->silence_ms = (uint32_t)between(sim, 1500, 5000);
     plan->one_branch = some(sim, 3000);
