@@ -330,6 +330,11 @@ START_TEST(what_comes_back_from_before_a_loss_as_another_xid_is_left_to_a_dba)
     agent_finds("ledger", 1, 999);
     ck_assert_str_eq(did(), "");
     ck_assert_uint_eq(alarms(), before + 1);
+    /* So nobody is told that it will be rolled back. */
+    struct txn_knowledge known;
+    struct result found = result_about(RESULT_FOUND, 1, "ledger");
+    coordinator_know(tm, &found.branch, now_ms, &known);
+    ck_assert(known.released && known.voted == 701);
 }
 END_TEST
 
