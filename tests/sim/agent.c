@@ -325,7 +325,8 @@ void agent_step(struct sim *sim, struct agent *agent, struct participant_event *
 static void keep(struct sim *sim, struct agent *agent)
 {
     const struct database *database = database_of(sim, agent->rm);
-    if (!agent->serving || !agent->connected || sim->now_us < agent->kept.at_us + SECOND)
+    if (sim->plan.no_state_file || !agent->serving || !agent->connected ||
+        sim->now_us < agent->kept.at_us + SECOND)
         return;
     agent->kept.at_us = sim->now_us;
     agent->kept.incarnation = agent->incarnation;
@@ -488,6 +489,8 @@ void agent_backend_gone(struct sim *sim, uint32_t at)
 static void compare_kept(struct sim *sim, struct agent *agent)
 {
     struct database *database = database_of(sim, agent->rm);
+    if (sim->plan.no_state_file)
+        return;
     if (database->beat >= agent->kept.beat && database->wal_count > agent->kept.wal &&
         database->agent_incarnation > agent->kept.incarnation)
         return;
@@ -562,7 +565,7 @@ void agent_serves(struct sim *sim, uint32_t rm)
 void agent_crash(struct sim *sim, uint32_t rm)
 {
     struct agent *agent = agent_of(sim, rm);
-    if (!agent->up)
+    if (!agent->up || sim->databases[rm].agent_alone_knows)
         return;
     note(sim, rm_word(rm), "agent dies");
     agent->up = false;
@@ -611,12 +614,13 @@ void agent_lose_session(struct sim *sim, uint32_t rm, uint32_t at)
 void agent_reconnects(struct sim *sim, uint32_t rm)
 {
     struct agent *agent = agent_of(sim, rm);
-    const struct database *database = database_of(sim, rm);
+    struct database *database = database_of(sim, rm);
     if (!database->up) {
         struct happening again = {.type = HAPPENS_RECONNECT, .who = rm, .life = agent->life};
         schedule(sim, 50 * MS, again);
         return;
     }
+    database->agent_alone_knows = false;
     if (database->agent_incarnation != agent->incarnation ||
         database->system_identifier != agent->system_identifier ||
         database->timeline != agent->timeline || database->beat < agent->flushed_beat) {

@@ -144,10 +144,20 @@ static bool prepared_now(struct sim *sim, const struct fate_branch *branch)
     return prepared != NULL && prepared->xid == branch->voted_xid;
 }
 
-static bool is_quarantined(const struct host *host, const char *rm)
+void checker_turn(struct sim *sim, struct host *host)
 {
-    return coordinator_registry(host->coordinator)->rms[host->index_of[rm_number(rm)]].state ==
-           RM_QUARANTINED;
+    for (uint32_t i = 0; i < sim->plan.rms; i++) {
+        const struct rm *rm = &coordinator_registry(host->coordinator)->rms[host->index_of[i]];
+        host->quarantined[i] = rm->quarantined || rm->state == RM_QUARANTINED;
+    }
+}
+
+/* When this record was written: what the rest of its turn was about came after it. */
+static bool is_quarantined(const struct host *host, const char *name)
+{
+    uint32_t i = rm_number(name);
+    const struct rm *rm = &coordinator_registry(host->coordinator)->rms[host->index_of[i]];
+    return rm->state == RM_QUARANTINED && host->quarantined[i];
 }
 
 /* When the COMMIT record is handed over, every branch is prepared, and holds all the work. */
@@ -430,6 +440,8 @@ void checker_record(struct sim *sim, uint32_t host, const struct record *record,
             see_released(sim, record->rm);
         break;
     case RECORD_QUARANTINED:
+        if (!durable)
+            sim->hosts[host].quarantined[rm_number(record->rm)] = true;
         if (!durable && !sim->databases[rm_number(record->rm)].lost_something &&
             !sim->checker.forked)
             violation(sim, "%s is quarantined, and has lost nothing", record->rm);
@@ -563,9 +575,10 @@ static bool may_be_another(const struct sim *sim, const struct gtrid *gtrid)
 static void see_begun(struct sim *sim, struct fate *fate, const struct uuid *instance)
 {
     bool again = fate->begun && memcmp(&fate->begun_by, instance, sizeof *instance) != 0;
+    if (!fate->begun || again) /* and not when it is only said again */
+        fate->known_us = tm_ran_us(sim);
     fate->begun = true;
     fate->begun_by = *instance;
-    fate->known_us = tm_ran_us(sim);
     if (again && !sim->checker.forked)
         violation(sim, "two starts give out %s", gtrid_word(&fate->gtrid));
     fate->excused |= again;

@@ -508,6 +508,10 @@ static void strike_at_precommit(struct sim *sim)
         fault_restored(sim);
         return;
     }
+    if (chance(sim, sim->plan.alone_at_precommit)) {
+        fault_alone(sim);
+        return;
+    }
     if (sim->plan.may_rewind && choice(sim, 3000)) {
         database_rewind(sim, rm, (uint32_t)between(sim, 1, 8));
         return;

@@ -256,6 +256,18 @@ uint32_t database_to_lose_a_beat(const struct sim *sim, uint32_t rm)
     return 0;
 }
 
+uint32_t database_to_lose(const struct sim *sim, uint32_t rm, uint64_t beat, uint64_t incarnation)
+{
+    const struct database *database = &sim->databases[rm];
+    for (uint32_t i = database->wal_flushed; i-- > 0;) {
+        const struct wal_entry *entry = &database->wal[i];
+        if ((entry->type == WAL_BEAT && entry->value <= beat) ||
+            (entry->type == WAL_INCARNATION && entry->value <= incarnation))
+            return database->wal_flushed - i;
+    }
+    return database->wal_flushed + 1;
+}
+
 void database_rewind(struct sim *sim, uint32_t rm, uint32_t entries_lost)
 {
     database_put_back(sim, rm, entries_lost, true);

@@ -91,6 +91,7 @@ enum happening_type {
     HAPPENS_OLD_LOG,
     HAPPENS_TM_GONE,
     HAPPENS_AT_PRECOMMIT,
+    HAPPENS_PUT_BACK,
     HAPPENS_REWIND,
 };
 
@@ -263,6 +264,7 @@ struct host {
     uint64_t clock_ms; /* added to the world's time: no two starts agree about it */
     uint64_t recovered_lsn;
     struct uuid instance;
+    bool quarantined[RMS]; /* at the records of its turn that the checker has seen */
     struct disk disk;
     struct writer writer;
     void *room; /* the coordinator's memory */
@@ -377,8 +379,9 @@ struct database {
     uint64_t run; /* counts starts */
     uint64_t system_identifier;
     uint32_t timeline;
-    bool lost_something; /* it was put back behind what was durable */
-    bool released;       /* by a DBA, since */
+    bool lost_something;    /* it was put back behind what was durable */
+    bool agent_alone_knows; /* that it was, once it looks: until then it must not die */
+    bool released;          /* by a DBA, since */
     uint32_t wal_count, wal_flushed;
     struct wal_entry wal[WAL_ENTRIES];
     /* what the log says */
@@ -461,6 +464,9 @@ void database_rewind(struct sim *sim, uint32_t rm, uint32_t entries_lost);
 void database_put_back(struct sim *sim, uint32_t rm, uint32_t entries_lost, bool new_timeline);
 /* How many entries it has to lose so that a beat that was confirmed is among them; 0: none was. */
 uint32_t database_to_lose_a_beat(const struct sim *sim, uint32_t rm);
+/* As many, for it to show less than this beat, or this incarnation of its agent, whatever is
+ * written to it until that agent looks; more than there are if it has neither. */
+uint32_t database_to_lose(const struct sim *sim, uint32_t rm, uint64_t beat, uint64_t incarnation);
 /* Somebody else than the branch's own session calls assent.mark(). */
 void database_forge_marker(struct sim *sim, uint32_t rm, const struct gtrid *gtrid);
 uint32_t backend_open(struct sim *sim, uint32_t rm, bool of_application, uint32_t app,
@@ -698,6 +704,8 @@ struct fate_branch *checker_branch(struct sim *sim, const struct branch_id *bran
 void checker_worked(struct sim *sim, const struct branch_id *branch, uint32_t statements,
                     bool own_connection);
 void checker_asked_to_commit(struct sim *sim, const struct gtrid *gtrid, const char *key);
+/* A turn begins, in which records are written. */
+void checker_turn(struct sim *sim, struct host *host);
 void checker_record(struct sim *sim, uint32_t host, const struct record *record, bool durable);
 void checker_committed(struct sim *sim, const struct branch_id *branch, uint64_t xid,
                        uint32_t statements, bool prepared, bool by_hand);
@@ -796,6 +804,8 @@ struct plan {
     uint32_t answer_loss;           /* of the answers to registrations */
     uint32_t restored_to_nothing;   /* of the databases that are put back: as they were created */
     uint32_t restored_at_precommit; /* of what happens just then */
+    uint32_t alone_at_precommit;    /* the same, of one that has heard alone */
+    bool no_state_file;             /* the agents have none */
     uint32_t lost_at_vote;          /* a database loses what it has voted for */
     uint32_t agent_branches;        /* that an agent has room for; 0: as many as it needs */
     uint32_t hasty;                 /* commit is asked for while a statement runs */
@@ -810,6 +820,9 @@ void dba_tidies(struct sim *sim);
 void plan_draw(struct sim *sim);
 /* A database is put back to a backup. */
 void fault_restored(struct sim *sim);
+/* One acceptor alone hears of a PRECOMMIT; then the coordinator dies, and that one is put back. */
+void fault_alone(struct sim *sim);
+void fault_alone_is_put_back(struct sim *sim, uint32_t rm);
 /* This night's theme, if it has one of those in themes.c; their numbers count from 1, and 0 is none
  * of them. */
 void theme_draw(struct sim *sim);

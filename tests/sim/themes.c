@@ -50,6 +50,14 @@ static void draw_restored(struct sim *sim)
         plan->one_branch = 0;
         plan->at_precommit = some(sim, 6000);
         plan->restored_at_precommit = 6000;
+        plan->no_state_file = choice(sim, 5000);
+        if (plan->no_state_file) {
+            plan->at_precommit = (uint32_t)between(sim, 2000, 8000);
+            plan->restored_at_precommit = 2000;
+            plan->alone_at_precommit = 8000;
+            plan->fault_every_us = between(sim, 1 * SECOND, 4 * SECOND);
+            plan->silence_ms = (uint32_t)between(sim, 300, 1500);
+        }
     }
 }
 
@@ -169,6 +177,39 @@ static void draw_how_soon(struct sim *sim)
         plan->gone_us = between(sim, 500 * MS, plan->quiet_us);
 }
 
+/* What is over is soon forgotten, while other transactions, or messages, are still on their way. */
+static void draw_horizon(struct sim *sim)
+{
+    struct plan *plan = &sim->plan;
+    draw_calm(sim);
+    /* Whatever commits keeps what began before it. */
+    plan->apps = (uint32_t)between(sim, 1, 2);
+    plan->retention_ms = between(sim, 100, 1500);
+    plan->scan_ms = 500;
+    /* What is forgotten so soon is no key any more, and is not missed when it is lost. */
+    plan->keyed = 0;
+    plan->may_rewind = false;
+    plan->three_phase = 10000;
+    plan->silence_ms = (uint32_t)between(sim, 1500, 5000);
+    plan->one_branch = some(sim, 3000);
+    plan->read_only = 0;
+    plan->refusal = some(sim, 3000);
+    plan->at_precommit = (uint32_t)between(sim, 2000, 9000);
+    plan->quiet_us = between(sim, 10 * SECOND, 25 * SECOND);
+    plan->down_most_us = 8 * SECOND;
+    plan->fault_weight[FAULT_TM_DIES] = (uint32_t)between(sim, 0, 2);
+    plan->fault_weight[FAULT_PARTITION] = (uint32_t)between(sim, 0, 3);
+    plan->fault_weight[FAULT_AGENT_DIES] = (uint32_t)between(sim, 0, 1);
+    plan->fault_weight[FAULT_DATABASE_CRASHES] = (uint32_t)between(sim, 0, 2);
+    plan->own_connection = some(sim, 9000);
+    plan->run_again = some(sim, 8000);
+    plan->repeat = (uint32_t)between(sim, 3000, 9000);
+    plan->delay = (uint32_t)between(sim, 500, 5000);
+    plan->delay_most_us = between(sim, 1 * SECOND, 5 * SECOND);
+    if (plan->rms > 2 && choice(sim, 6000))
+        plan->data_rms = plan->rms - 1; /* a witness is told by a message alone */
+}
+
 static const struct {
     const char *name;
     void (*draw)(struct sim *sim);
@@ -177,6 +218,7 @@ static const struct {
     {"quarantine", draw_quarantine}, {"uptime", draw_uptime},
     {"full-table", draw_full_table}, {"late-statement", draw_late_statement},
     {"markers", draw_markers},       {"how-soon", draw_how_soon},
+    {"horizon", draw_horizon},
 };
 
 enum { THEMES = sizeof themes / sizeof *themes };

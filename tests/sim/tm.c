@@ -538,6 +538,7 @@ void tm_turn(struct sim *sim, uint32_t index)
         return; /* an earlier turn took this one's place */
     host->turn_us = UINT64_MAX;
     turn_begin(&sim->turn, host->coordinator);
+    checker_turn(sim, host);
     uint32_t taken = 0;
     for (; taken < host->inbox_count && !turn_full(&sim->turn); taken++) {
         struct message *message = host->inbox[taken].message;
@@ -635,6 +636,7 @@ void tm_start(struct sim *sim, uint32_t index)
     event.unfence = host->unfence;
     host->unfence = false;
     turn_begin(&sim->turn, host->coordinator);
+    checker_turn(sim, host);
     turn_step(&sim->turn, &event);
     uint64_t incarnation = coordinator_incarnation(host->coordinator);
     note(sim, who(host), "starts, incarnation %llu, log up to lsn %llu",

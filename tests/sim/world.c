@@ -207,6 +207,10 @@ static void happen(struct sim *sim, const struct happening *what)
         if (!sim->quiet)
             fault_at_precommit(sim);
         break;
+    case HAPPENS_PUT_BACK:
+        if (!sim->quiet)
+            fault_alone_is_put_back(sim, who);
+        break;
     }
 }
 
