@@ -154,6 +154,22 @@ static bool gone_without_trace(const struct doubt *doubt, struct advice *out)
     return true;
 }
 
+/* Its database may have lost the branch that was voted for, and then this one came back; or it has
+ * lost nothing of it, and this is another one. Only the xid tells: core/coordinator.c. */
+static bool came_back(const struct doubt *doubt, struct advice *out)
+{
+    bool same = doubt->known == KNOWN_COMMITTED && doubt->vote == VOTE_SAME;
+    bool over = doubt->known == KNOWN_COMMITTED || doubt->known == KNOWN_FORGOTTEN;
+    if (!doubt->released || doubt->live || !over || same || doubt->found != FOUND_PREPARED)
+        return false;
+    say(out, FATE_UNKNOWN,
+        "cannot be known: %s is %s, and the database of %s has lost data since: this is what was "
+        "voted for, or another one under its name",
+        doubt->gtrid, doubt->known == KNOWN_COMMITTED ? "committed" : "forgotten", doubt->rm);
+    advise_resolve(out, doubt);
+    return true;
+}
+
 /* Under the name of a committed transaction that is over, in which every branch was applied. */
 static bool rose_again(const struct doubt *doubt, struct advice *out)
 {
@@ -338,7 +354,7 @@ void doubt_judge(const struct doubt *doubt, struct advice *out)
     memset(out, 0, sizeof *out);
     if (of_somebody_else(doubt, out) || acceptors_decide(doubt, out) || nobody_knows(doubt, out) ||
         ended_otherwise(doubt, out) || database_lost_data(doubt, out) ||
-        gone_without_trace(doubt, out) || rose_again(doubt, out))
+        gone_without_trace(doubt, out) || came_back(doubt, out) || rose_again(doubt, out))
         return;
     follow_the_decision(doubt, out);
 }

@@ -36,6 +36,7 @@ struct doubt {
     enum txn_known known;
     bool live;
     bool fenced;
+    bool released;         /* its database has lost data since, and was released */
     const char *waits_for; /* KNOWN_UNPROVEN: an RM */
     enum rm_state rm_state;
     enum branch_progress progress;   /* of a live transaction's branch */

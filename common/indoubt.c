@@ -338,6 +338,7 @@ static void gather(const struct indoubt_sources *sources, struct entry *entry)
         .known = known->known,
         .live = known->live,
         .fenced = registry->fenced,
+        .released = known->released,
         .waits_for = registry->rms[known->waits_for].name,
         .rm_state = home != NULL ? home->state : RM_DOWN,
         .progress = progress_of(entry),

@@ -333,6 +333,7 @@ struct txn_knowledge {
     uint32_t waits_for;  /* UNPROVEN: index of an RM */
     bool enlisted;       /* the branch that was asked about is one of it */
     uint64_t voted;      /* the xid that this branch has voted for; 0 none, or not known */
+    bool released;       /* its database has lost data since, and was released */
     struct txn_view txn; /* of one that is live, or ended a short while ago; else all zero */
 };
 

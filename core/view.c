@@ -327,6 +327,7 @@ void coordinator_know(const struct coordinator *c, const struct branch_id *branc
         registry_may_presume(&c->registry, &out->waits_for);
     const struct ended *ended = live_find_ended(&c->live, gtrid->incarnation, gtrid->sequence);
     uint32_t rm = registry_find(&c->registry, branch->rm);
+    out->released = rm != UINT32_MAX && released_since(c, rm, gtrid);
     if (ended == NULL)
         return;
     view_ended(c, ended, &out->txn);

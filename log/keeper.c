@@ -194,6 +194,8 @@ static int remove_old_archives(struct keeper *keeper, int archive, struct error 
             return -1;
         POINT("log.old-archive-removed");
     }
+    if (gone == 0)
+        return 0;
     shelf->count -= gone;
     memmove(shelf->files, shelf->files + gone, shelf->count * sizeof *shelf->files);
     return 0;

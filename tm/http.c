@@ -672,13 +672,29 @@ static void take_leave(struct http *http)
     MHD_run(http->daemon);
 }
 
+static bool is_full(const struct http *http)
+{
+    return http->connections >= http->limits.connections + HTTP_LEAVING;
+}
+
+/* When it is full libmicrohttpd stops listening as a run begins, and listens again only as the
+ * next one does: it must not be waited for then, for nobody would wake us. */
+static void run(struct http *http)
+{
+    bool was_full;
+    do {
+        was_full = is_full(http);
+        MHD_run(http->daemon);
+    } while (was_full && !is_full(http));
+}
+
 static void *serve(void *arg)
 {
     struct http *http = arg;
     while (!http->stopping) {
         MHD_UNSIGNED_LONG_LONG left_ms;
         take_posts(http);
-        MHD_run(http->daemon);
+        run(http);
         uint64_t wake_ms = cut_off_late_clients(http);
         if (MHD_get_timeout(http->daemon, &left_ms) == MHD_YES && loop_now_ms() + left_ms < wake_ms)
             wake_ms = loop_now_ms() + left_ms;

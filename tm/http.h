@@ -14,9 +14,8 @@
 struct http;
 struct server;
 
-enum {
-    HTTP_LEAVING = 8
-}; /* descriptors of connections that have to make room, until they are gone */
+/* Descriptors of connections that have to make room, until they are gone. */
+enum { HTTP_LEAVING = 8 };
 
 /* Is url one that can be served: http://127.0.0.1:PORT or http://[::1]:PORT? Returns 0 or -1. */
 int http_check_url(const char *url, struct error *error);

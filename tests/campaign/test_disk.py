@@ -148,7 +148,7 @@ def test_a_disk_that_fills_up_warns_first_and_goes_on(stopped_bank, seed, record
             before = tellers.transfers
             wait_until(lambda: tellers.transfers > before + 20, 20, "it goes on")
             os.unlink(ballast)
-            wait_until(lambda: "room for the log's next segment again" in bank.tm.log_text(), 10,
+            wait_until(lambda: "the log has its next segment again" in bank.tm.log_text(), 10,
                        "it notices the room")
         bank.tm.stop()
         record("a full disk", "no room for the log's next segment", 1, tellers.words)

@@ -66,11 +66,12 @@ static void say_violation(uint64_t seed)
 /* An assertion of the core is a violation like any other, and needs its seed. */
 static void on_fatal(int signal_number)
 {
-    char text[160];
+    char text[200];
     int length = snprintf(text, sizeof text,
                           "seed %" PRIu64 ": VIOLATION: ended by signal %d\nreplay: "
-                          "tests/sim/assent-sim --seed %" PRIu64 " --verbose\n",
-                          sim.seed, signal_number, sim.seed);
+                          "tests/sim/assent-sim%s%s --seed %" PRIu64 " --verbose\n",
+                          sim.seed, signal_number, sim.theme != 0 ? " --theme " : "",
+                          sim.theme != 0 ? theme_name(sim.theme) : "", sim.seed);
     if (write(STDOUT_FILENO, text, (size_t)length) < 0)
         _exit(2);
     signal(signal_number, SIG_DFL);

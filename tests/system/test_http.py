@@ -347,6 +347,19 @@ def test_the_description_has_every_route_and_every_route_answers_as_described(we
                 assert reply.status == {"bank.1.999999": 404, "not a gtrid": 400}.get(name, 200)
 
 
+def test_the_description_and_the_manual_know_every_alarm():
+    alarms = re.findall(r'\[ALARM_\w+\] = "([^"]+)"', (SOURCE / "tm/alarms.c").read_text())
+    spec = json.loads((SOURCE / "tm/openapi.json").read_text())
+    listed = spec["components"]["schemas"]["Status"]["properties"]["alarms"]["items"]
+    assert sorted(listed["properties"]["alarm"]["enum"]) == sorted(alarms)
+    manual = re.findall(r"^\.It Ql (.*)$", (SOURCE / "doc/assentd.8").read_text(), re.M)
+    page = (SOURCE / "doc/operations.md").read_text()
+    rows = "".join(re.findall(r"^\| (`.*?) \|", page, re.M))
+    for alarm in alarms:
+        assert any(alarm in items.split(" , ") for items in manual), alarm
+        assert f"`{alarm}`" in rows, alarm
+
+
 # ---- refusals ----
 
 

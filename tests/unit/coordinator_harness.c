@@ -3,6 +3,8 @@
  */
 #include "tests/unit/coordinator_harness.h"
 
+#include "common/wire.h" /* before check.h, whose fail() is a macro */
+
 #include <check.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -58,10 +60,6 @@ static const char *order_word(const struct order *order)
     return words[order->type];
 }
 
-static const char *const outcomes[] = {
-    "", "in-progress", "committed", "rolled-back", "mixed", "forgotten",
-};
-
 /* Of a ballot what it asks for, or says. */
 static void tell_order(const struct order *order)
 {
@@ -71,7 +69,8 @@ static void tell_order(const struct order *order)
     else if (ballot->value == OUTCOME_NONE)
         say("%s %s\n", ballot_words[ballot->type], order->branch.rm);
     else
-        say("%s %s %s\n", ballot_words[ballot->type], outcomes[ballot->value], order->branch.rm);
+        say("%s %s %s\n", ballot_words[ballot->type], outcome_word(ballot->value),
+            order->branch.rm);
 }
 
 static void tell_actions(void)
@@ -83,11 +82,11 @@ static void tell_actions(void)
     for (uint32_t i = 0; i < actions.reply_count; i++) {
         const struct reply *reply = &actions.replies[i];
         if (reply->error != ERR_NONE)
-            say("refuse %d\n", reply->error);
+            say("refuse %s\n", error_word(reply->error));
         else if (reply->op == OP_BEGIN || reply->op == OP_ENLIST)
             say("reply %llu\n", (unsigned long long)reply->gtrid.sequence);
         else
-            say("reply %s%s\n", outcomes[reply->outcome],
+            say("reply %s%s\n", outcome_word(reply->outcome),
                 reply->applied || reply->outcome == OUTCOME_IN_PROGRESS ? "" : ", not yet applied");
     }
     handed_over += actions.record_count;
@@ -129,18 +128,25 @@ uint32_t rm_number(const char *rm)
     return registry_find(coordinator_registry(tm), rm);
 }
 
+const char *rm_is(const char *rm)
+{
+    return rm_state_word(coordinator_registry(tm)->rms[rm_number(rm)].state);
+}
+
 void agent_answers(const char *rm, struct answer answer)
 {
     struct event event = {.type = EV_ANSWER, .rm = rm_number(rm), .answer = &answer};
     strcpy(answer.rm, rm);
     if (answer.agent_incarnation == 0)
         answer.agent_incarnation = 1;
+    if (answer.system_identifier == 0)
+        answer.system_identifier = 1;
     step(&event);
 }
 
 void agent_accepts(const char *rm)
 {
-    agent_answers(rm, (struct answer){.system_identifier = 1});
+    agent_answers(rm, (struct answer){0});
     log_is_durable();
 }
 
@@ -208,10 +214,15 @@ void ask_about(enum op op, uint64_t sequence, const char *rm)
     ask(request);
 }
 
-/* Begun, with a branch at each of these. */
 void given_begun(const char *first, const char *second)
 {
-    struct request request = {.op = OP_BEGIN};
+    given_begun_by(PROTOCOL_2PC, first, second);
+}
+
+/* Begun, with a branch at each of these. */
+void given_begun_by(enum protocol protocol, const char *first, const char *second)
+{
+    struct request request = {.op = OP_BEGIN, .protocol = protocol};
     strcpy(request.rms[0], first);
     request.rm_count = 1;
     if (second != NULL)
@@ -220,12 +231,17 @@ void given_begun(const char *first, const char *second)
     did();
 }
 
-struct result result_about(enum result_type type, uint64_t sequence, const char *rm)
+struct result result_of(enum result_type type, struct gtrid gtrid, const char *rm)
 {
-    struct result result = {.type = type, .agent_incarnation = 1, .xid = 700 + sequence};
-    result.branch.gtrid = gtrid_number(sequence);
+    struct result result = {.type = type, .agent_incarnation = 1, .xid = 700 + gtrid.sequence};
+    result.branch.gtrid = gtrid;
     strcpy(result.branch.rm, rm);
     return result;
+}
+
+struct result result_about(enum result_type type, uint64_t sequence, const char *rm)
+{
+    return result_of(type, gtrid_number(sequence), rm);
 }
 
 void hear(struct result result)
@@ -239,13 +255,26 @@ void agent_says(enum result_type type, uint64_t sequence, const char *rm)
     hear(result_about(type, sequence, rm));
 }
 
+void acceptor_says(const char *rm, struct gtrid gtrid, struct ballot ballot)
+{
+    struct result result = result_of(RESULT_BALLOT, gtrid, rm);
+    result.ballot = ballot;
+    result.ballot.gtrid = gtrid;
+    hear(result);
+}
+
 /* Transaction 1 with branches at accounts and ledger, committing by a client that waits. */
-void given_preparing(void)
+void given_preparing_by(enum protocol protocol)
 {
     given_tm();
-    given_begun("accounts", "ledger");
+    given_begun_by(protocol, "accounts", "ledger");
     ask_about(OP_COMMIT, 1, "");
     ck_assert_str_eq(did(), "prepare accounts\nprepare ledger\n");
+}
+
+void given_preparing(void)
+{
+    given_preparing_by(PROTOCOL_2PC);
 }
 
 void given_logging(void)
@@ -268,8 +297,10 @@ void given_committing(void)
 uint32_t take_snapshot(struct record *out)
 {
     uint32_t count = 0;
-    for (uint64_t position = 0; coordinator_snapshot(tm, &position, &out[count]);)
-        ck_assert_uint_lt(++count, SNAPSHOT_MAX);
+    for (uint64_t position = 0; coordinator_snapshot(tm, &position, &out[count]);) {
+        out[count++].lsn = 9;
+        ck_assert_uint_lt(count, SNAPSHOT_MAX);
+    }
     return count;
 }
 

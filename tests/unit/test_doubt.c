@@ -73,6 +73,20 @@ static const struct row {
      FATE_WILL_COMMIT,
      "will commit when the coordinator is started",
      START},
+    {{PREPARED, .known = KNOWN_COMMITTED, .released = true, .vote = VOTE_OTHER},
+     FATE_UNKNOWN,
+     "cannot be known: bank.3.7 is committed, and the database of accounts has lost data since: "
+     "this is what was voted for, or another one under its name",
+     "assentctl resolve bank.3.7 commit|rollback --reason TEXT --dry-run"},
+    {{PREPARED, .known = KNOWN_COMMITTED, .released = true},
+     FATE_WILL_COMMIT,
+     "will commit: decided, and accounts is being told",
+     ""},
+    {{PREPARED, .known = KNOWN_FORGOTTEN, .released = true, .vote = VOTE_NOT_KNOWN},
+     FATE_UNKNOWN,
+     "cannot be known: bank.3.7 is forgotten, and the database of accounts has lost data since: "
+     "this is what was voted for, or another one under its name",
+     "assentctl resolve bank.3.7 commit|rollback --reason TEXT --dry-run"},
     {{PREPARED, .known = KNOWN_COMMITTED, .live = true, .vote = VOTE_OTHER},
      FATE_WILL_ROLL_BACK,
      "will be rolled back: prepared again under the name of a committed transaction, and never "

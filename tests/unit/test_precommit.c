@@ -11,24 +11,10 @@
 
 /* ---- ballots ---- */
 
-static struct ballot ballot_about(enum ballot_type type, uint64_t sequence)
-{
-    return (struct ballot){.type = type, .gtrid = gtrid_number(sequence)};
-}
-
-static void agent_bids(const char *rm, struct ballot ballot)
-{
-    struct result result = result_about(RESULT_BALLOT, ballot.gtrid.sequence, rm);
-    result.ballot = ballot;
-    hear(result);
-}
-
 static void agent_asks(const char *rm, enum ballot_type type, uint64_t number, enum outcome value)
 {
-    struct ballot ballot = ballot_about(type, 1);
-    ballot.number = number;
-    ballot.value = value;
-    agent_bids(rm, ballot);
+    acceptor_says(rm, gtrid_number(1),
+                  (struct ballot){.type = type, .number = number, .value = value});
 }
 
 static void agent_accepted(const char *rm, uint64_t number)
@@ -40,22 +26,13 @@ static void agent_accepted(const char *rm, uint64_t number)
 
 static void begin_3pc(void)
 {
-    ask((struct request){
-        .op = OP_BEGIN, .protocol = PROTOCOL_3PC, .rms = {"accounts", "ledger"}, .rm_count = 2});
-    did();
+    given_begun_by(PROTOCOL_3PC, "accounts", "ledger");
     ask_about(OP_COMMIT, 1, "");
-}
-
-static void given_preparing_3pc(void)
-{
-    given_tm();
-    begin_3pc();
-    ck_assert_str_eq(did(), "prepare accounts\nprepare ledger\n");
 }
 
 static void given_prelogging(void)
 {
-    given_preparing_3pc();
+    given_preparing_by(PROTOCOL_3PC);
     agent_says(RESULT_READY, 1, "accounts");
     agent_says(RESULT_READY, 1, "ledger");
     ck_assert_str_eq(did(), "log PRECOMMIT\n");
@@ -121,8 +98,7 @@ static void given_precommitted_log(const struct record *more)
 
 static void old_bid(const char *rm, struct ballot ballot)
 {
-    ballot.gtrid = gtrid_of_start(OF_LOG, LEFT_AT);
-    agent_bids(rm, ballot);
+    acceptor_says(rm, gtrid_of_start(OF_LOG, LEFT_AT), ballot);
 }
 
 /* ---- a coordinator that lives ---- */
@@ -190,7 +166,7 @@ END_TEST
 
 START_TEST(an_agent_whose_branch_only_read_hears_the_outcome_from_a_tell)
 {
-    given_preparing_3pc();
+    given_preparing_by(PROTOCOL_3PC);
     agent_says(RESULT_READ_ONLY, 1, "accounts");
     agent_says(RESULT_READY, 1, "ledger");
     log_is_durable();
@@ -218,9 +194,8 @@ END_TEST
 START_TEST(who_is_outbid_waits_and_then_leads_a_higher_ballot)
 {
     given_precommitting();
-    struct ballot outbid = ballot_about(BALLOT_OUTBID, 1);
-    outbid.promised = 3 * BALLOT_ROUND; /* led by accounts */
-    agent_bids("ledger", outbid);
+    struct ballot led_by_accounts = {.type = BALLOT_OUTBID, .promised = 3 * BALLOT_ROUND};
+    acceptor_says("ledger", gtrid_number(1), led_by_accounts);
     ck_assert_str_eq(did(), "");
     time_passes(500);
     ck_assert_str_eq(did(), "");
@@ -292,7 +267,7 @@ END_TEST
 
 START_TEST(before_the_precommit_an_agents_ballot_ends_it)
 {
-    given_preparing_3pc();
+    given_preparing_by(PROTOCOL_3PC);
     agent_asks("accounts", BALLOT_ASK_PROMISE, BALLOT_ROUND, OUTCOME_NONE);
     ck_assert_str_eq(did(), "rollback accounts\nrollback ledger\ndecided rolled-back accounts\n");
     agent_says(RESULT_DONE, 1, "accounts");
@@ -348,10 +323,10 @@ END_TEST
 START_TEST(a_ballot_about_another_coordinators_transaction_is_refused)
 {
     given_precommitting();
-    struct ballot ballot = ballot_about(BALLOT_ASK_PROMISE, 1);
-    ballot.number = BALLOT_ROUND;
-    strcpy(ballot.gtrid.tm, "other");
-    agent_bids("accounts", ballot);
+    struct gtrid gtrid = gtrid_number(1);
+    strcpy(gtrid.tm, "other");
+    acceptor_says("accounts", gtrid,
+                  (struct ballot){.type = BALLOT_ASK_PROMISE, .number = BALLOT_ROUND});
     agent_asks("accounts", BALLOT_JOIN, 0, OUTCOME_NONE);
     ck_assert_str_eq(did(), "");
 }
@@ -372,7 +347,7 @@ END_TEST
 
 START_TEST(agents_that_ended_it_before_all_had_voted_are_followed_and_answered)
 {
-    given_preparing_3pc();
+    given_preparing_by(PROTOCOL_3PC);
     agent_asks("ledger", BALLOT_TELL, 0, OUTCOME_ROLLED_BACK);
     ck_assert_str_eq(did(), "rollback accounts\nrollback ledger\ndecided rolled-back ledger\n");
     agent_says(RESULT_DONE, 1, "accounts");
@@ -385,7 +360,7 @@ END_TEST
 /* Nobody can have accepted anything that was never proposed. */
 START_TEST(a_commit_of_what_was_not_precommitted_is_an_alarm)
 {
-    given_preparing_3pc();
+    given_preparing_by(PROTOCOL_3PC);
     agent_asks("ledger", BALLOT_DECIDED, 0, OUTCOME_COMMITTED);
     ck_assert_str_eq(did(), "");
     ck_assert_uint_eq(alarms(), 1);
@@ -396,7 +371,7 @@ END_TEST
 
 START_TEST(an_agent_that_leads_what_was_rolled_back_is_told_so)
 {
-    given_preparing_3pc();
+    given_preparing_by(PROTOCOL_3PC);
     agent_says(RESULT_NO, 1, "accounts");
     agent_says(RESULT_DONE, 1, "accounts");
     agent_says(RESULT_DONE, 1, "ledger");
@@ -409,7 +384,7 @@ END_TEST
 START_TEST(an_agent_that_leads_what_this_coordinator_never_began_is_an_alarm)
 {
     given_tm();
-    agent_bids("ledger", ballot_about(BALLOT_ASK_PROMISE, 12));
+    acceptor_says("ledger", gtrid_number(12), (struct ballot){.type = BALLOT_ASK_PROMISE});
     ck_assert_str_eq(did(), "");
     ck_assert_uint_eq(alarms(), 1);
 }
@@ -588,7 +563,7 @@ START_TEST(every_acceptor_is_told_what_a_dba_has_forced)
 {
     given_precommitting();
     dba_asks(OP_RESOLVE, 1, OUTCOME_ROLLED_BACK, false);
-    ck_assert_str_eq(did(), "refuse 14\n");
+    ck_assert_str_eq(did(), "refuse contradicted\n");
     dba_asks(OP_RESOLVE, 1, OUTCOME_ROLLED_BACK, true);
     ck_assert_str_eq(did(), "log RESOLVED\n");
     /* It must not be decided now, nor promised away: the DBA's word would come too late. */

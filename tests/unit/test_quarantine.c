@@ -1,7 +1,11 @@
 /*
  * tests/unit/test_quarantine.c - a database has lost what it promised: nothing is decided on that.
  */
-#include "tests/unit/story.h"
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/unit/coordinator_harness.h"
 
 /* ---- what happens ---- */
 
@@ -15,8 +19,7 @@ static void accounts_is_set_back(void)
 
 static void accounts_has_confirmed_a_beat(void)
 {
-    struct gtrid gtrid = gtrid_number(1);
-    struct result result = result_of(RESULT_SESSION, &gtrid, "accounts");
+    struct result result = result_about(RESULT_SESSION, 1, "accounts");
     result.beat = 9;
     hear(result);
     did();
@@ -33,18 +36,15 @@ static void accounts_is_released(void)
     ck_assert_str_eq(rm_is("accounts"), "up");
 }
 
-static void given_preparing(enum protocol protocol)
+static void given_preparing_after_a_beat(enum protocol protocol)
 {
-    given_tm();
-    given_begun(protocol, "accounts", "ledger");
-    ask_about(OP_COMMIT, 1);
-    did();
+    given_preparing_by(protocol);
     accounts_has_confirmed_a_beat();
 }
 
 static void given_prelogging(void)
 {
-    given_preparing(PROTOCOL_3PC);
+    given_preparing_after_a_beat(PROTOCOL_3PC);
     agent_says(RESULT_READY, 1, "accounts");
     agent_says(RESULT_READY, 1, "ledger");
     ck_assert_str_eq(did(), "log PRECOMMIT\n");
@@ -60,15 +60,14 @@ static const char *reason(void)
 
 static void acceptor_accepts(const char *rm, uint64_t number)
 {
-    struct gtrid gtrid = gtrid_number(1);
-    acceptor_says(rm, &gtrid, (struct ballot){.type = BALLOT_ACCEPTED, .number = number});
+    acceptor_says(rm, gtrid_number(1), (struct ballot){.type = BALLOT_ACCEPTED, .number = number});
 }
 
 /* ---- what is not decided yet ---- */
 
 START_TEST(nothing_commits_on_the_vote_of_a_database_in_quarantine)
 {
-    given_preparing(PROTOCOL_2PC);
+    given_preparing_after_a_beat(PROTOCOL_2PC);
     agent_says(RESULT_READY, 1, "accounts");
     accounts_is_set_back();
     agent_says(RESULT_READY, 1, "ledger");
@@ -81,7 +80,7 @@ END_TEST
 
 START_TEST(what_has_not_voted_when_its_database_is_quarantined_ends_at_once)
 {
-    given_preparing(PROTOCOL_2PC);
+    given_preparing_after_a_beat(PROTOCOL_2PC);
     accounts_is_set_back();
     ck_assert_str_eq(did(), "log QUARANTINED\nrollback ledger\n");
 }
@@ -91,10 +90,10 @@ START_TEST(what_works_in_a_quarantined_database_does_not_commit_after_its_releas
 {
     given_tm();
     accounts_has_confirmed_a_beat();
-    given_begun(PROTOCOL_2PC, "accounts", "ledger");
+    given_begun("accounts", "ledger");
     accounts_is_set_back();
     /* All before the transaction's own timer has had its turn. */
-    ask_about(OP_COMMIT, 1);
+    ask_about(OP_COMMIT, 1, "");
     ck_assert_str_eq(did(), "log QUARANTINED\nrollback ledger\n");
 }
 END_TEST
@@ -106,15 +105,14 @@ START_TEST(what_begins_to_work_after_the_release_ends_like_any_other)
     given_tm();
     accounts_has_confirmed_a_beat();
     accounts_is_set_back();
-    given_begun(PROTOCOL_2PC, "ledger", NULL);
+    given_begun("ledger", NULL);
     accounts_is_released();
     struct request enlist = {.op = OP_ENLIST, .has_gtrid = true, .gtrid = gtrid_number(1)};
     strcpy(enlist.rm, "accounts");
     ask(enlist);
-    ask_about(OP_COMMIT, 1);
+    ask_about(OP_COMMIT, 1, "");
     did();
-    struct gtrid gtrid = gtrid_number(1);
-    struct result result = result_of(RESULT_READY, &gtrid, "accounts");
+    struct result result = result_about(RESULT_READY, 1, "accounts");
     result.agent_incarnation = 2;
     hear(result);
     agent_says(RESULT_READY, 1, "ledger");
@@ -129,7 +127,7 @@ END_TEST
 
 START_TEST(a_read_only_branch_has_read_what_was_lost)
 {
-    given_preparing(PROTOCOL_2PC);
+    given_preparing_after_a_beat(PROTOCOL_2PC);
     agent_says(RESULT_READ_ONLY, 1, "accounts");
     accounts_is_set_back();
     agent_says(RESULT_READY, 1, "ledger");
@@ -141,8 +139,8 @@ START_TEST(a_transaction_elsewhere_goes_on)
 {
     given_tm();
     accounts_has_confirmed_a_beat();
-    given_begun(PROTOCOL_2PC, "ledger", NULL);
-    ask_about(OP_COMMIT, 1);
+    given_begun("ledger", NULL);
+    ask_about(OP_COMMIT, 1, "");
     ck_assert_str_eq(did(), "prepare ledger\n");
     accounts_is_set_back();
     agent_says(RESULT_READY, 1, "ledger");
@@ -152,7 +150,7 @@ END_TEST
 
 START_TEST(lost_durable_data_that_an_agent_reports_is_a_quarantine_too)
 {
-    given_preparing(PROTOCOL_2PC);
+    given_preparing_after_a_beat(PROTOCOL_2PC);
     agent_says(RESULT_READY, 1, "accounts");
     agent_says(RESULT_LOST, 1, "accounts");
     agent_says(RESULT_READY, 1, "ledger");
@@ -164,7 +162,7 @@ END_TEST
 
 START_TEST(a_commit_that_is_with_the_log_goes_on_and_waits_for_the_dba)
 {
-    given_preparing(PROTOCOL_2PC);
+    given_preparing_after_a_beat(PROTOCOL_2PC);
     agent_says(RESULT_READY, 1, "accounts");
     agent_says(RESULT_READY, 1, "ledger");
     ck_assert_str_eq(did(), "log COMMIT\n");
@@ -174,10 +172,7 @@ START_TEST(a_commit_that_is_with_the_log_goes_on_and_waits_for_the_dba)
     ck_assert_str_eq(did(), "commit ledger\n");
     agent_says(RESULT_DONE, 1, "ledger");
     ck_assert_str_eq(did(), "");
-    struct gtrid gtrid = gtrid_number(1);
-    enum outcome outcome;
-    coordinator_outcome(tm, &gtrid, &outcome);
-    ck_assert_int_eq((int)outcome, OUTCOME_COMMITTED);
+    ck_assert_int_eq((int)outcome_of(gtrid_number(1)), OUTCOME_COMMITTED);
     /* Only what is found there counts. */
     accounts_is_released();
     time_passes(10000);
@@ -189,9 +184,9 @@ START_TEST(a_delegated_commit_asks_the_database_once_it_is_released)
 {
     given_tm();
     accounts_has_confirmed_a_beat();
-    given_begun(PROTOCOL_2PC, "accounts", NULL);
+    given_begun("accounts", NULL);
     agent_says(RESULT_OPENED, 1, "accounts");
-    ask_about(OP_COMMIT, 1);
+    ask_about(OP_COMMIT, 1, "");
     ck_assert_str_eq(did(), "log DELEGATED\n");
     accounts_is_set_back();
     log_is_durable();
@@ -212,11 +207,11 @@ START_TEST(a_precommit_that_nobody_has_heard_of_is_withdrawn_behind_the_log)
     log_is_durable();
     ck_assert_str_eq(did(), "log OUTCOME\n");
     /* Whoever leads in between is told nothing: the next start could still propose to commit. */
-    struct gtrid gtrid = gtrid_number(1);
-    acceptor_says("ledger", &gtrid, (struct ballot){.type = BALLOT_ASK_PROMISE, .number = 257});
+    acceptor_says("ledger", gtrid_number(1),
+                  (struct ballot){.type = BALLOT_ASK_PROMISE, .number = 257});
     ck_assert_str_eq(did(), "");
     log_is_durable();
-    ck_assert_str_eq(did(), "tell ledger rolled-back\nrollback ledger\n");
+    ck_assert_str_eq(did(), "tell rolled-back ledger\nrollback ledger\n");
     agent_says(RESULT_DONE, 1, "ledger");
     ck_assert_str_eq(did(), "reply rolled-back\n");
     ck_assert_msg(strstr(reason(), "quarantine") != NULL, "%s", reason());
@@ -225,24 +220,17 @@ END_TEST
 
 START_TEST(a_withdrawn_precommit_is_over_for_the_next_start_and_in_a_snapshot)
 {
-    static struct record kept[64];
+    static struct record kept[SNAPSHOT_MAX];
     given_prelogging();
     accounts_is_set_back();
     log_is_durable();
     did();
-    uint64_t position = 0;
-    uint32_t count = 0;
-    while (coordinator_snapshot(tm, &position, &kept[count])) {
-        kept[count].lsn = 9;
-        ck_assert_int_ne((int)kept[count++].type, RECORD_PRECOMMIT);
-    }
-    given_read(kept, count);
-    start_tm();
-    struct gtrid gtrid = {.tm = "bank", .incarnation = 1, .sequence = 1};
-    enum outcome outcome;
+    uint32_t count = take_snapshot(kept);
+    for (uint32_t i = 0; i < count; i++)
+        ck_assert_int_ne((int)kept[i].type, RECORD_PRECOMMIT);
+    given_log(kept, count);
     agent_accepts("ledger");
-    coordinator_outcome(tm, &gtrid, &outcome);
-    ck_assert_int_ne((int)outcome, OUTCOME_COMMITTED);
+    ck_assert_int_ne((int)outcome_of(gtrid_of_start(1, 1)), OUTCOME_COMMITTED);
 }
 END_TEST
 
@@ -256,7 +244,7 @@ START_TEST(a_proposal_that_reached_nobody_is_withdrawn)
     accounts_is_set_back();
     ck_assert_str_eq(did(), "log QUARANTINED\nlog OUTCOME\n");
     agent_accepts("ledger");
-    ck_assert_str_eq(did(), "tell ledger rolled-back\nrollback ledger\nrecover ledger\n");
+    ck_assert_str_eq(did(), "tell rolled-back ledger\nrollback ledger\nrecover ledger\n");
 }
 END_TEST
 
@@ -264,7 +252,7 @@ START_TEST(a_proposal_that_is_out_is_its_acceptors_to_decide)
 {
     given_prelogging();
     log_is_durable();
-    ck_assert_str_eq(did(), "ask-accept accounts committed\nask-accept ledger committed\n");
+    ck_assert_str_eq(did(), "ask-accept committed accounts\nask-accept committed ledger\n");
     accounts_is_set_back();
     ck_assert_str_eq(did(), "log QUARANTINED\n");
     acceptor_accepts("ledger", 0);
@@ -288,11 +276,10 @@ START_TEST(the_vote_of_an_acceptor_that_was_quarantined_since_does_not_count)
          .branches = {{.rm = "accounts", .xid = 7}, {.rm = "ledger", .xid = 8}, {.rm = "stock"}},
          .roster = {.count = 3, .agents = {"accounts", "ledger", "stock"}}},
     };
-    struct gtrid gtrid = {.tm = "bank", .incarnation = 1, .sequence = 1};
+    struct gtrid gtrid = gtrid_of_start(1, 1);
     struct ballot promised = {.type = BALLOT_PROMISED, .number = 511, .value = OUTCOME_COMMITTED};
     struct ballot accepted = {.type = BALLOT_ACCEPTED, .number = 511};
-    given_read(records, sizeof records / sizeof *records);
-    start_tm();
+    given_log(records, sizeof records / sizeof *records);
     agent_answers("accounts", (struct answer){.beat = 9});
     agent_accepts("ledger");
     agent_accepts("stock");
@@ -300,14 +287,14 @@ START_TEST(the_vote_of_an_acceptor_that_was_quarantined_since_does_not_count)
     did();
     log_is_durable();
     did();
-    acceptor_says("accounts", &gtrid, promised);
-    acceptor_says("ledger", &gtrid, promised);
-    ck_assert_ptr_nonnull(strstr(did(), "ask-accept ledger committed\n"));
-    acceptor_says("accounts", &gtrid, accepted);
+    acceptor_says("accounts", gtrid, promised);
+    acceptor_says("ledger", gtrid, promised);
+    ck_assert_ptr_nonnull(strstr(did(), "ask-accept committed ledger\n"));
+    acceptor_says("accounts", gtrid, accepted);
     accounts_is_set_back();
-    acceptor_says("ledger", &gtrid, accepted);
+    acceptor_says("ledger", gtrid, accepted);
     ck_assert_str_eq(did(), "log QUARANTINED\n");
-    acceptor_says("stock", &gtrid, accepted);
+    acceptor_says("stock", gtrid, accepted);
     ck_assert_str_eq(did(), "log OUTCOME\ncommit ledger\ncommit stock\n");
 }
 END_TEST
@@ -320,17 +307,6 @@ static void accounts_registers(struct answer answer, const char *state)
     agent_answers("accounts", answer);
     log_is_durable();
     ck_assert_str_eq(rm_is("accounts"), state);
-}
-
-static void through_a_snapshot(void)
-{
-    static struct record kept[64];
-    uint64_t position = 0;
-    uint32_t count = 0;
-    while (coordinator_snapshot(tm, &position, &kept[count]))
-        kept[count++].lsn = 9;
-    given_read(kept, count);
-    start_tm();
 }
 
 START_TEST(a_database_that_has_forgotten_us_is_noticed_though_its_first_answer_is_lost)
@@ -347,7 +323,7 @@ START_TEST(a_true_newcomer_may_say_again_what_it_drew)
     start_tm();
     accounts_registers((struct answer){.newcomer = true, .met = 5}, "up");
     accounts_registers((struct answer){.beat = 1, .met = 5}, "up");
-    through_a_snapshot();
+    given_snapshot();
     accounts_registers((struct answer){.beat = 2, .met = 5}, "up");
     accounts_registers((struct answer){.beat = 3}, "up");
     accounts_registers((struct answer){.beat = 1, .met = 6}, "quarantined");
@@ -362,14 +338,14 @@ START_TEST(what_a_newcomer_drew_is_known_once_it_is_released)
     log_is_durable();
     did();
     accounts_registers((struct answer){.beat = 1, .met = 5}, "up");
-    through_a_snapshot();
+    given_snapshot();
     accounts_registers((struct answer){.beat = 1, .met = 5}, "up");
 }
 END_TEST
 
 START_TEST(a_released_database_is_told_what_it_may_have_lost)
 {
-    given_preparing(PROTOCOL_3PC);
+    given_preparing_after_a_beat(PROTOCOL_3PC);
     accounts_is_set_back();
     dba_asks_about(OP_RELEASE, "accounts");
     log_is_durable();

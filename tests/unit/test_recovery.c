@@ -460,10 +460,7 @@ END_TEST
 /* Whatever is written after the snapshot is durable after the record: it counts as decided. */
 START_TEST(a_snapshot_keeps_a_precommit_that_is_on_its_way_to_the_disk)
 {
-    given_tm();
-    ask((struct request){
-        .op = OP_BEGIN, .protocol = PROTOCOL_3PC, .rms = {"accounts", "ledger"}, .rm_count = 2});
-    ask_about(OP_COMMIT, 1, "");
+    given_preparing_by(PROTOCOL_3PC);
     agent_says(RESULT_READY, 1, "accounts");
     agent_says(RESULT_READY, 1, "ledger");
     ck_assert_ptr_nonnull(strstr(did(), "log PRECOMMIT\n"));
@@ -479,18 +476,13 @@ END_TEST
 
 static void given_voting_for(uint64_t number, enum outcome value)
 {
-    given_tm();
-    ask((struct request){
-        .op = OP_BEGIN, .protocol = PROTOCOL_3PC, .rms = {"accounts", "ledger"}, .rm_count = 2});
-    ask_about(OP_COMMIT, 1, "");
+    given_preparing_by(PROTOCOL_3PC);
     agent_says(RESULT_READY, 1, "accounts");
     agent_says(RESULT_READY, 1, "ledger");
     log_is_durable();
     did();
-    struct result asked = result_about(RESULT_BALLOT, 1, "accounts");
-    asked.ballot = (struct ballot){
-        .type = BALLOT_ASK_ACCEPT, .gtrid = gtrid_number(1), .number = number, .value = value};
-    hear(asked);
+    acceptor_says("accounts", gtrid_number(1),
+                  (struct ballot){.type = BALLOT_ASK_ACCEPT, .number = number, .value = value});
     ck_assert_str_eq(did(), "log ACCEPT\n");
 }
 
@@ -505,12 +497,9 @@ static void the_vote_is_known(void)
     ck_assert_str_eq(did(), "ask-promise accounts\nask-promise ledger\n");
     uint64_t number = actions.orders[0].order.ballot.number;
     ck_assert_uint_eq(number, 6 * BALLOT_ROUND + RANK_TM);
-    struct result promised = result_about(RESULT_BALLOT, 1, "ledger");
-    promised.ballot = (struct ballot){.type = BALLOT_PROMISED,
-                                      .gtrid = gtrid_of_start(1, 1),
-                                      .number = number,
-                                      .value = OUTCOME_COMMITTED};
-    hear(promised);
+    acceptor_says(
+        "ledger", gtrid_of_start(1, 1),
+        (struct ballot){.type = BALLOT_PROMISED, .number = number, .value = OUTCOME_COMMITTED});
     log_is_durable();
     ck_assert_str_eq(did(), "log ACCEPT\n"
                             "ask-accept rolled-back accounts\nask-accept rolled-back ledger\n");

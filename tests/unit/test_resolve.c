@@ -164,10 +164,7 @@ END_TEST
 
 START_TEST(of_what_its_acceptors_decide_nothing_can_be_known)
 {
-    given_tm();
-    ask((struct request){
-        .op = OP_BEGIN, .protocol = PROTOCOL_3PC, .rms = {"accounts", "ledger"}, .rm_count = 2});
-    ask_about(OP_COMMIT, 1, "");
+    given_preparing_by(PROTOCOL_3PC);
     agent_says(RESULT_READY, 1, "accounts");
     agent_says(RESULT_READY, 1, "ledger");
     ck_assert_str_eq(verdict(), "commit impossible, rollback impossible");

@@ -330,6 +330,11 @@ START_TEST(what_comes_back_from_before_a_loss_as_another_xid_is_left_to_a_dba)
     agent_finds("ledger", 1, 999);
     ck_assert_str_eq(did(), "");
     ck_assert_uint_eq(alarms(), before + 1);
+    /* So nobody is told that it will be rolled back. */
+    struct txn_knowledge known;
+    struct result found = result_about(RESULT_FOUND, 1, "ledger");
+    coordinator_know(tm, &found.branch, now_ms, &known);
+    ck_assert(known.released && known.voted == 701);
 }
 END_TEST
 
@@ -362,6 +367,29 @@ START_TEST(what_comes_back_from_before_a_loss_and_is_forgotten_is_left_to_a_dba)
     agent_accepts("ledger");
     did();
     hear(found_of_first_start(8, "ledger", 72));
+    ck_assert_str_eq(did(), "");
+    ck_assert_uint_eq(alarms(), 1);
+}
+END_TEST
+
+/* Its own block may be committed, and whole: then this is a second one under its name. */
+START_TEST(what_comes_back_from_before_a_loss_and_whose_xid_is_not_remembered_is_left_to_a_dba)
+{
+    struct record log[COMMITTED_LOG + 1];
+    memcpy(log, committed_log, sizeof committed_log);
+    log[COMMITTED_LOG] = (struct record){.type = RECORD_RELEASED,
+                                         .lsn = 7,
+                                         .rm = "ledger",
+                                         .system_identifier = 1,
+                                         .incarnation = 1,
+                                         .sequence = 9};
+    given_log(log, COMMITTED_LOG + 1);
+    given_snapshot();
+    agent_accepts("accounts");
+    agent_accepts("ledger");
+    did();
+    ck_assert_int_eq((int)outcome_of(gtrid_of_start(1, 7)), OUTCOME_COMMITTED);
+    hear(found_of_first_start(7, "ledger", 72));
     ck_assert_str_eq(did(), "");
     ck_assert_uint_eq(alarms(), 1);
 }
@@ -500,6 +528,8 @@ int main(void)
     tcase_add_test(lost, what_comes_back_from_before_a_loss_as_another_xid_is_left_to_a_dba);
     tcase_add_test(lost, what_comes_back_from_before_a_loss_and_never_committed_is_undone);
     tcase_add_test(lost, what_comes_back_from_before_a_loss_and_is_forgotten_is_left_to_a_dba);
+    tcase_add_test(
+        lost, what_comes_back_from_before_a_loss_and_whose_xid_is_not_remembered_is_left_to_a_dba);
     tcase_add_test(lost, what_is_undecided_when_its_database_is_released_is_rolled_back);
     tcase_add_test(lost, a_branch_that_may_be_lost_and_is_gone_is_unsure_until_it_is_found);
     suite_add_tcase(suite, lost);

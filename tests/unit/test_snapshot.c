@@ -4,34 +4,35 @@
  * A snapshot is made in every state in which a transaction can be, and replayed: the snapshot of
  * what comes out says the same, and a client is told the same.
  */
-#include "tests/unit/story.h"
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
 
-enum { KEPT_MAX = 128 };
+#include "core/coordinator_state.h"
+#include "core/record.h"
+#include "tests/unit/coordinator_harness.h"
 
-static struct record first[KEPT_MAX], second[KEPT_MAX];
+static struct record first[SNAPSHOT_MAX], second[SNAPSHOT_MAX];
 static struct gtrid gtrid;
 
 /* ---- every state ---- */
 
 static void hear_of(enum result_type type, const char *rm)
 {
-    hear(result_of(type, &gtrid, rm));
+    hear(result_of(type, gtrid, rm));
 }
 
 static void heuristic_at(const char *rm, enum outcome actual)
 {
-    struct result result = result_of(RESULT_HEURISTIC, &gtrid, rm);
+    struct result result = result_of(RESULT_HEURISTIC, gtrid, rm);
     result.actual = actual;
     hear(result);
 }
 
-static void given_preparing(enum protocol protocol)
+static void preparing(enum protocol protocol)
 {
-    given_tm();
-    given_begun(protocol, "accounts", "ledger");
-    ask_about(OP_COMMIT, 1);
+    given_preparing_by(protocol);
     gtrid = gtrid_number(1);
-    did();
 }
 
 static void both_vote(void)
@@ -43,7 +44,7 @@ static void both_vote(void)
 
 static void logging(void)
 {
-    given_preparing(PROTOCOL_2PC);
+    preparing(PROTOCOL_2PC);
     both_vote();
 }
 
@@ -94,8 +95,8 @@ static void mixed_committed(void)
 
 static void mixed_rolled_back(void)
 {
-    given_preparing(PROTOCOL_2PC);
-    ask_about(OP_ROLLBACK, 1);
+    preparing(PROTOCOL_2PC);
+    ask_about(OP_ROLLBACK, 1, "");
     heuristic_at("ledger", OUTCOME_COMMITTED);
     hear_of(RESULT_DONE, "accounts");
     did();
@@ -104,10 +105,10 @@ static void mixed_rolled_back(void)
 static void delegating(void)
 {
     given_tm();
-    given_begun(PROTOCOL_2PC, "accounts", NULL);
+    given_begun("accounts", NULL);
     gtrid = gtrid_number(1);
     hear_of(RESULT_OPENED, "accounts");
-    ask_about(OP_COMMIT, 1);
+    ask_about(OP_COMMIT, 1, "");
     ck_assert_str_eq(did(), "log DELEGATED\n");
 }
 
@@ -126,8 +127,8 @@ static void resolved_delegated(void)
 
 static void resolved_stray(void)
 {
-    given_preparing(PROTOCOL_2PC);
-    ask_about(OP_ROLLBACK, 1);
+    preparing(PROTOCOL_2PC);
+    ask_about(OP_ROLLBACK, 1, "");
     hear_of(RESULT_DONE, "accounts");
     hear_of(RESULT_DONE, "ledger");
     did();
@@ -136,7 +137,7 @@ static void resolved_stray(void)
 
 static void prelogging(void)
 {
-    given_preparing(PROTOCOL_3PC);
+    preparing(PROTOCOL_3PC);
     both_vote();
 }
 
@@ -157,7 +158,7 @@ static void withdrawn(void)
 
 static void leader_asks(struct ballot ballot)
 {
-    acceptor_says("ledger", &gtrid, ballot);
+    acceptor_says("ledger", gtrid, ballot);
     ck_assert_ptr_nonnull(strstr(did(), "log "));
 }
 
@@ -197,7 +198,7 @@ static void resolved_precommitted(void)
 static void decided_by_acceptors(void)
 {
     precommitting();
-    acceptor_says("ledger", &gtrid, (struct ballot){.type = BALLOT_ACCEPTED});
+    acceptor_says("ledger", gtrid, (struct ballot){.type = BALLOT_ACCEPTED});
     ck_assert_str_eq(did(), "log OUTCOME\ncommit accounts\ncommit ledger\n");
 }
 
@@ -287,17 +288,6 @@ static bool is_implied(const struct record *record)
            (vote && record->ballot == 0);
 }
 
-static uint32_t take_snapshot(struct record *out)
-{
-    uint64_t position = 0;
-    uint32_t count = 0;
-    while (coordinator_snapshot(tm, &position, &out[count])) {
-        out[count++].lsn = 9;
-        ck_assert_uint_lt(count, KEPT_MAX);
-    }
-    return count;
-}
-
 /* What has to be the same again. Which agents have accepted this start is known at the next, and no
  * more. */
 static uint32_t pick(struct record *records, uint32_t count)
@@ -350,7 +340,7 @@ START_TEST(what_is_rebuilt_from_a_snapshot_says_the_same)
     enum outcome before, after;
     givens[given].given();
     ck_assert_int_eq((int)state_now(), (int)givens[given].state);
-    coordinator_outcome(tm, &gtrid, &before);
+    before = outcome_of(gtrid);
     uint32_t count = take_snapshot(first);
     rebuild(count);
     are_the_same(given, pick(first, count), pick(second, take_snapshot(second)));
@@ -369,7 +359,7 @@ static const char *asked_by_a_leader(void)
     agent_accepts("accounts");
     agent_accepts("ledger");
     did();
-    acceptor_says("ledger", &gtrid, (struct ballot){.type = BALLOT_ASK_PROMISE, .number = 513});
+    acceptor_says("ledger", gtrid, (struct ballot){.type = BALLOT_ASK_PROMISE, .number = 513});
     return did();
 }
 
@@ -379,8 +369,8 @@ START_TEST(a_leader_that_asks_about_what_a_dba_has_resolved_is_told)
                                              mixed_of_3pc};
     resolved[_i]();
     rebuild(take_snapshot(first));
-    ck_assert_ptr_nonnull(strstr(asked_by_a_leader(), _i == 0 ? "decided ledger rolled-back\n"
-                                                              : "decided ledger committed\n"));
+    ck_assert_ptr_nonnull(strstr(asked_by_a_leader(), _i == 0 ? "decided rolled-back ledger\n"
+                                                              : "decided committed ledger\n"));
 }
 END_TEST
 
@@ -388,7 +378,7 @@ END_TEST
 
 static struct result found_at(const char *rm, uint64_t xid)
 {
-    struct result found = result_of(RESULT_FOUND, &gtrid, rm);
+    struct result found = result_of(RESULT_FOUND, gtrid, rm);
     found.xid = xid;
     found.number = 1000;
     return found;
@@ -396,12 +386,18 @@ static struct result found_at(const char *rm, uint64_t xid)
 
 static void ledger_is_scanned(void)
 {
-    struct result scanned = result_of(RESULT_SCANNED, &gtrid, "ledger");
+    struct result scanned = result_of(RESULT_SCANNED, gtrid, "ledger");
     scanned.number = 999;
     hear(scanned);
-    scanned = result_of(RESULT_SCANNED, &gtrid, "accounts");
+    scanned = result_of(RESULT_SCANNED, gtrid, "accounts");
     scanned.number = 999;
     hear(scanned);
+}
+
+static void dba_asks_to_forget(void)
+{
+    ask((struct request){
+        .op = OP_FORGET, .has_gtrid = true, .gtrid = gtrid, .who = "root", .why = "ticket 4711"});
 }
 
 /* Ledger is away; accounts is committed by force. */
@@ -412,15 +408,14 @@ static void given_forced(void)
         {.type = RECORD_AGENT, .lsn = 2, .rm = "accounts", .system_identifier = 1},
         {.type = RECORD_AGENT, .lsn = 3, .rm = "ledger", .system_identifier = 1},
     };
-    given_read(records, 3);
-    start_tm();
+    given_log(records, 3);
     agent_accepts("accounts");
     did();
-    gtrid = (struct gtrid){.tm = "bank", .incarnation = 1, .sequence = 5};
+    gtrid = gtrid_of_start(1, 5);
     settle((struct request){.op = OP_RESOLVE, .wanted = OUTCOME_COMMITTED});
     hear(found_at("accounts", 70));
     ck_assert_str_eq(did(), "commit accounts\n");
-    struct result done = result_of(RESULT_DONE, &gtrid, "accounts");
+    struct result done = result_of(RESULT_DONE, gtrid, "accounts");
     done.actual = OUTCOME_COMMITTED;
     hear(done);
 }
@@ -428,12 +423,12 @@ static void given_forced(void)
 START_TEST(a_forced_commit_is_not_forgotten_before_every_agent_was_asked)
 {
     given_forced();
-    dba_asks(OP_FORGET, gtrid, OUTCOME_NONE, false);
+    dba_asks_to_forget();
     ck_assert_str_eq(did(), "refuse contradicted\n");
     agent_accepts("ledger");
     did();
     ledger_is_scanned();
-    dba_asks(OP_FORGET, gtrid, OUTCOME_NONE, false);
+    dba_asks_to_forget();
     ck_assert_str_eq(did(), "log RESOLVED\n");
 }
 END_TEST
@@ -481,7 +476,7 @@ START_TEST(a_branch_that_was_counted_as_committed_and_comes_back_quarantines_nob
     committing_with_one_counted();
     hear_of(RESULT_DONE, "accounts");
     did();
-    dba_asks(OP_FORGET, gtrid, OUTCOME_NONE, false);
+    dba_asks_to_forget();
     ck_assert_str_eq(did(), "refuse contradicted\n");
     settle((struct request){.op = OP_FORGET});
     agent_accepts("ledger");
