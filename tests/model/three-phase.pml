@@ -141,6 +141,12 @@ proctype Branch(byte i)
 #define MAY_PRECOMMIT (tm == precommitted)
 #endif
 
+/* Without WITHDRAW nobody asks, and the states are half as many. */
+#ifdef WITHDRAW
+#define HEARD heard = true
+#else
+#define HEARD skip
+#endif
 #ifdef M_WITHDRAW_HEARD
 #define MAY_WITHDRAW true
 #else
@@ -161,7 +167,7 @@ proctype Coordinator()
     :: atomic { STORM && tm == voting && ALL_READY -> tm = logging }
     :: atomic { STORM && tm == logging -> tm = precommitted; RECORD }
 #endif
-    :: atomic { STORM && MAY_PRECOMMIT && proposal[0] == 0 -> proposal[0] = 2; heard = true }
+    :: atomic { STORM && MAY_PRECOMMIT && proposal[0] == 0 -> proposal[0] = 2; HEARD }
 #ifdef WITHDRAW
     :: atomic { STORM && tm == precommitted && MAY_WITHDRAW -> tm = withdrawing; SAY_EARLY }
     :: atomic { STORM && tm == withdrawing -> withdrawn = true; tm = gave_up; say_abort = true }
@@ -194,7 +200,7 @@ proctype Coordinator()
 /* Acceptor a hears ballot b. The coordinator's log takes part only once PRECOMMIT is in it, which
  * is its acceptance at ballot 0; without it the coordinator says abort by itself, above. */
 #define ROW(a) (!gone[a] && (!IS_LOG(a) || (record && !withdrawn && tm != withdrawing)))
-#define SPEAKS(a) if :: IS_LOG(a) -> heard = true :: else fi
+#define SPEAKS(a) if :: IS_LOG(a) -> HEARD :: else fi
 #ifdef M_NO_PROMISE
 #define NOT_ABOVE(a, b) (promised[a] <= (b) || (b) == 0)
 #else
