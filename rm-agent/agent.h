@@ -121,6 +121,7 @@ struct agent {
     struct identity identity;
     struct agent_health health;
     uint32_t prepared_elsewhere; /* of those counted in health: in other databases of the server */
+    uint64_t wal_flushed;        /* so much of the WAL was on the disk, at most a second ago */
     uint64_t health_ms;          /* when to ask for it again */
     bool slots_warned;
     bool branches_warned;

@@ -456,6 +456,15 @@ static void took_tms(void *arg, const struct pg_reply *replies, int count)
                    control->timeline);
         return;
     }
+    if (control->agent->participant != NULL &&
+        control->agent->identity.wal < control->agent->wal_flushed) {
+        start_over(control,
+                   "database %s has lost durable data: its WAL ends at byte %" PRIu64
+                   ", and %" PRIu64 " were on its disk",
+                   control->agent->identity.database, control->agent->identity.wal,
+                   control->agent->wal_flushed);
+        return;
+    }
     if (!is_whole(control, replies))
         return;
     tms_load(control->agent, replies);

@@ -439,7 +439,8 @@ static void took_health(void *arg, const struct pg_reply *reply)
     agent->health.branches = participant_held(agent->participant);
     agent->health.branches_max = agent->options->max_branches;
     preflight_slots(agent);
-    state_file_tick(agent, strtoull(pg_value(reply, 0, 3), NULL, 10));
+    agent->wal_flushed = strtoull(pg_value(reply, 0, 3), NULL, 10);
+    state_file_tick(agent, agent->wal_flushed);
 }
 
 void indoubt_refresh_health(struct agent *agent)

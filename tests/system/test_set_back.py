@@ -112,6 +112,17 @@ def test_an_agent_that_saw_its_database_lose_data_votes_on_nothing_before_it_is_
     everybody_is_back(trio)
 
 
+def test_what_no_beat_tells_is_seen_by_where_the_wal_ends(trio):
+    """An acceptor's row, for one, is durable and raises no beat."""
+    trio.start()
+    trio.copy_files()
+    wait_until(lambda: "connected to database" in trio.stock.agent.log_text(), 15)
+    trio.stock.sql("create table lost as select generate_series(1, 1000)")
+    time.sleep(2.5)  # it looks once a second
+    trio.set_back()
+    wait_until(lambda: "its WAL ends at byte" in trio.stock.agent.log_text(), 15)
+
+
 def known_by_database(trio):
     [(incarnation, beat)] = trio.stock.sql(
         "select incarnation, assent.last('beat', 'bank') from assent.agent")
