@@ -41,7 +41,10 @@ def test_ten_thousand_transactions_at_once_and_the_next_is_told_busy(bank_with_s
     ended = list(bank.batches(client, [{"op": "rollback", "gtrid": reply["gtrid"]}
                                        for reply in open_ones[:10]]))
     assert {reply["outcome"] for reply in ended} == {"rolled-back"}
-    bank.ctl("commit", bank.begin_move(30), code=0)  # there is room for one that does something
+    # There is room once the stubs have heard, and then for one that does something.
+    probe = wait_until(lambda: bank.ctl("begin").reply.get("gtrid"), 10)
+    bank.ctl("rollback", probe, code=0)
+    bank.ctl("commit", bank.begin_move(30), code=0)
     with futures.ThreadPoolExecutor(COMMITTERS) as pool:
         shares = [open_ones[10:][n::COMMITTERS] for n in range(COMMITTERS)]
         committed = list(itertools.chain(*pool.map(

@@ -63,10 +63,12 @@ def trio(run_folder, servers):
 
 
 def commit_without_ledger(trio):
-    """accounts and stock have accepted it, and the client was told; ledger has only voted."""
+    """accounts and stock have accepted it, and the client was told; ledger has only voted.
+
+    Its agent is dead, and not paused: that would find the COMMIT when it goes on."""
     gtrid = trio.begin_work()
     commit = commit_to_the_gate(trio, gtrid, trio.ledger, trio.stock)
-    trio.ledger.agent.pause()
+    trio.ledger.agent.kill()
     trio.accounts.open_gate()
     assert trio.ctl.finish(commit)["outcome"] == "committed"
     wait_until(lambda: not trio.accounts.prepared() and not trio.stock.prepared(), 10)
@@ -75,7 +77,7 @@ def commit_without_ledger(trio):
 
 def ledger_waits(trio, seconds=4):
     """It asks, and nobody who may have forgotten something tells it to roll back."""
-    trio.ledger.agent.resume()
+    trio.ledger.agent.start()
     wait_until(lambda: "asking the other acceptors" in trio.ledger.agent.log_text(), 15)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -107,7 +109,7 @@ def test_an_agent_that_saw_its_database_lose_data_votes_on_nothing_before_it_is_
     # Nor after another start, which finds nothing strange any more.
     trio.stock.agent.kill()
     trio.stock.agent.start()
-    trio.ledger.agent.pause()
+    trio.ledger.agent.kill()
     ledger_waits(trio)
     everybody_is_back(trio)
 
@@ -162,7 +164,7 @@ def test_an_agent_that_finds_all_that_its_state_file_says_votes_without_its_coor
     trio.server.crash()
     trio.server.start()
     trio.stock.agent.start()
-    trio.ledger.agent.resume()
+    trio.ledger.agent.start()
     assert all_finish(trio.accounts, trio.ledger, trio.stock)
     assert "lost durable data" not in trio.stock.agent.log_text()
 
