@@ -183,12 +183,14 @@ void request_event(struct step *s)
     const struct request *request = s->event->request;
     struct coordinator *c = s->c;
 
-    if (!c->started) {
-        refuse_request(s, ERR_NOT_READY);
-        return;
-    }
+    /* A fence is read from the log, before the start is durable: what status says at once is what
+     * everybody is told. */
     if (c->registry.fenced && request->op != OP_OUTCOME) {
         refuse_request(s, ERR_FENCED);
+        return;
+    }
+    if (!c->started) {
+        refuse_request(s, ERR_NOT_READY);
         return;
     }
     if (request->op == OP_BEGIN) {

@@ -185,12 +185,17 @@ void given_tm(void)
 }
 
 /* A log that holds these records is read at a start. */
-void given_log(const struct record *records, uint32_t count)
+void given_replayed(const struct record *records, uint32_t count)
 {
     const char *why;
     given_empty_tm();
     for (uint32_t i = 0; i < count; i++)
         ck_assert_msg(coordinator_replay(tm, &records[i], &why), "%s", why);
+}
+
+void given_log(const struct record *records, uint32_t count)
+{
+    given_replayed(records, count);
     start_tm();
 }
 

@@ -29,6 +29,7 @@ void given_empty_tm(void); /* not started */
 void given_tm(void);       /* accounts and ledger have accepted it */
 void given_rms(uint32_t count);
 /* A log that holds these records is read at a start. */
+void given_replayed(const struct record *records, uint32_t count);
 void given_log(const struct record *records, uint32_t count);
 /* The next start knows what a snapshot of the present one says, and nothing else. */
 void given_snapshot(void);

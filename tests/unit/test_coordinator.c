@@ -769,6 +769,22 @@ START_TEST(a_newcomer_of_another_log_is_left_out_alone)
 }
 END_TEST
 
+/* Read from the log, before the start is durable: a client may ask at once. */
+START_TEST(a_fenced_log_says_so_before_its_start_is_durable)
+{
+    static const struct record log[] = {
+        {.type = RECORD_START, .lsn = 1, .incarnation = 1},
+        {.type = RECORD_AGENT, .rm = "accounts", .url = "ipc:///a"},
+        {.type = RECORD_FENCED, .rm = "accounts", .flags = REFUSAL_INSTANCE},
+    };
+    given_replayed(log, 3);
+    struct event start = {.type = EV_START};
+    step(&start);
+    ask((struct request){.op = OP_BEGIN});
+    ck_assert_int_eq((int)actions.replies[0].error, ERR_FENCED);
+}
+END_TEST
+
 START_TEST(a_new_log_that_any_agent_refuses_is_fenced)
 {
     given_empty_tm();
@@ -1214,6 +1230,7 @@ int main(void)
     tcase_add_test(starts, a_record_that_became_durable_after_the_fence_is_told_to_nobody);
     tcase_add_test(starts, a_snapshot_brings_back_all_that_the_log_had_said);
     tcase_add_test(starts, a_newcomer_of_another_log_is_left_out_alone);
+    tcase_add_test(starts, a_fenced_log_says_so_before_its_start_is_durable);
     tcase_add_test(starts, a_new_log_that_any_agent_refuses_is_fenced);
     tcase_add_test(starts, a_database_below_its_beat_is_quarantined);
     tcase_add_test(starts, results_of_an_earlier_incarnation_of_the_agent_are_not_heard);
