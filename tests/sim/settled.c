@@ -180,8 +180,10 @@ static void look_at_due(struct sim *sim, const struct agent *agent, const struct
     const struct row *row = database_row(database, &prepared->branch.gtrid);
     struct fate_branch *branch = checker_branch(sim, &prepared->branch);
     bool due = row != NULL && row->acceptor.outcome != OUTCOME_NONE && !prepared->foreign_owner;
-    if (!due || branch->due_life != agent->life || branch->due_us < agent->able_us) {
+    if (!due || branch->due_life != agent->life || branch->due_xid != prepared->xid ||
+        branch->due_us < agent->able_us) {
         branch->due_life = due ? agent->life : 0;
+        branch->due_xid = prepared->xid;
         branch->due_us = sim->now_us;
         return;
     }

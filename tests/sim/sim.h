@@ -654,7 +654,8 @@ struct fate_branch {
     bool own_prepared;
     bool shown;     /* as prepared, to a coordinator, since a DBA has said something about it */
     bool misjudged; /* called done on an xid's evidence, in a database that had lost it */
-    uint64_t due_life, due_us;   /* 3pc: its row decides it, as its agent of this life has seen */
+    /* 3pc: the row of this prepared transaction decides it, as its agent of this life has seen. */
+    uint64_t due_life, due_xid, due_us;
     uint64_t late_life, late_ms; /* 3pc: when its PREPARE's time is over, by that agent's clock */
 };
 
