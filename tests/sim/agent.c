@@ -374,7 +374,7 @@ static void answer_exec(struct sim *sim, struct agent *agent, const struct state
                 session->failed = true;
         }
     }
-    if (error == ERR_NONE && session != NULL &&
+    if (command->alive && session != NULL &&
         !backend_is(database_of(sim, agent->rm), session->backend, session->backend_serial))
         lose_session(sim, agent, &command->branch); /* it went just behind its answer */
     struct message reply = envelope(agent, MESSAGE_EXEC_REPLY, command->reply_node,
