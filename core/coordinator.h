@@ -205,6 +205,8 @@ const struct registry *coordinator_registry(const struct coordinator *coordinato
 
 struct coordinator_counts {
     uint32_t live;
+    uint32_t branches;          /* of these */
+    uint32_t waiters;           /* clients that wait for an outcome */
     uint32_t in_doubt;          /* decided or maybe decided, and not applied everywhere */
     uint64_t in_doubt_since_ms; /* when the oldest of these was begun, or recovered */
     uint32_t undecided;

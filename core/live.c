@@ -31,6 +31,7 @@ void live_init(struct live *live, struct memory *memory, const struct coordinato
         live->free_txns[live->free_txn_count] = limits->transactions_max - 1 - live->free_txn_count;
         live->free_txn_count++;
     }
+    live->branches_max = limits->branches_max;
     live->free_branch_count = limits->branches_max;
     for (uint32_t i = 0; i < limits->branches_max; i++)
         live->branches[i].next = i + 1 < limits->branches_max ? i + 1 : NO_ITEM;
@@ -311,6 +312,7 @@ struct waiter *live_add_waiter(struct live *live, struct txn *txn)
     waiter->next = txn->first_waiter;
     txn->first_waiter = at;
     txn->waiter_count++;
+    live->waiter_count++;
     return waiter;
 }
 
@@ -320,5 +322,6 @@ void live_drop_waiter(struct live *live, struct txn *txn, uint32_t *link)
     *link = live->waiters[at].next;
     live->waiters[at].next = live->first_free_waiter;
     live->first_free_waiter = at;
+    live->waiter_count--;
     txn->waiter_count--;
 }

@@ -121,9 +121,9 @@ struct live {
     uint32_t *free_txns;
     uint32_t txns_max, free_txn_count;
     struct branch *branches;
-    uint32_t first_free_branch, free_branch_count;
+    uint32_t branches_max, first_free_branch, free_branch_count;
     struct waiter *waiters;
-    uint32_t first_free_waiter;
+    uint32_t first_free_waiter, waiter_count;
     struct table by_id, by_key, by_request;
     struct timers timers;
     struct ended *ended;

@@ -80,6 +80,8 @@ void coordinator_counts(const struct coordinator *c, struct coordinator_counts *
         if (txn->begun_ms < out->in_doubt_since_ms)
             out->in_doubt_since_ms = txn->begun_ms;
     }
+    out->branches = c->live.branches_max - c->live.free_branch_count;
+    out->waiters = c->live.waiter_count;
     out->begun = c->begun;
     out->committed = c->committed;
     out->rolled_back = c->rolled_back;
