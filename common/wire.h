@@ -18,7 +18,7 @@
 #include <cjson/cJSON.h>
 
 #include "common/error.h"
-#include "core/message.h"
+#include "core/message/message.h"
 
 enum {
     BATCH_MAX = 64,

@@ -28,7 +28,7 @@
 
 #include "common/descriptors.h"
 #include "common/reply.h"
-#include "core/participant.h"
+#include "core/participant/participant.h"
 #include "rm-agent/pg.h"
 
 enum {

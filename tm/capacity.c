@@ -3,7 +3,7 @@
  */
 #include "tm/capacity.h"
 
-#include "core/coordinator.h"
+#include "core/coordinator/coordinator.h"
 
 enum {
     LOG_FILES = 8,      /* the log's next segment, a checkpoint, a list of its folder */

@@ -11,8 +11,8 @@
 #include <string.h>
 
 #include "common/wire.h"
-#include "core/mutant.h"
-#include "core/timers.h"
+#include "core/base/mutant.h"
+#include "core/base/timers.h"
 #include "tests/sim/coverage.h"
 #include "tests/sim/sim.h"
 

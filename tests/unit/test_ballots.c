@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/acceptor.h"
-#include "core/leader.h"
-#include "core/terminator.h"
+#include "core/ballot/acceptor.h"
+#include "core/ballot/leader.h"
+#include "core/participant/terminator.h"
 
 /* ---- an acceptor ---- */
 
