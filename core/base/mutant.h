@@ -66,6 +66,7 @@
     X(NO_MAJORITY, "a leader is content with one acceptor")                                        \
     X(FREE_COMMIT, "a leader that finds nothing accepted commits")                                 \
     X(BALLOT_REUSED, "a leader that starts again uses the same ballot")                            \
+    X(FORGOTTEN_IS_UNDONE, "what is prepared below the horizon is taken for never decided")        \
     X(FORGOTTEN_EARLY, "FORGET does not except the transactions that have not ended")              \
     X(PRECOMMIT_UNLOGGED, "PRECOMMIT is sent before its record is durable")                        \
     X(PREPARE_AFTER_PROMISE, "a branch is prepared although a leader has asked about it")          \

@@ -736,8 +736,20 @@ static bool was_ended_by_dba(const struct coordinator *c, const struct gtrid *gt
     return ended != NULL && ended->unsure && ended->outcome == OUTCOME_COMMITTED;
 }
 
+/* As the log remembers it; below the horizon as this start has ended it, if it has. */
+static enum outcome remembered_outcome(const struct coordinator *c, const struct gtrid *gtrid)
+{
+    const struct ended *ended = live_find_ended(&c->live, gtrid->incarnation, gtrid->sequence);
+    enum outcome outcome = outcomes_find(&c->outcomes, gtrid->incarnation, gtrid->sequence);
+    bool known = ended != NULL && (ended->outcome == OUTCOME_COMMITTED ||
+                                   ended->outcome == OUTCOME_ROLLED_BACK);
+    return outcome == OUTCOME_FORGOTTEN && known ? ended->outcome : outcome;
+}
+
 /* An agent has something of a transaction that is over, or that we do not know: abort, in every
- * case in which we may speak at all. */
+ * case in which we may speak at all. Below the horizon we may not: a branch that was committed
+ * everywhere comes back with a database that has lost the COMMIT PREPARED, and nothing is
+ * remembered by which it would be told from one that was never decided. */
 static void judge_stray(struct step *s, bool prepared)
 {
     const struct branch_id *id = &s->event->result->branch;
@@ -747,10 +759,11 @@ static void judge_stray(struct step *s, bool prepared)
         s->c->alarms++;
         return;
     }
-    enum outcome outcome = outcomes_find(&s->c->outcomes, gtrid->incarnation, gtrid->sequence);
+    enum outcome outcome = remembered_outcome(s->c, gtrid);
     if (prepared && !coordinator_may_tell(s->c, gtrid->incarnation, outcome))
         return;
-    if (prepared && was_ended_by_dba(s->c, gtrid)) {
+    bool forgotten = outcome == OUTCOME_FORGOTTEN && !MUTANT(FORGOTTEN_IS_UNDONE);
+    if (prepared && (forgotten || was_ended_by_dba(s->c, gtrid))) {
         s->c->alarms++;
         return;
     }

@@ -194,6 +194,7 @@ static const char *const theme_of[MUTANTS_END] = {
     [MUTANT_DATED_BY_UPTIME] = "uptime",        [MUTANT_FULL_FORGETS] = "full-table",
     [MUTANT_LATE_STATEMENT] = "late-statement", [MUTANT_MARKER_OF_ANYBODY] = "markers",
     [MUTANT_ROW_NOT_CARRIED_OUT] = "how-soon",  [MUTANT_FORGOTTEN_EARLY] = "horizon",
+    [MUTANT_FORGOTTEN_IS_UNDONE] = "uptime",
 };
 
 static const struct {

@@ -105,6 +105,7 @@ static void draw_uptime(struct sim *sim)
     plan->fault_weight[FAULT_TM_DIES] = 6;
     plan->fault_weight[FAULT_CLOCK_JUMPS] = 1;
     plan->fault_weight[FAULT_APPLICATION_DIES] = 3;
+    plan->fault_weight[FAULT_REWIND] = (uint32_t)between(sim, 0, 2);
     plan->retention_ms = between(sim, 2000, 30000);
     plan->keyed = 9000;
     plan->run_again = 0;
