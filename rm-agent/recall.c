@@ -30,42 +30,18 @@ struct recollection {
     struct ended ended[ENDED_MAX];
 };
 
-/* How it ended where nobody but the coordinator has ended it; and if somebody has, then otherwise
- * than the coordinator had decided. */
-static enum recall decision_of(const struct result *result)
-{
-    bool committed = result->actual == OUTCOME_COMMITTED;
-    bool as_decided = result->type == RESULT_DONE;
-    return committed == as_decided ? RECALL_COMMIT : RECALL_ROLLBACK;
-}
-
 void recall_note(struct agent *agent, const struct result *result)
 {
     struct recollection *all = agent->recollection;
-    if (result->type != RESULT_DONE && result->type != RESULT_HEURISTIC)
+    enum recall recall = recall_of_result(result);
+    if (recall == RECALL_NOTHING)
         return;
     if (all == NULL && (all = agent->recollection = calloc(1, sizeof *all)) == NULL)
         abort();
-    all->ended[all->next] = (struct ended){result->branch, decision_of(result)};
+    all->ended[all->next] = (struct ended){result->branch, recall};
     all->next = (all->next + 1) % ENDED_MAX;
     if (all->count < ENDED_MAX)
         all->count++;
-}
-
-/* What is said of a branch that is under way. A session is told to prepare once: before its answer
- * there was no vote, and no commit without it. A branch that is looked for may have voted before
- * this agent's start. */
-static enum recall recall_of(enum branch_state state)
-{
-    static const enum recall meaning[BRANCH_STATES] = {
-        [BRANCH_PREPARING] = RECALL_NOT_VOTED, [BRANCH_VERIFYING] = RECALL_VOTING,
-        [BRANCH_OPEN] = RECALL_NOT_VOTED,      [BRANCH_CLOSING] = RECALL_NOT_VOTED,
-        [BRANCH_REFUSED] = RECALL_NOT_VOTED,   [BRANCH_READY] = RECALL_VOTED,
-        [BRANCH_SEEKING] = RECALL_COMMIT,      [BRANCH_COMMITTING] = RECALL_COMMIT,
-        [BRANCH_EVICTING] = RECALL_COMMIT,     [BRANCH_DOOMED] = RECALL_ROLLBACK,
-        [BRANCH_CLEARING] = RECALL_ROLLBACK,   [BRANCH_UNDOING] = RECALL_ROLLBACK,
-    };
-    return meaning[state];
 }
 
 static cJSON *say(cJSON *list, const struct gtrid *gtrid, enum recall recall)
@@ -93,7 +69,7 @@ static void say_from_memory(const struct agent *agent, const struct gtrid *gtrid
     for (uint32_t at = participant_next(agent->participant, 0, &branch, &state); at != UINT32_MAX;
          at = participant_next(agent->participant, at + 1, &branch, &state))
         if (gtrid_equal(&branch.gtrid, gtrid)) {
-            cJSON *item = say(list, gtrid, recall_of(state));
+            cJSON *item = say(list, gtrid, recall_of_state(state));
             gid_format(&branch, gid);
             if (item != NULL)
                 cJSON_AddStringToObject(item, "gid", gid);
@@ -121,9 +97,7 @@ static void say_row(const char *tm, const struct pg_reply *reply, int row, cJSON
     const char *outcome = pg_value(reply, row, 2);
     text_copy(gtrid.tm, sizeof gtrid.tm, tm, strlen(tm));
     say(list, &gtrid,
-        outcome[0] == '\0'                                ? RECALL_ACCEPTOR
-        : outcome_from_word(outcome) == OUTCOME_COMMITTED ? RECALL_COMMIT
-                                                          : RECALL_ROLLBACK);
+        recall_of_row(outcome[0] == '\0' ? OUTCOME_NONE : outcome_from_word(outcome)));
 }
 
 static void took_rows(void *arg, const struct pg_reply *reply)

@@ -194,6 +194,8 @@ static const char *const theme_of[MUTANTS_END] = {
     [MUTANT_DATED_BY_UPTIME] = "uptime",        [MUTANT_FULL_FORGETS] = "full-table",
     [MUTANT_LATE_STATEMENT] = "late-statement", [MUTANT_MARKER_OF_ANYBODY] = "markers",
     [MUTANT_ROW_NOT_CARRIED_OUT] = "how-soon",  [MUTANT_FORGOTTEN_EARLY] = "horizon",
+    [MUTANT_LOST_IS_REMEMBERED] = "lost-log",   [MUTANT_LOST_VOTES_PROVE] = "lost-log",
+    [MUTANT_ADOPTED_OPEN] = "lost-log",
 };
 
 static const struct {
