@@ -16,7 +16,7 @@ enum { STARTS_UNSEEN = 1000 * 1000 };
 static const char *const words[RECALLS] = {
     [RECALL_NOTHING] = "",          [RECALL_VOTED] = "voted",   [RECALL_NOT_VOTED] = "not-voted",
     [RECALL_VOTING] = "voting",     [RECALL_COMMIT] = "commit", [RECALL_ROLLBACK] = "rollback",
-    [RECALL_ACCEPTOR] = "acceptor",
+    [RECALL_ACCEPTOR] = "acceptor", [RECALL_NO_ROW] = "no-row",
 };
 
 const char *recall_word(enum recall recall)
@@ -128,11 +128,24 @@ bool lost_is_listed(const struct lost_txn *txn, uint32_t rm, const struct branch
     return false;
 }
 
-/* What is decided says more than that it is not known yet; votes alone say nothing. */
+static bool has_branch_at(const struct lost_txn *txn, uint32_t rm)
+{
+    for (uint32_t i = 0; i < txn->branch_count; i++)
+        if (txn->branches[i].rm == rm)
+            return true;
+    return false;
+}
+
+/* What is decided says more than that it is not known yet; votes alone say nothing. Who has no
+ * branch needs no row. */
 void lost_recall(struct lost_txn *txn, uint32_t rm, enum recall recall)
 {
+    if (recall == RECALL_NO_ROW && !has_branch_at(txn, rm))
+        return;
     txn->recalled[recall]++;
-    if (recall == RECALL_NOTHING || recall == RECALL_VOTED ||
+    if (recall == RECALL_NO_ROW)
+        txn->rowless = rm;
+    if (recall == RECALL_NOTHING || recall == RECALL_VOTED || recall == RECALL_NO_ROW ||
         (recall == RECALL_ACCEPTOR && txn->said != RECALL_NOTHING))
         return;
     txn->said = recall;
@@ -144,7 +157,10 @@ enum lost_verdict lost_judge(uint64_t incarnation, uint64_t highest_incarnation,
 {
     bool decided =
         recalled[RECALL_COMMIT] > 0 || (MUTANT(LOST_VOTES_PROVE) && recalled[RECALL_VOTED] > 0);
-    bool undone = recalled[RECALL_ROLLBACK] > 0 || recalled[RECALL_NOT_VOTED] > 0;
+    /* In three phases whoever votes enters a row with its vote, and keeps it until all have ended.
+     * That it has none says so only where another shows that there were three. */
+    bool never_voted = recalled[RECALL_ACCEPTOR] > 0 && recalled[RECALL_NO_ROW] > 0;
+    bool undone = recalled[RECALL_ROLLBACK] > 0 || recalled[RECALL_NOT_VOTED] > 0 || never_voted;
     if (incarnation > highest_incarnation)
         return LOST_NOT_OURS;
     /* A new log that did not name that branch would have it rolled back. */
@@ -164,8 +180,13 @@ void lost_judge_all(struct lost *lost)
         txn->verdict = lost_judge(txn->gtrid.incarnation, lost->highest, txn->recalled);
         if (txn->verdict == LOST_COMMIT)
             txn->outcome = OUTCOME_COMMITTED;
-        if (txn->verdict == LOST_ROLL_BACK)
-            txn->outcome = OUTCOME_ROLLED_BACK;
+        if (txn->verdict != LOST_ROLL_BACK)
+            continue;
+        txn->outcome = OUTCOME_ROLLED_BACK;
+        if (txn->said == RECALL_ACCEPTOR) {
+            txn->said = RECALL_NOT_VOTED;
+            txn->said_by = txn->rowless;
+        }
     }
 }
 

@@ -28,6 +28,7 @@ enum recall {
     RECALL_COMMIT,    /* was told to commit, or has */
     RECALL_ROLLBACK,  /* was told to roll back, or has */
     RECALL_ACCEPTOR,  /* three phases, and it has not heard yet what its acceptors decide */
+    RECALL_NO_ROW,    /* no row of it as an acceptor: in three phases it has not voted */
     RECALLS
 };
 
@@ -66,6 +67,7 @@ struct lost_txn {
     uint32_t recalled[RECALLS];
     enum recall said; /* what says most of it, NOTHING: nobody does; and which agent */
     uint32_t said_by;
+    uint32_t rowless; /* an agent with a branch and no row */
     enum lost_verdict verdict;
     enum outcome outcome; /* what will become of it; NONE: not to be said, or not said yet */
     bool by_word;         /* a person's */

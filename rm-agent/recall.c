@@ -16,6 +16,7 @@
 #include "core/lost.h"
 #include "rm-agent/control.h"
 #include "rm-agent/requests.h"
+#include "rm-agent/tms.h"
 
 enum { ENDED_MAX = 8192, ASKED_MAX = 256 };
 
@@ -79,25 +80,40 @@ static void say_from_memory(const struct agent *agent, const struct gtrid *gtrid
 /* ---- asking and answering ---- */
 
 struct recalling {
+    struct agent *agent;
     struct asker *asker;
     cJSON *answer;
 };
 
-/* What this agent has accepted in transactions of three phases; the last row: anything at all? */
+/* What this agent has accepted of each that is asked about, and whether it has a row of it; the
+ * last row: of anything at all? */
 static const char rows_sql[] =
-    "SELECT a.incarnation, a.sequence, coalesce(a.outcome, ''), true FROM assent.acceptor a"
-    " WHERE a.tm = $1 AND (a.incarnation, a.sequence) IN (SELECT split_part(g, '.', 2)::bigint,"
-    " split_part(g, '.', 3)::bigint FROM unnest($2::text[]) g)"
+    "SELECT g.incarnation, g.sequence, coalesce(a.outcome, ''), a.tm IS NOT NULL FROM"
+    " (SELECT split_part(g, '.', 2)::bigint AS incarnation, split_part(g, '.', 3)::bigint AS"
+    " sequence FROM unnest($2::text[]) g) g LEFT JOIN assent.acceptor a ON a.tm = $1"
+    " AND a.incarnation = g.incarnation AND a.sequence = g.sequence"
     " UNION ALL SELECT 0, 0, '', EXISTS (SELECT FROM assent.acceptor WHERE tm = $1)";
 
-static void say_row(const char *tm, const struct pg_reply *reply, int row, cJSON *list)
+/* A database that may have lost a row proves nothing by not having it. */
+static bool may_have_lost_row(struct agent *agent, const struct gtrid *gtrid)
+{
+    const struct tm_link *tm = tms_known(agent, gtrid->tm);
+    const struct txn_number number = {gtrid->incarnation, gtrid->sequence};
+    return tm == NULL || tm->suspect || txn_not_after(&number, &tm->votes_after);
+}
+
+static void say_row(struct agent *agent, const char *tm, const struct pg_reply *reply, int row,
+                    cJSON *list)
 {
     struct gtrid gtrid = {.incarnation = strtoull(pg_value(reply, row, 0), NULL, 10),
                           .sequence = strtoull(pg_value(reply, row, 1), NULL, 10)};
     const char *outcome = pg_value(reply, row, 2);
     text_copy(gtrid.tm, sizeof gtrid.tm, tm, strlen(tm));
-    say(list, &gtrid,
-        recall_of_row(outcome[0] == '\0' ? OUTCOME_NONE : outcome_from_word(outcome)));
+    if (strcmp(pg_value(reply, row, 3), "t") == 0)
+        say(list, &gtrid,
+            recall_of_row(outcome[0] == '\0' ? OUTCOME_NONE : outcome_from_word(outcome)));
+    else if (!may_have_lost_row(agent, &gtrid))
+        say(list, &gtrid, RECALL_NO_ROW);
 }
 
 static void took_rows(void *arg, const struct pg_reply *reply)
@@ -118,7 +134,7 @@ static void took_rows(void *arg, const struct pg_reply *reply)
         if (strcmp(pg_value(reply, i, 0), "0") == 0)
             accepts = strcmp(pg_value(reply, i, 3), "t") == 0;
         else
-            say_row(tm, reply, i, list);
+            say_row(recalling.agent, tm, reply, i, list);
     }
     cJSON_AddBoolToObject(recalling.answer, "accepts", accepts);
     asker_object(recalling.asker, recalling.answer);
@@ -164,7 +180,7 @@ void recall_answer(struct agent *agent, struct asker *asker, const cJSON *object
     struct recalling *recalling = malloc(sizeof *recalling);
     if (recalling == NULL)
         abort();
-    *recalling = (struct recalling){asker, answer};
+    *recalling = (struct recalling){agent, asker, answer};
     control_ask(agent, took_rows, recalling, rows_sql, 2, tm, text);
     return;
 

@@ -631,6 +631,7 @@ bool checker_unfinished(struct sim *sim, struct gtrid *out)
 void checker_log_lost(struct sim *sim)
 {
     for (uint32_t i = 0; i < sim->checker.count; i++) {
+        sim->checker.fates[i].was_decided = sim->checker.fates[i].commit_durable;
         sim->checker.fates[i].lost = true;
         sim->checker.fates[i].said = OUTCOME_NONE;
     }
@@ -652,13 +653,10 @@ void checker_recovered(struct sim *sim, const struct lost *lost)
         const struct lost_txn *txn = &lost->txns[i];
         struct fate *fate = checker_fate(sim, &txn->gtrid);
         bool committed = is_known_to_have_committed(fate);
+        bool against = txn->by_word && txn->outcome == OUTCOME_ROLLED_BACK;
         fate->said = txn->outcome;
-        if (!txn->by_word || txn->outcome != OUTCOME_ROLLED_BACK)
-            continue;
-        if (!committed)
-            fate->commit_durable = fate->precommit_durable = false;
-        else
-            fate->heuristic = true;
+        fate->commit_durable = fate->was_decided && (!against || committed);
+        fate->heuristic |= against && committed;
     }
 }
 

@@ -76,6 +76,13 @@ static void list(const struct database *database, struct dba_answer *answer)
                 true);
 }
 
+static bool may_have_lost_row(const struct agent *agent, const struct database *database,
+                              const struct gtrid *gtrid)
+{
+    struct txn_number number = {gtrid->incarnation, gtrid->sequence};
+    return agent->suspect || txn_not_after(&number, &database->votes_after);
+}
+
 static void recall(const struct agent *agent, const struct database *database,
                    struct dba_answer *answer)
 {
@@ -86,6 +93,11 @@ static void recall(const struct agent *agent, const struct database *database,
     for (uint32_t at = participant_next(agent->participant, 0, &branch, &state); at != UINT32_MAX;
          at = participant_next(agent->participant, at + 1, &branch, &state))
         add(answer, &branch, 0, recall_of_state(state), true);
+    for (uint32_t i = 0; i < PREPARED_MAX; i++)
+        if (database->prepared[i].used &&
+            database_row(database, &database->prepared[i].branch.gtrid) == NULL &&
+            !may_have_lost_row(agent, database, &database->prepared[i].branch.gtrid))
+            add(answer, &database->prepared[i].branch, 0, RECALL_NO_ROW, false);
     memset(&branch, 0, sizeof branch);
     for (uint32_t i = 0; i < TXNS; i++) {
         if (!database->rows[i].used)
@@ -180,6 +192,17 @@ static void come(struct sim *sim, uint64_t after_us)
     schedule(sim, after_us, what);
 }
 
+/* Where they do not, agents that may have voted in three phases are never left out, and there is
+ * no command for the rest: see doc/operations.md. */
+static bool all_follow_one_log(const struct sim *sim)
+{
+    for (uint32_t rm = 1; rm < sim->plan.rms; rm++)
+        if (memcmp(&sim->databases[rm].row.log, &sim->databases[0].row.log,
+                   sizeof sim->databases[0].row.log) != 0)
+            return false;
+    return true;
+}
+
 /* An empty one is in its place. */
 static void clear_disk(struct sim *sim)
 {
@@ -194,9 +217,11 @@ void fault_lost_log(struct sim *sim)
 {
     struct recovery *recovery = &sim->recovery;
     for (uint32_t rm = 0; rm < sim->plan.rms; rm++)
-        if (!sim->databases[rm].row.exists)
-            return;
-    if (recovery->losses == LOSSES_MAX || recovery->step != RECOVERY_NONE)
+        if (!sim->databases[rm].row.exists ||
+            sim->databases[rm].identity != sim->databases[rm].timeline)
+            return; /* a TM has yet to accept it: it is no acceptor, and could never be one */
+    if (recovery->losses == LOSSES_MAX || recovery->step != RECOVERY_NONE ||
+        (sim->plan.three_phase > 0 && !all_follow_one_log(sim)))
         return;
     tm_crash(sim, 0, true);
     note(sim, "tm", "its log is lost");
@@ -383,6 +408,7 @@ static void write_log(struct sim *sim)
         disk_hand_over(&host->writer, bytes, record_append(&record, bytes), 1);
     }
     disk_write(&host->writer);
+    checker_recovered(sim, &recovery->lost);
     note(sim, "dba", "writes a new log, incarnation %llu, %u transactions",
          (unsigned long long)recovery->start.incarnation, recovery->lost.count);
     recovery->step = RECOVERY_WRITES;
@@ -439,7 +465,6 @@ static void is_written(struct sim *sim)
         return;
     }
     disk_synced(&host->disk, &host->writer);
-    checker_recovered(sim, &sim->recovery.lost);
     sim->recovery.nobodys = false;
     sim->recovery.rm = 0;
     adopt_next(sim);
@@ -497,8 +522,11 @@ static void conclude_lost(struct sim *sim)
         fails(sim, "not all may be listed");
         break;
     case LOST_UNKNOWN:
+        memset(recovery->without, 0, sizeof recovery->without);
+        fails(sim, "all were left out");
+        break;
     case LOST_UNSAID:
-        violation(sim, "a recovery ends with nothing known or said");
+        violation(sim, "a DBA has said how all ended, and is asked again");
         break;
     }
 }
@@ -519,9 +547,9 @@ static bool end_by_hand(struct sim *sim, const struct dry_log *log, const struct
     if (txn->verdict == LOST_ACCEPTORS || txn->verdict == LOST_WAIT)
         return false;
     bool blind;
-    bool commit = txn->outcome != OUTCOME_NONE ? txn->outcome == OUTCOME_COMMITTED
-                  : fate->said != OUTCOME_NONE ? fate->said == OUTCOME_COMMITTED
-                                               : looks_committed(sim, fate, &blind);
+    bool commit = txn->outcome != OUTCOME_NONE    ? txn->outcome == OUTCOME_COMMITTED
+                  : fate->audited != OUTCOME_NONE ? fate->audited == OUTCOME_COMMITTED
+                                                  : looks_committed(sim, fate, &blind);
     database_ended_by_word(sim, branch->rm, &id, commit);
     return true;
 }

@@ -720,8 +720,10 @@ struct fate {
     bool forgotten;    /* a DBA has dealt with it */
     bool worded;       /* a DBA has said how it ended, or that it is mended */
     bool lost;         /* its log was */
+    bool was_decided;  /* to commit, in that log */
     enum outcome said; /* by a DBA, or proved, since */
-    bool kept;         /* forced when it was live no more: mixed until it is forgotten */
+    enum outcome audited; /* as the log that is there has it */
+    bool kept;            /* forced when it was live no more: mixed until it is forgotten */
     uint32_t branch_count;
     struct fate_branch branches[TXN_BRANCHES * 2];
 };

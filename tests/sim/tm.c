@@ -592,6 +592,7 @@ static bool replay_frame(void *arg, const struct frame *frame)
 }
 
 struct dry_replay {
+    struct sim *sim;
     struct coordinator *coordinator;
     uint32_t records;
 };
@@ -604,6 +605,11 @@ static bool replay_dry(void *arg, const struct frame *frame)
     replay->records++;
     record_decode(frame->type, frame->version, frame->payload, frame->length, &record);
     record.lsn = frame->lsn;
+    if (record.type == RECORD_RESOLVED) {
+        struct gtrid gtrid = {.incarnation = record.incarnation, .sequence = record.sequence};
+        memcpy(gtrid.tm, tm_name, sizeof gtrid.tm);
+        checker_fate(replay->sim, &gtrid)->audited = record.outcome;
+    }
     return coordinator_replay(replay->coordinator, &record, &why);
 }
 
@@ -618,8 +624,11 @@ static uint32_t start_dry(struct sim *sim, struct dry_log *out)
     if (room == NULL)
         room = malloc(coordinator_bytes(&limits));
     memset(room, 0, coordinator_bytes(&limits));
-    struct dry_replay replay = {.coordinator = coordinator_init(room, &limits, &settings)};
+    struct dry_replay replay = {.sim = sim,
+                                .coordinator = coordinator_init(room, &limits, &settings)};
     memset(out, 0, sizeof *out);
+    for (uint32_t i = 0; i < sim->checker.count; i++)
+        sim->checker.fates[i].audited = OUTCOME_NONE;
     disk_open(sim, &host->disk, &unused, replay_dry, &replay);
     uint32_t rm_index = 0;
     for (uint32_t rm = 0; rm < sim->plan.rms; rm++)
