@@ -141,6 +141,7 @@ static void adopt(struct sim *sim, struct agent *agent, const struct message *me
              (unsigned long long)adoption.incarnation);
         if (adopted == ADOPT_NOW && !answer->refused) {
             database_adopt(sim, agent->rm, &adoption);
+            participant_unplace(agent->participant, tm_name);
             agent->registered = false;
             agent->outbox_count = 0;
             agent->tm_life = 0;

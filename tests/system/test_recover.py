@@ -99,6 +99,21 @@ def test_what_is_being_prepared_when_the_log_is_lost_is_no_vote_and_nobody_may_c
     assert bank.balances() == (100, 100) and works(bank)
 
 
+def test_the_new_log_is_not_measured_by_positions_of_the_lost_one(bank):
+    for _ in range(10):
+        bank.ctl("commit", bank.begin_move(1), code=0)
+    gtrid = bank.begin_move(30)
+    bank.commit_to_the_gate(gtrid, "--wait", "decided")
+    lose_log(bank)
+    recover_lost(bank)
+    bank.accounts.open_gate()
+    start_again(bank)
+    wait_until(bank.nothing_prepared)
+    bank.tm.kill()
+    start_again(bank)
+    assert bank.ctl("status")["state"] == "ready" and works(bank)
+
+
 def test_a_word_against_the_proof_is_refused(bank):
     gtrid = lost_with_ledger_undone(bank)
     _, words = recover_lost(bank, "--rollback", gtrid, code=1)
