@@ -866,6 +866,7 @@ void fault_alone_is_put_back(struct sim *sim, uint32_t rm);
 /* This night's theme, if it has one of those in themes.c; their numbers count from 1, and 0 is none
  * of them. */
 void theme_draw(struct sim *sim);
+enum { THEME_ORDINARY = UINT32_MAX }; /* none of them, whatever the seed says: "ordinary" */
 uint32_t theme_find(const char *name);
 const char *theme_name(uint32_t theme);
 void fault_strikes(struct sim *sim);

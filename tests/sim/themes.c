@@ -251,17 +251,22 @@ static const struct {
 
 enum { THEMES = sizeof themes / sizeof *themes };
 
+static const char ordinary[] = "ordinary";
+
 uint32_t theme_find(const char *name)
 {
     for (uint32_t i = 0; i < THEMES; i++)
         if (strcmp(themes[i].name, name) == 0)
             return i + 1;
-    return 0;
+    return strcmp(name, ordinary) == 0 ? (uint32_t)THEME_ORDINARY : 0;
 }
 
 const char *theme_name(uint32_t theme)
 {
-    return theme == 0 ? NULL : theme <= THEMES ? themes[theme - 1].name : NULL;
+    return theme == THEME_ORDINARY ? ordinary
+           : theme == 0            ? NULL
+           : theme <= THEMES       ? themes[theme - 1].name
+                                   : NULL;
 }
 
 void theme_draw(struct sim *sim)
@@ -270,6 +275,6 @@ void theme_draw(struct sim *sim)
     /* By the seed and not by a draw: the other nights stay what they are. */
     if (theme == 0 && sim->seed % 8 == 5)
         theme = 1 + (uint32_t)(sim->seed / 8 % THEMES);
-    if (theme != 0)
+    if (theme != 0 && theme != THEME_ORDINARY)
         themes[theme - 1].draw(sim);
 }
