@@ -741,9 +741,16 @@ static enum outcome remembered_outcome(const struct coordinator *c, const struct
 {
     const struct ended *ended = live_find_ended(&c->live, gtrid->incarnation, gtrid->sequence);
     enum outcome outcome = outcomes_find(&c->outcomes, gtrid->incarnation, gtrid->sequence);
-    bool known = ended != NULL && (ended->outcome == OUTCOME_COMMITTED ||
-                                   ended->outcome == OUTCOME_ROLLED_BACK);
+    bool known = ended != NULL &&
+                 (ended->outcome == OUTCOME_COMMITTED || ended->outcome == OUTCOME_ROLLED_BACK);
     return outcome == OUTCOME_FORGOTTEN && known ? ended->outcome : outcome;
+}
+
+/* Above all that this log has given out. */
+static bool is_beyond(const struct coordinator *c, const struct gtrid *gtrid)
+{
+    return gtrid->incarnation > c->incarnation ||
+           (gtrid->incarnation == c->incarnation && gtrid->sequence > c->sequence);
 }
 
 /* An agent has something of a transaction that is over, or that we do not know: abort, in every
@@ -754,8 +761,7 @@ static void judge_stray(struct step *s, bool prepared)
 {
     const struct branch_id *id = &s->event->result->branch;
     const struct gtrid *gtrid = &id->gtrid;
-    if (gtrid->incarnation > s->c->incarnation ||
-        (gtrid->incarnation == s->c->incarnation && gtrid->sequence > s->c->sequence)) {
+    if (is_beyond(s->c, gtrid)) {
         s->c->alarms++;
         return;
     }
@@ -781,10 +787,12 @@ static void judge_stray(struct step *s, bool prepared)
 enum error_code coordinator_outcome(const struct coordinator *c, const struct gtrid *gtrid,
                                     enum outcome *out)
 {
-    if (!text_equal(gtrid->tm, c->settings.tm, TM_NAME_BYTES) ||
-        gtrid->incarnation > c->incarnation ||
-        (gtrid->incarnation == c->incarnation && gtrid->sequence > c->sequence))
+    if (!text_equal(gtrid->tm, c->settings.tm, TM_NAME_BYTES))
         return ERR_UNKNOWN_TRANSACTION;
+    /* An old log, or an empty one in the place of one that is lost, has not reached what was begun
+     * and may have committed: until every agent has spoken it cannot say that it never was. */
+    if (is_beyond(c, gtrid))
+        return registry_may_presume(&c->registry, NULL) ? ERR_UNKNOWN_TRANSACTION : ERR_NOT_READY;
     uint32_t at = live_find(&c->live, gtrid->incarnation, gtrid->sequence);
     if (at != NO_ITEM) {
         *out = decided(&c->live.txns[at]);
@@ -822,8 +830,8 @@ void say_what_is_known(struct step *s, const struct gtrid *gtrid)
 static void say_over(struct step *s, const struct gtrid *gtrid)
 {
     enum outcome outcome;
-    bool known = coordinator_outcome(s->c, gtrid, &outcome) == ERR_NONE;
-    refuse_request(s, known ? ERR_WRONG_STATE : ERR_UNKNOWN_TRANSACTION);
+    enum error_code error = coordinator_outcome(s->c, gtrid, &outcome);
+    refuse_request(s, error == ERR_NONE ? ERR_WRONG_STATE : error);
 }
 
 /* ---- the table ---- */

@@ -102,7 +102,8 @@ static bool agent_settled(struct sim *sim, uint32_t rm, bool complain)
     for (uint32_t i = participant_next(agent->participant, 0, &branch, &state); i != UINT32_MAX;
          i = participant_next(agent->participant, i + 1, &branch, &state))
         if (state != BRANCH_REFUSED && state != BRANCH_LEFT &&
-            !(state == BRANCH_READY && checker_branch(sim, &branch)->commits > 0) &&
+            !(state == BRANCH_READY && (checker_branch(sim, &branch)->commits > 0 ||
+                                        checker_branch(sim, &branch)->by_word)) &&
             !fate_is_excused(sim, checker_fate(sim, &branch.gtrid)))
             return unsettled(sim, complain, branch_state_word(state), branch_word(&branch));
     if (terminator_count(agent->terminator) > excused_endings(sim, agent))
@@ -224,6 +225,8 @@ bool checker_settled(struct sim *sim, bool complain)
     const struct host *host = in_charge(sim);
     if (host == NULL || !coordinator_started(host->coordinator))
         return unsettled(sim, complain, "not started", "the coordinator");
+    if (recovery_needed(sim))
+        return unsettled(sim, complain, "not followed by every agent", "the log");
     if (!registry_may_presume(coordinator_registry(host->coordinator), NULL))
         return unsettled(sim, complain, "not accepted by every agent", "the coordinator");
     for (uint32_t rm = 0; rm < sim->plan.rms; rm++)
