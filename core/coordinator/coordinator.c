@@ -667,6 +667,8 @@ static void follow(struct step *s)
     s->branch->progress = BR_YES;
     s->branch->refound = true;
     s->branch->xid = result->xid;
+    if (s->txn->passing)
+        s->txn->settled_scan = s->c->scans; /* it has to be asked once more */
     drive(s, s->branch);
 }
 

@@ -282,8 +282,10 @@ uint64_t lost_incarnation(const struct lost *lost)
     return lost->highest + 1;
 }
 
-/* Who said it and why is for the audit trail, and stands before the decision: at that place in the
- * log the transaction is not live, and nothing else follows from it. */
+/* Who said it and why is for the audit trail, and stands before the decision to commit: at that
+ * place in the log the transaction is not live, and nothing else follows from it. To roll back is
+ * said by it alone: of what the new log does not know it would presume nothing, being below its
+ * horizon. */
 static void write_word(const struct lost_txn *txn, struct record *out)
 {
     begin_record(out, RECORD_RESOLVED);
@@ -291,6 +293,8 @@ static void write_word(const struct lost_txn *txn, struct record *out)
     out->sequence = txn->gtrid.sequence;
     out->outcome = txn->outcome;
     out->flags = txn->by_word ? RESOLVED_HEURISTIC : 0;
+    if (txn->outcome == OUTCOME_ROLLED_BACK)
+        out->flags |= RESOLVED_STRAY | RESOLVED_RECOVERED;
 }
 
 static void write_commit(const struct lost *lost, const struct lost_txn *txn, struct record *out)
