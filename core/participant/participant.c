@@ -646,7 +646,8 @@ static bool is_new_work(enum participant_event_type type)
 
 static uint32_t reserved(const struct participant *participant)
 {
-    return participant->slots_max / RESERVED_PART;
+    uint32_t part = participant->slots_max / RESERVED_PART;
+    return part > 0 ? part : 1;
 }
 
 bool participant_has_room(const struct participant *participant)

@@ -102,8 +102,9 @@ static bool agent_settled(struct sim *sim, uint32_t rm, bool complain)
     for (uint32_t i = participant_next(agent->participant, 0, &branch, &state); i != UINT32_MAX;
          i = participant_next(agent->participant, i + 1, &branch, &state))
         if (state != BRANCH_REFUSED && state != BRANCH_LEFT &&
-            !(state == BRANCH_READY && (checker_branch(sim, &branch)->commits > 0 ||
-                                        checker_branch(sim, &branch)->by_word)) &&
+            !(state == BRANCH_READY &&
+              (checker_branch(sim, &branch)->commits > 0 || checker_branch(sim, &branch)->by_word ||
+               is_no_longer_remembered(sim, &branch.gtrid))) &&
             !fate_is_excused(sim, checker_fate(sim, &branch.gtrid)))
             return unsettled(sim, complain, branch_state_word(state), branch_word(&branch));
     if (terminator_count(agent->terminator) > excused_endings(sim, agent))

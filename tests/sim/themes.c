@@ -118,7 +118,7 @@ static void draw_full_table(struct sim *sim)
 {
     struct plan *plan = &sim->plan;
     draw_calm(sim);
-    plan->agent_branches = (uint32_t)between(sim, 1, 4);
+    plan->agent_branches = (uint32_t)between(sim, 2, 5); /* one of them for what ends branches */
     plan->own_connection = some(sim, 9000);
     plan->fault_weight[FAULT_AGENT_DIES] = 1;
     plan->fault_weight[FAULT_TM_DIES] = 1;
