@@ -218,7 +218,7 @@ static const char *const theme_of[MUTANTS_END] = {
     [MUTANT_LATE_STATEMENT] = "late-statement", [MUTANT_MARKER_OF_ANYBODY] = "markers",
     [MUTANT_ROW_NOT_CARRIED_OUT] = "how-soon",  [MUTANT_FORGOTTEN_EARLY] = "horizon",
     [MUTANT_LOST_IS_REMEMBERED] = "lost-log",   [MUTANT_LOST_VOTES_PROVE] = "lost-log",
-    [MUTANT_ADOPTED_OPEN] = "lost-log",
+    [MUTANT_ADOPTED_OPEN] = "lost-log",         [MUTANT_LOST_BY_NAME] = "lost-log",
 };
 
 static const struct {
