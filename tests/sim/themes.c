@@ -229,11 +229,12 @@ static void draw_lost_log(struct sim *sim)
     plan->own_connection = some(sim, 8000);
     plan->run_again = 0;
     if (choice(sim, 3000)) {
-        /* What was voted for under a name an agent recalls as long as it lives, and nobody else. */
+        /* What was voted for under a name its agent alone recalls, as long as it lives, and of what
+         * it has seen the end of. */
         plan->run_again = (uint32_t)between(sim, 2000, 8000);
         plan->own_connection = 8000;
         plan->fault_weight[FAULT_AGENT_DIES] = plan->fault_weight[FAULT_DATABASE_CRASHES] = 0;
-        plan->crash_at_work = 0;
+        plan->crash_at_work = plan->connection_cut = plan->busy = plan->unsent = 0;
     }
     plan->gone_us = 0;
     plan->at_precommit = 0;
