@@ -158,7 +158,7 @@ static void take_recalled(struct recovery *recovery, uint32_t rm, const cJSON *i
     const char *gid = json_text(item, "gid", scratch);
     bool of_branch = gid_parse(gid, strlen(gid), &branch);
     if (of_branch)
-        lost_recall_xid(txn, rm, &branch, json_number(item, "xid"));
+        lost_recall_xid(txn, rm, &branch, recall, json_number(item, "xid"));
     if (recall == RECALL_VOTED && of_branch && !lost_is_listed(txn, rm, &branch) &&
         !is_gone(recovery, rm, gid))
         recall = RECALL_VOTING;

@@ -153,12 +153,15 @@ void lost_recall(struct lost_txn *txn, uint32_t rm, enum recall recall)
 }
 
 void lost_recall_xid(struct lost_txn *txn, uint32_t rm, const struct branch_id *branch,
-                     uint64_t xid)
+                     enum recall recall, uint64_t xid)
 {
-    for (uint32_t i = 0; i < txn->branch_count; i++)
-        if (txn->branches[i].rm == rm && xid != 0 &&
-            text_equal(txn->branches[i].name, branch->branch, BRANCH_NAME_BYTES))
-            txn->branches[i].voted = xid;
+    for (uint32_t i = 0; i < txn->branch_count; i++) {
+        struct lost_branch *here = &txn->branches[i];
+        if (here->rm == rm && xid != 0 &&
+            text_equal(here->name, branch->branch, BRANCH_NAME_BYTES) &&
+            (recall == RECALL_COMMIT || (recall == RECALL_VOTED && here->voted == 0)))
+            here->voted = xid;
+    }
 }
 
 bool lost_is_another(const struct lost_branch *branch)

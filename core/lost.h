@@ -109,9 +109,10 @@ struct lost_txn *lost_find(const struct lost *lost, const struct gtrid *gtrid);
 bool lost_is_listed(const struct lost_txn *txn, uint32_t rm, const struct branch_id *branch);
 /* An agent recalls this of one of its branches. */
 void lost_recall(struct lost_txn *txn, uint32_t rm, enum recall recall);
-/* With that, for VOTED and COMMIT: the xid that was voted for. 0: it is not recalled. */
+/* With that, for VOTED and COMMIT: the xid that was voted for. 0: it is not recalled. What was told
+ * to commit outranks a vote: one that was asked for late may be for a block that was run again. */
 void lost_recall_xid(struct lost_txn *txn, uint32_t rm, const struct branch_id *branch,
-                     uint64_t xid);
+                     enum recall recall, uint64_t xid);
 /* Was what is prepared never voted for? A block that its application has run again has the name of
  * one that was: it is rolled back, whatever its transaction's outcome. */
 bool lost_is_another(const struct lost_branch *branch);

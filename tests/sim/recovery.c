@@ -335,8 +335,8 @@ static bool take_recalls(struct sim *sim, const struct dba_answer *answer)
         struct lost_txn *txn = lost_find(&recovery->lost, &item->branch.gtrid);
         if (txn == NULL)
             continue;
-        if (item->of_branch && (item->recall == RECALL_VOTED || item->recall == RECALL_COMMIT))
-            lost_recall_xid(txn, recovery->rm, &item->branch, item->xid);
+        if (item->of_branch)
+            lost_recall_xid(txn, recovery->rm, &item->branch, (enum recall)item->recall, item->xid);
         if (item->recall == RECALL_VOTED && item->of_branch &&
             !lost_is_listed(txn, recovery->rm, &item->branch))
             recovery->unlisted[recovery->unlisted_count++] = item->branch;

@@ -104,9 +104,11 @@ START_TEST(a_block_that_was_run_again_is_not_committed_in_the_place_of_the_first
     static struct record record;
     uint32_t position = 0;
     lost_take_prepared(&lost, 0, &branch, 777, NULL);
-    lost_recall_xid(&txns[0], 0, &branch, 0);
+    lost_recall_xid(&txns[0], 0, &branch, RECALL_VOTED, 0);
     ck_assert(!lost_is_another(&txns[0].branches[0]));
-    lost_recall_xid(&txns[0], 0, &branch, 700);
+    lost_recall_xid(&txns[0], 0, &branch, RECALL_VOTED, 777);
+    lost_recall_xid(&txns[0], 0, &branch, RECALL_COMMIT, 700);
+    lost_recall_xid(&txns[0], 0, &branch, RECALL_VOTED, 777);
     lost_recall(&txns[0], 0, RECALL_COMMIT);
     lost_judge_all(&lost);
     ck_assert(lost_is_another(&txns[0].branches[0]));
