@@ -371,5 +371,5 @@ bool lost_is_open(const struct txn_knowledge *known, const struct lost_branch *b
 {
     bool commits =
         known->known == KNOWN_COMMITTED && known->enlisted && known->voted == voted_xid(branch);
-    return !commits && !MUTANT(ADOPTED_OPEN);
+    return !commits;
 }
