@@ -1,13 +1,13 @@
 /*
  * cli/recovery.h - a coordinator whose log is lost: what its agents say, and a new log from that.
  *
- * What follows from what they say is decided in core/lost.c.
+ * What follows from what they say is decided in core/coordinator/lost.c.
  */
 #ifndef ASSENT_CLI_RECOVERY_H
 #define ASSENT_CLI_RECOVERY_H
 
 #include "cli/site.h"
-#include "core/lost.h"
+#include "core/coordinator/lost.h"
 
 enum { BECAUSE_BYTES = 128 };
 

@@ -155,7 +155,8 @@ static bool gone_without_trace(const struct doubt *doubt, struct advice *out)
 }
 
 /* Its database may have lost the branch that was voted for, and then this one came back; or it has
- * lost nothing of it, and this is another one. Only the xid tells: core/coordinator.c. */
+ * lost nothing of it, and this is another one. Only the xid tells: core/coordinator/coordinator.c.
+ */
 static bool came_back(const struct doubt *doubt, struct advice *out)
 {
     bool same = doubt->known == KNOWN_COMMITTED && doubt->vote == VOTE_SAME;
@@ -187,6 +188,20 @@ static bool rose_again(const struct doubt *doubt, struct advice *out)
     say(out, FATE_UNKNOWN,
         "cannot be known: %s is committed and was applied everywhere, and yet this is prepared "
         "under its name: again, or by a database that has lost data",
+        doubt->gtrid);
+    advise_resolve(out, doubt);
+    return true;
+}
+
+/* Commits are remembered for a time only; then what comes back is like what was never decided. */
+static bool older_than_is_remembered(const struct doubt *doubt, struct advice *out)
+{
+    if (doubt->known != KNOWN_FORGOTTEN || doubt->found == FOUND_GONE)
+        return false;
+    say(out, FATE_UNKNOWN,
+        "cannot be known: %s is older than what is remembered (retention): it was never decided, "
+        "or "
+        "was committed and comes back with a database that has lost data",
         doubt->gtrid);
     advise_resolve(out, doubt);
     return true;
@@ -225,10 +240,7 @@ static void committed(const struct doubt *doubt, struct advice *out)
 
 static void rolled_back(const struct doubt *doubt, struct advice *out)
 {
-    const char *why = doubt->known == KNOWN_FORGOTTEN
-                          ? "older than what is remembered, and never waited for"
-                      : doubt->live ? "decided"
-                                    : "never decided, incarnation over";
+    const char *why = doubt->live ? "decided" : "never decided, incarnation over";
     if (outside_our_reach(doubt, out, false))
         return;
     if (doubt->start[0] != '\0') {
@@ -354,7 +366,8 @@ void doubt_judge(const struct doubt *doubt, struct advice *out)
     memset(out, 0, sizeof *out);
     if (of_somebody_else(doubt, out) || acceptors_decide(doubt, out) || nobody_knows(doubt, out) ||
         ended_otherwise(doubt, out) || database_lost_data(doubt, out) ||
-        gone_without_trace(doubt, out) || came_back(doubt, out) || rose_again(doubt, out))
+        gone_without_trace(doubt, out) || came_back(doubt, out) || rose_again(doubt, out) ||
+        older_than_is_remembered(doubt, out))
         return;
     follow_the_decision(doubt, out);
 }

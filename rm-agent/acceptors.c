@@ -2,9 +2,10 @@
  * rm-agent/acceptors.c - this agent's votes in 3pc transactions: the rows of assent.acceptor.
  *
  * Everything that is asked waits in one queue. All of one coordinator that waits there is a batch:
- * the rows that are not known yet are read by one statement, core/acceptor.c judges each question
- * in its order, and one statement, one short transaction, writes what has changed. So nothing else
- * judges a row between its reading and its writing, and the cost of a vote falls under load.
+ * the rows that are not known yet are read by one statement, core/ballot/acceptor.c judges each
+ * question in its order, and one statement, one short transaction, writes what has changed. So
+ * nothing else judges a row between its reading and its writing, and the cost of a vote falls under
+ * load.
  */
 #include "rm-agent/acceptors.h"
 
@@ -175,7 +176,11 @@ static void judge_one(struct acceptors *acceptors, struct ask *ask)
         row->roster = ask->ballot.roster;
     if (ask->kind == ASK_JOIN)
         join(ask, row);
-    else if (ask->kind != ASK_LOOK && may_vote(acceptors->tm, &ask->ballot))
+    else if (ask->kind == ASK_LOOK)
+        return;
+    else if (!may_vote(acceptors->tm, &ask->ballot))
+        ask->answer.may_not_vote = true;
+    else
         row->changed |= acceptor_judge(&row->acceptor, ask->answer.ended, &ask->ballot, &ask->said);
 }
 

@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "core/mutant.h"
+#include "core/base/mutant.h"
 #include "tests/sim/coverage.h"
 #include "tests/sim/sim.h"
 
@@ -217,8 +217,8 @@ static const char *const theme_of[MUTANTS_END] = {
     [MUTANT_DATED_BY_UPTIME] = "uptime",        [MUTANT_FULL_FORGETS] = "full-table",
     [MUTANT_LATE_STATEMENT] = "late-statement", [MUTANT_MARKER_OF_ANYBODY] = "markers",
     [MUTANT_ROW_NOT_CARRIED_OUT] = "how-soon",  [MUTANT_FORGOTTEN_EARLY] = "horizon",
-    [MUTANT_LOST_IS_REMEMBERED] = "lost-log",   [MUTANT_LOST_VOTES_PROVE] = "lost-log",
-    [MUTANT_LOST_BY_NAME] = "lost-log",
+    [MUTANT_FORGOTTEN_IS_UNDONE] = "uptime",    [MUTANT_LOST_IS_REMEMBERED] = "lost-log",
+    [MUTANT_LOST_VOTES_PROVE] = "lost-log",     [MUTANT_LOST_BY_NAME] = "lost-log",
 };
 
 static const struct {

@@ -10,7 +10,7 @@
  */
 #include <string.h>
 
-#include "core/mutant.h"
+#include "core/base/mutant.h"
 #include "tests/sim/sim.h"
 
 enum { FIRST_XID = 700 };
@@ -639,8 +639,10 @@ static void run_ballot(struct sim *sim, struct statement *command)
     const struct ballot *asked = &command->ballot;
     struct txn_number number = {asked->gtrid.incarnation, asked->gtrid.sequence};
     if (txn_not_after(&number, &database->votes_after) && asked->type != BALLOT_TELL &&
-        !MUTANT(SUSPECT_VOTES))
-        return; /* it may have forgotten what it said */
+        !MUTANT(SUSPECT_VOTES)) {
+        command->barred = true; /* it may have forgotten what it said */
+        return;
+    }
     struct row row = row_of(database, &asked->gtrid, &asked->roster);
     bool ended = forget_is_ended(&database->forgotten, &asked->gtrid);
     if (!acceptor_judge(&row.acceptor, ended, asked, &command->answer))

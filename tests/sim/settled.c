@@ -44,6 +44,15 @@ static bool of_the_lost_fork(const struct sim *sim, const struct branch_id *bran
            branch->gtrid.incarnation >= coordinator_incarnation(coordinator);
 }
 
+/* Below the horizon nobody may presume anything: what is found there is a DBA's. */
+static bool is_no_longer_remembered(const struct sim *sim, const struct gtrid *gtrid)
+{
+    const struct coordinator *coordinator = sim->hosts[0].coordinator;
+    enum outcome outcome = OUTCOME_NONE;
+    return coordinator != NULL && coordinator_outcome(coordinator, gtrid, &outcome) == ERR_NONE &&
+           outcome == OUTCOME_FORGOTTEN;
+}
+
 static bool database_settled(struct sim *sim, uint32_t rm, bool complain)
 {
     struct database *database = &sim->databases[rm];
@@ -55,7 +64,8 @@ static bool database_settled(struct sim *sim, uint32_t rm, bool complain)
         const struct fate_branch *branch = checker_branch(sim, &prepared->branch);
         /* What a DBA has forgotten before its branch was seen is his to resolve again. */
         bool forgotten = fate->forgotten && !branch->shown;
-        if (fate->excused || forgotten || of_the_lost_fork(sim, &prepared->branch))
+        if (fate->excused || forgotten || of_the_lost_fork(sim, &prepared->branch) ||
+            is_no_longer_remembered(sim, &prepared->branch.gtrid))
             continue;
         /* What was voted for is lost, and another under its gid is left to the DBA, too. */
         if (database->released && branch_is_lost(branch) && prepared->xid != branch->voted_xid)

@@ -14,12 +14,12 @@
 
 #include <stdarg.h>
 
-#include "core/acceptor.h"
-#include "core/closed.h"
-#include "core/lost.h"
-#include "core/participant.h"
-#include "core/terminator.h"
-#include "core/turn.h"
+#include "core/ballot/acceptor.h"
+#include "core/coordinator/lost.h"
+#include "core/coordinator/turn.h"
+#include "core/participant/closed.h"
+#include "core/participant/participant.h"
+#include "core/participant/terminator.h"
 #include "log/frame.h"
 #include "rm-agent/verdict.h"
 

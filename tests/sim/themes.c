@@ -2,9 +2,9 @@
  * tests/sim/themes.c - nights that have one fault in plenty, each under a name.
  *
  * Every eighth night is one of these, by its seed; --theme NAME makes any night one of them. Each
- * has a planted mistake that its nights find (core/mutant.h), and most others' do not. To add one:
- * a function that draws it, and a line in the table. Little else goes wrong in these nights, so
- * that much is under way when the fault strikes.
+ * has a planted mistake that its nights find (core/base/mutant.h), and most others' do not. To add
+ * one: a function that draws it, and a line in the table. Little else goes wrong in these nights,
+ * so that much is under way when the fault strikes.
  */
 #include <string.h>
 
@@ -105,6 +105,7 @@ static void draw_uptime(struct sim *sim)
     plan->fault_weight[FAULT_TM_DIES] = 6;
     plan->fault_weight[FAULT_CLOCK_JUMPS] = 1;
     plan->fault_weight[FAULT_APPLICATION_DIES] = 3;
+    plan->fault_weight[FAULT_REWIND] = (uint32_t)between(sim, 0, 2);
     plan->retention_ms = between(sim, 2000, 30000);
     plan->keyed = 9000;
     plan->run_again = 0;

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/acceptor.h"
-#include "core/leader.h"
-#include "core/terminator.h"
+#include "core/ballot/acceptor.h"
+#include "core/ballot/leader.h"
+#include "core/participant/terminator.h"
 
 /* ---- an acceptor ---- */
 
@@ -83,6 +83,19 @@ START_TEST(who_knows_the_outcome_says_so_whatever_is_asked)
     ck_assert_str_eq(asked(BALLOT_ASK_ACCEPT, 0, OUTCOME_COMMITTED), "decided");
     ck_assert_int_eq((int)reply.value, OUTCOME_ROLLED_BACK);
     ck_assert_str_eq(asked(BALLOT_TELL, 0, OUTCOME_COMMITTED), "decided");
+    ck_assert_int_eq((int)reply.value, OUTCOME_ROLLED_BACK);
+}
+END_TEST
+
+START_TEST(who_is_asked_to_lead_leads_unless_it_knows_the_outcome)
+{
+    given_row();
+    ck_assert_str_eq(asked(BALLOT_ASK_LEAD, 0, OUTCOME_NONE), "ask-lead");
+    ck_assert(!row.exists);
+    asked(BALLOT_ASK_ACCEPT, 256, OUTCOME_ROLLED_BACK);
+    ck_assert_str_eq(asked(BALLOT_ASK_LEAD, 0, OUTCOME_NONE), "ask-lead");
+    asked(BALLOT_TELL, 0, OUTCOME_ROLLED_BACK);
+    ck_assert_str_eq(asked(BALLOT_ASK_LEAD, 0, OUTCOME_NONE), "decided");
     ck_assert_int_eq((int)reply.value, OUTCOME_ROLLED_BACK);
 }
 END_TEST
@@ -346,6 +359,78 @@ START_TEST(a_branch_that_went_without_a_word_is_no_longer_watched)
 }
 END_TEST
 
+static const char *barred(void)
+{
+    steps((struct terminator_event){.type = XE_BARRED});
+    return did();
+}
+
+START_TEST(who_may_not_vote_asks_the_others_to_lead_one_after_the_other)
+{
+    given_agent();
+    watches(60000);
+    ck_assert_str_eq(after(7600), "pledge to 1\n");
+    ck_assert_str_eq(barred(), "ask-lead to 2\n");
+    ck_assert_str_eq(after(100), "pledge to 1\n");
+    ck_assert_str_eq(barred(), "ask-lead to 4\n");
+    ck_assert_str_eq(after(200), "pledge to 1\n");
+    ck_assert_str_eq(barred(), "ask-lead to 2\n");
+    ck_assert_str_eq(answered(BALLOT_DECIDED, 1, 0, OUTCOME_COMMITTED),
+                     "finish commit\ntell to 7\n");
+}
+END_TEST
+
+START_TEST(who_may_not_vote_takes_no_ended_for_an_abort)
+{
+    given_agent();
+    watches(60000);
+    after(7600);
+    barred();
+    ck_assert_str_eq(answered(BALLOT_ENDED, 1, 0, OUTCOME_NONE), "");
+    ck_assert_uint_eq(terminator_count(agent), 0);
+}
+END_TEST
+
+START_TEST(who_is_asked_to_lead_does_at_once_while_somebody_asks)
+{
+    struct terminator_event lead = {.type = XE_LEAD, .roster = &three};
+    given_agent();
+    steps(lead);
+    ck_assert_str_eq(did(), "pledge to 1\n");
+    now_ms += 15000;
+    steps(lead);
+    ck_assert_str_eq(did(), "");
+    now_ms += 15000;
+    steps((struct terminator_event){.type = XE_CLEAR});
+    ck_assert_uint_eq(terminator_count(agent), 1);
+    now_ms += 5000;
+    steps((struct terminator_event){.type = XE_CLEAR});
+    ck_assert_uint_eq(terminator_count(agent), 0);
+}
+END_TEST
+
+START_TEST(who_watches_and_is_asked_to_lead_does_not_wait_for_silence)
+{
+    given_agent();
+    watches(60000);
+    steps((struct terminator_event){.type = XE_LEAD, .roster = &three});
+    ck_assert_str_eq(did(), "pledge to 1\n");
+}
+END_TEST
+
+/* Those whom it asks may never answer: their databases may have lost what they said. */
+START_TEST(who_leads_and_finds_nothing_left_here_leaves_it_to_others)
+{
+    given_agent();
+    watches(60000);
+    after(7500);
+    ck_assert_str_eq(answered(BALLOT_PROMISED, 0, 256, OUTCOME_NONE), "ask-promise to 6\n");
+    steps((struct terminator_event){.type = XE_CLEAR});
+    ck_assert_uint_eq(terminator_count(agent), 0);
+    ck_assert_uint_eq(terminator_wake_ms(agent), UINT64_MAX);
+}
+END_TEST
+
 START_TEST(it_finishes_until_nothing_is_left_and_tells_until_all_know)
 {
     given_agent();
@@ -441,6 +526,7 @@ int main(void)
                                  a_promise_says_what_was_accepted_and_may_be_repeated,
                                  a_leader_pledges_a_number_once_even_over_a_crash,
                                  who_knows_the_outcome_says_so_whatever_is_asked,
+                                 who_is_asked_to_lead_leads_unless_it_knows_the_outcome,
                                  below_the_horizon_nothing_makes_a_row,
                                  nothing_is_prepared_once_a_leader_has_asked));
     suite_add_tcase(suite, RULES("leader", a_leader_that_finds_nothing_aborts,
@@ -456,6 +542,11 @@ int main(void)
                           long_after_its_time_even_a_tm_that_lives_is_not_waited_for,
                           a_branch_that_ended_is_no_longer_watched,
                           a_branch_that_went_without_a_word_is_no_longer_watched,
+                          who_leads_and_finds_nothing_left_here_leaves_it_to_others,
+                          who_may_not_vote_asks_the_others_to_lead_one_after_the_other,
+                          who_may_not_vote_takes_no_ended_for_an_abort,
+                          who_is_asked_to_lead_does_at_once_while_somebody_asks,
+                          who_watches_and_is_asked_to_lead_does_not_wait_for_silence,
                           it_finishes_until_nothing_is_left_and_tells_until_all_know,
                           what_others_decided_is_carried_out_without_a_word,
                           what_is_prepared_after_all_is_finished_while_others_have_not_answered,
