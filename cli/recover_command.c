@@ -373,7 +373,7 @@ static bool is_open(const struct dry_start *start, const struct lost_txn *txn,
     memcpy(id.rm, rm, strlen(rm));
     memcpy(id.branch, branch->name, sizeof id.branch);
     coordinator_know(start->coordinator, &id, 0, &known);
-    return lost_is_open(&known, branch->xid);
+    return lost_is_open(&known, branch);
 }
 
 /* What the others recall, and what to run; where that proves nothing, one of two. */
@@ -384,10 +384,13 @@ static void print_by_hand(const struct recovery *recovery, const struct lost_txn
     const char *name = json_text(recovery->answers[branch->rm], "database", database);
     const char *which = json_text(branch->item, "gid", gid);
     gtrid_format(&txn->gtrid, text);
-    printf("%s: %s\n", text, recovery_because(recovery, txn, because));
-    if (txn->outcome != OUTCOME_ROLLED_BACK)
+    bool another = lost_is_another(branch);
+    printf("%s: %s\n", text,
+           another ? "what is prepared there was prepared again, and never voted for"
+                   : recovery_because(recovery, txn, because));
+    if (txn->outcome != OUTCOME_ROLLED_BACK && !another)
         printf("  psql -d %s -c \"COMMIT PREPARED '%s'\"\n", name, which);
-    if (txn->outcome != OUTCOME_COMMITTED)
+    if (txn->outcome != OUTCOME_COMMITTED || another)
         printf("  psql -d %s -c \"ROLLBACK PREPARED '%s'\"\n", name, which);
 }
 

@@ -156,8 +156,11 @@ static void take_recalled(struct recovery *recovery, uint32_t rm, const cJSON *i
     if (txn == NULL)
         return;
     const char *gid = json_text(item, "gid", scratch);
-    if (recall == RECALL_VOTED && gid_parse(gid, strlen(gid), &branch) &&
-        !lost_is_listed(txn, rm, &branch) && !is_gone(recovery, rm, gid))
+    bool of_branch = gid_parse(gid, strlen(gid), &branch);
+    if (of_branch)
+        lost_recall_xid(txn, rm, &branch, recall, json_number(item, "xid"));
+    if (recall == RECALL_VOTED && of_branch && !lost_is_listed(txn, rm, &branch) &&
+        !is_gone(recovery, rm, gid))
         recall = RECALL_VOTING;
     lost_recall(txn, rm, recall);
 }

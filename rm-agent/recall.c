@@ -23,6 +23,7 @@ enum { ENDED_MAX = 8192, ASKED_MAX = 256 };
 struct ended {
     struct branch_id branch;
     enum recall recall;
+    uint64_t xid; /* that was voted for; 0: not known */
 };
 
 /* A ring: the next one takes the place of the oldest. */
@@ -39,7 +40,7 @@ void recall_note(struct agent *agent, const struct result *result)
         return;
     if (all == NULL && (all = agent->recollection = calloc(1, sizeof *all)) == NULL)
         abort();
-    all->ended[all->next] = (struct ended){result->branch, recall};
+    all->ended[all->next] = (struct ended){result->branch, recall, result->xid};
     all->next = (all->next + 1) % ENDED_MAX;
     if (all->count < ENDED_MAX)
         all->count++;
@@ -58,23 +59,35 @@ static cJSON *say(cJSON *list, const struct gtrid *gtrid, enum recall recall)
     return item;
 }
 
+/* Of one branch: its gid, and the xid where one was voted for. */
+static void say_of_branch(cJSON *list, const struct branch_id *branch, enum recall recall,
+                          uint64_t xid)
+{
+    char gid[GID_BYTES], number[NUMBER_BYTES];
+    cJSON *item = say(list, &branch->gtrid, recall);
+    if (item == NULL)
+        return;
+    gid_format(branch, gid);
+    cJSON_AddStringToObject(item, "gid", gid);
+    if (xid == 0 || (recall != RECALL_VOTED && recall != RECALL_COMMIT))
+        return;
+    u64_format(xid, number);
+    cJSON_AddStringToObject(item, "xid", number);
+}
+
 static void say_from_memory(const struct agent *agent, const struct gtrid *gtrid, cJSON *list)
 {
     const struct recollection *all = agent->recollection;
     struct branch_id branch;
     enum branch_state state;
-    char gid[GID_BYTES];
     for (uint32_t i = 0; all != NULL && i < all->count; i++)
         if (gtrid_equal(&all->ended[i].branch.gtrid, gtrid))
-            say(list, gtrid, all->ended[i].recall);
+            say_of_branch(list, &all->ended[i].branch, all->ended[i].recall, all->ended[i].xid);
     for (uint32_t at = participant_next(agent->participant, 0, &branch, &state); at != UINT32_MAX;
          at = participant_next(agent->participant, at + 1, &branch, &state))
-        if (gtrid_equal(&branch.gtrid, gtrid)) {
-            cJSON *item = say(list, gtrid, recall_of_state(state));
-            gid_format(&branch, gid);
-            if (item != NULL)
-                cJSON_AddStringToObject(item, "gid", gid);
-        }
+        if (gtrid_equal(&branch.gtrid, gtrid))
+            say_of_branch(list, &branch, recall_of_state(state),
+                          participant_xid(agent->participant, &branch));
 }
 
 /* ---- asking and answering ---- */

@@ -153,6 +153,28 @@ void lost_recall(struct lost_txn *txn, uint32_t rm, enum recall recall)
     txn->said_by = rm;
 }
 
+void lost_recall_xid(struct lost_txn *txn, uint32_t rm, const struct branch_id *branch,
+                     enum recall recall, uint64_t xid)
+{
+    for (uint32_t i = 0; i < txn->branch_count; i++) {
+        struct lost_branch *here = &txn->branches[i];
+        if (here->rm == rm && xid != 0 &&
+            text_equal(here->name, branch->branch, BRANCH_NAME_BYTES) &&
+            (recall == RECALL_COMMIT || (recall == RECALL_VOTED && here->voted == 0)))
+            here->voted = xid;
+    }
+}
+
+bool lost_is_another(const struct lost_branch *branch)
+{
+    return branch->voted != 0 && branch->voted != branch->xid;
+}
+
+static uint64_t voted_xid(const struct lost_branch *branch)
+{
+    return lost_is_another(branch) && !MUTANT(LOST_BY_NAME) ? branch->voted : branch->xid;
+}
+
 enum lost_verdict lost_judge(uint64_t incarnation, uint64_t highest_incarnation,
                              const uint32_t recalled[RECALLS])
 {
@@ -307,7 +329,7 @@ static void write_commit(const struct lost *lost, const struct lost_txn *txn, st
         const struct lost_branch *branch = &txn->branches[i];
         memcpy(out->branches[i].rm, lost->agents[branch->rm].rm, RM_NAME_BYTES);
         memcpy(out->branches[i].branch, branch->name, BRANCH_NAME_BYTES);
-        out->branches[i].xid = branch->xid;
+        out->branches[i].xid = voted_xid(branch);
     }
 }
 
@@ -350,8 +372,9 @@ bool lost_record(const struct lost *lost, const struct start_id *start, uint32_t
 
 /* ---- an agent that was away ---- */
 
-bool lost_is_open(const struct txn_knowledge *known, uint64_t xid)
+bool lost_is_open(const struct txn_knowledge *known, const struct lost_branch *branch)
 {
-    bool commits = known->known == KNOWN_COMMITTED && known->enlisted && known->voted == xid;
-    return !commits && !MUTANT(ADOPTED_OPEN);
+    bool commits =
+        known->known == KNOWN_COMMITTED && known->enlisted && known->voted == voted_xid(branch);
+    return !commits;
 }

@@ -54,8 +54,9 @@ enum lost_verdict {
 };
 
 struct lost_branch {
-    uint32_t rm; /* number of its agent */
-    uint64_t xid;
+    uint32_t rm;    /* number of its agent */
+    uint64_t xid;   /* that is prepared */
+    uint64_t voted; /* that its agent recalls to have voted for; 0: it does not */
     char name[BRANCH_NAME_BYTES];
     const void *item; /* the caller's own */
 };
@@ -109,6 +110,13 @@ struct lost_txn *lost_find(const struct lost *lost, const struct gtrid *gtrid);
 bool lost_is_listed(const struct lost_txn *txn, uint32_t rm, const struct branch_id *branch);
 /* An agent recalls this of one of its branches. */
 void lost_recall(struct lost_txn *txn, uint32_t rm, enum recall recall);
+/* With that, for VOTED and COMMIT: the xid that was voted for. 0: it is not recalled. What was told
+ * to commit outranks a vote: one that was asked for late may be for a block that was run again. */
+void lost_recall_xid(struct lost_txn *txn, uint32_t rm, const struct branch_id *branch,
+                     enum recall recall, uint64_t xid);
+/* Was what is prepared never voted for? A block that its application has run again has the name of
+ * one that was: it is rolled back, whatever its transaction's outcome. */
+bool lost_is_another(const struct lost_branch *branch);
 
 /* All that is recalled of the branches of one transaction, counted by kind, and the highest
  * incarnation of its coordinator that any agent has accepted. */
@@ -160,6 +168,6 @@ bool lost_record(const struct lost *lost, const struct start_id *start, uint32_t
 
 /* Would the new log leave this prepared branch to presumption, since it does not know how it ends?
  * known: what coordinator_know() says of it. */
-bool lost_is_open(const struct txn_knowledge *known, uint64_t xid);
+bool lost_is_open(const struct txn_knowledge *known, const struct lost_branch *branch);
 
 #endif

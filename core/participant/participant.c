@@ -756,6 +756,12 @@ enum branch_state participant_state(const struct participant *participant,
     return at == NO_ITEM ? BRANCH_NONE : participant->slots[at].state;
 }
 
+uint64_t participant_xid(const struct participant *participant, const struct branch_id *branch)
+{
+    uint32_t at = find(participant, branch);
+    return at == NO_ITEM ? 0 : participant->slots[at].xid;
+}
+
 uint32_t participant_count(const struct participant *participant)
 {
     return participant->count;

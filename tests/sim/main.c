@@ -210,7 +210,7 @@ static int run_range(uint64_t from, uint64_t count, uint64_t jobs)
 
 enum { MUTANT_SEEDS = 20000, THEME_SEEDS = 2000 };
 
-/* Those that only nights of a theme find. */
+/* Those that are looked for in nights of a theme: doc/testing.md says who else finds them. */
 static const char *const theme_of[MUTANTS_END] = {
     [MUTANT_SUSPICION_FORGOTTEN] = "restored",  [MUTANT_NEWCOMER_ONCE] = "lost-answers",
     [MUTANT_QUARANTINED_COUNTS] = "quarantine", [MUTANT_CHUNK_DATED_BY_FIRST] = "uptime",
@@ -218,7 +218,7 @@ static const char *const theme_of[MUTANTS_END] = {
     [MUTANT_LATE_STATEMENT] = "late-statement", [MUTANT_MARKER_OF_ANYBODY] = "markers",
     [MUTANT_ROW_NOT_CARRIED_OUT] = "how-soon",  [MUTANT_FORGOTTEN_EARLY] = "horizon",
     [MUTANT_FORGOTTEN_IS_UNDONE] = "uptime",    [MUTANT_LOST_IS_REMEMBERED] = "lost-log",
-    [MUTANT_LOST_VOTES_PROVE] = "lost-log",     [MUTANT_ADOPTED_OPEN] = "lost-log",
+    [MUTANT_LOST_VOTES_PROVE] = "lost-log",     [MUTANT_LOST_BY_NAME] = "lost-log",
 };
 
 static const struct {

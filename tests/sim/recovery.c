@@ -49,6 +49,7 @@ void recovery_noted(struct agent *agent, const struct result *result)
         return;
     agent->recalled[agent->recalled_next].branch = result->branch;
     agent->recalled[agent->recalled_next].recall = recall;
+    agent->recalled[agent->recalled_next].xid = result->xid;
     agent->recalled_next = (agent->recalled_next + 1) % RECALLED_MAX;
     if (agent->recalled_count < RECALLED_MAX)
         agent->recalled_count++;
@@ -58,7 +59,7 @@ static void add(struct dba_answer *answer, const struct branch_id *branch, uint6
                 enum recall recall, bool of_branch)
 {
     struct dba_item *item = &answer->items[answer->count];
-    if (recall == RECALL_NOTHING && xid == 0)
+    if (recall == RECALL_NOTHING && answer->question == DBA_RECALL)
         return;
     item->branch = *branch;
     item->xid = xid;
@@ -89,10 +90,12 @@ static void recall(const struct agent *agent, const struct database *database,
     struct branch_id branch;
     enum branch_state state;
     for (uint32_t i = 0; i < agent->recalled_count; i++)
-        add(answer, &agent->recalled[i].branch, 0, (enum recall)agent->recalled[i].recall, false);
+        add(answer, &agent->recalled[i].branch, agent->recalled[i].xid,
+            (enum recall)agent->recalled[i].recall, true);
     for (uint32_t at = participant_next(agent->participant, 0, &branch, &state); at != UINT32_MAX;
          at = participant_next(agent->participant, at + 1, &branch, &state))
-        add(answer, &branch, 0, recall_of_state(state), true);
+        add(answer, &branch, participant_xid(agent->participant, &branch), recall_of_state(state),
+            true);
     for (uint32_t i = 0; i < PREPARED_MAX; i++)
         if (database->prepared[i].used &&
             database_row(database, &database->prepared[i].branch.gtrid) == NULL &&
@@ -332,6 +335,8 @@ static bool take_recalls(struct sim *sim, const struct dba_answer *answer)
         struct lost_txn *txn = lost_find(&recovery->lost, &item->branch.gtrid);
         if (txn == NULL)
             continue;
+        if (item->of_branch)
+            lost_recall_xid(txn, recovery->rm, &item->branch, (enum recall)item->recall, item->xid);
         if (item->recall == RECALL_VOTED && item->of_branch &&
             !lost_is_listed(txn, recovery->rm, &item->branch))
             recovery->unlisted[recovery->unlisted_count++] = item->branch;
@@ -543,7 +548,7 @@ static bool end_by_hand(struct sim *sim, const struct dry_log *log, const struct
     strcpy(id.rm, rm_word(branch->rm));
     memcpy(id.branch, branch->name, sizeof id.branch);
     coordinator_know(log->coordinator, &id, 0, &known);
-    if (!lost_is_open(&known, branch->xid))
+    if (!lost_is_open(&known, branch))
         return true;
     if (txn->verdict == LOST_ACCEPTORS || txn->verdict == LOST_WAIT)
         return false;
@@ -551,7 +556,7 @@ static bool end_by_hand(struct sim *sim, const struct dry_log *log, const struct
     bool commit = txn->outcome != OUTCOME_NONE    ? txn->outcome == OUTCOME_COMMITTED
                   : fate->audited != OUTCOME_NONE ? fate->audited == OUTCOME_COMMITTED
                                                   : looks_committed(sim, fate, &blind);
-    database_ended_by_word(sim, branch->rm, &id, commit);
+    database_ended_by_word(sim, branch->rm, &id, commit && !lost_is_another(branch));
     return true;
 }
 

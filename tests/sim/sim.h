@@ -577,6 +577,7 @@ struct agent {
     struct {
         struct branch_id branch;
         uint32_t recall;
+        uint64_t xid;
     } recalled[RECALLED_MAX];
 };
 

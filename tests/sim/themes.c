@@ -2,9 +2,9 @@
  * tests/sim/themes.c - nights that have one fault in plenty, each under a name.
  *
  * Every eighth night is one of these, by its seed; --theme NAME makes any night one of them. Each
- * has a planted mistake that only its nights find (core/base/mutant.h). To add one: a function that
- * draws it, and a line in the table. Little else goes wrong in these nights, so that much is under
- * way when the fault strikes.
+ * has a planted mistake that its nights find (core/base/mutant.h), and most others' do not. To add
+ * one: a function that draws it, and a line in the table. Little else goes wrong in these nights,
+ * so that much is under way when the fault strikes.
  */
 #include <string.h>
 
@@ -229,6 +229,14 @@ static void draw_lost_log(struct sim *sim)
     plan->busy = some(sim, 2000);
     plan->own_connection = some(sim, 8000);
     plan->run_again = 0;
+    if (choice(sim, 3000)) {
+        /* What was voted for under a name its agent alone recalls, as long as it lives, and of what
+         * it has seen the end of. */
+        plan->run_again = (uint32_t)between(sim, 2000, 8000);
+        plan->own_connection = 8000;
+        plan->fault_weight[FAULT_AGENT_DIES] = plan->fault_weight[FAULT_DATABASE_CRASHES] = 0;
+        plan->crash_at_work = plan->connection_cut = plan->busy = plan->unsent = 0;
+    }
     plan->gone_us = 0;
     plan->at_precommit = 0;
     plan->may_go = plan->may_rewind = false;
