@@ -4,6 +4,7 @@ import contextlib
 import json
 import socket
 import subprocess
+import threading
 
 import pytest
 
@@ -111,6 +112,28 @@ def test_a_user_who_is_no_dba_decides_nothing(stopped_bank):
     assert as_other("show", gtrid).returncode == 0
     assert as_other("begin").returncode == 0
     assert bank.ctl("show", gtrid)["transaction"]["state"] == "active"
+
+
+@pytest.mark.skipif(harness.POSTGRES_USER is None, reason="another user is needed")
+def test_other_peoples_sql_is_shown_to_dbas_alone(stopped_bank):
+    bank = stopped_bank
+    bank.conf.write_text(bank.conf.read_text().replace("[tm]\n", "[tm]\nsocket_mode = 0666\n"))
+    bank.start()
+    commit = bank.commit_to_the_gate(bank.begin_move(30))
+    with contextlib.closing(bank.ledger.connect()) as waits:
+        waiting = threading.Thread(target=waits.cursor().execute,
+                                   args=("update account set balance = 17 where id = 1",))
+        waiting.start()
+        try:
+            wait_until(lambda: "balance = 17" in json.dumps(bank.ctl("in-doubt").reply))
+            seen = subprocess.run([harness.program("assentctl"), "-u", bank.url, "--json", "in-doubt"],
+                                  user=harness.POSTGRES_USER, capture_output=True, text=True, timeout=30)
+            assert seen.returncode == 0 and "balance = 17" not in seen.stdout
+            assert any(item["blocks"] for item in json.loads(seen.stdout)["in_doubt"])
+        finally:
+            bank.accounts.open_gate()
+            bank.ctl.finish(commit)
+            waiting.join(20)
 
 
 # ---- HTTP ----

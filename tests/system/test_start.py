@@ -144,6 +144,25 @@ def test_a_fence_that_the_wrong_copy_raised_is_lifted_by_an_operator(bank):
     assert bank.balances() == (40, 160)
 
 
+def test_who_vouches_for_the_disk_need_not_wait_for_an_agent_that_is_gone(stopped_bank):
+    bank = stopped_bank
+    text = bank.conf.read_text()
+    bank.conf.write_text(text.replace("[tm]\n", "[tm]\npresume_abort = same-host\n"))
+    bank.start()
+    gtrid = bank.begin_move(30)
+    bank.tm.kill()
+    bank.ledger.agent.stop()
+    bank.tm.start()
+    wait_until(lambda: bank.ctl("outcome", gtrid).get("outcome") == "rolled-back")
+    bank.tm.kill()
+    bank.conf.write_text(text)
+    bank.tm.start()
+    wait_until(lambda: bank.ctl("status").get("state") == "ready")
+    assert bank.outcome(gtrid) == "in-progress"
+    bank.ledger.agent.start()
+    wait_until(lambda: bank.outcome(gtrid) == "rolled-back")
+
+
 def test_an_agent_without_its_schema_names_the_command(stopped_bank):
     stopped_bank.ledger.sql("drop schema assent cascade")
     done = run("assent-agent", "-c", stopped_bank.ledger.conf)
