@@ -13,7 +13,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "core/coordinator.h"
+#include "core/coordinator/coordinator.h"
 
 enum { AT_ONCE_MAX = 4096 };
 

@@ -22,7 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "core/record.h"
+#include "core/message/record.h"
 #include "log/directory.h"
 #include "log/wal.h"
 

@@ -8,7 +8,7 @@
  */
 #include <stdio.h>
 
-#include "core/coordinator.h"
+#include "core/coordinator/coordinator.h"
 
 enum { MANY = 1 << 20 }; /* a power of two: the hash tables are as full as they may be */
 

@@ -21,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "core/record.h"
+#include "core/message/record.h"
 #include "log/wal.h"
 
 enum { TURN_RECORDS = 500, STARTS_MOST = 99, READY_WITHIN_S = 60 };

@@ -9,7 +9,7 @@
 #define ASSENT_CLI_DRY_START_H
 
 #include "cli/site.h"
-#include "core/coordinator.h"
+#include "core/coordinator/coordinator.h"
 
 struct dry_start {
     struct coordinator *coordinator; /* NULL: there is no log to go by */

@@ -16,7 +16,7 @@
 
 #include "cli/call.h"
 #include "cli/table.h"
-#include "core/record.h"
+#include "core/message/record.h"
 #include "log/reader.h"
 
 /* What the records are asked for. */

@@ -5,7 +5,7 @@
 #define ASSENT_CLI_RECOVERY_H
 
 #include "cli/site.h"
-#include "core/lost.h"
+#include "core/coordinator/lost.h"
 
 struct lost_branch {
     uint32_t rm;       /* index in the site */

@@ -5,7 +5,7 @@
 #define ASSENT_CLI_SITE_H
 
 #include "cli/cli.h"
-#include "core/registry.h"
+#include "core/coordinator/registry.h"
 
 struct site_rm {
     char name[RM_NAME_BYTES];

@@ -17,7 +17,7 @@
 #include "cli/call.h"
 #include "cli/table.h"
 #include "common/conf.h"
-#include "core/ids.h"
+#include "core/base/ids.h"
 
 enum {
     COMMIT_WAIT_MS = 10000,

@@ -20,7 +20,7 @@
 
 #include <ini.h>
 
-#include "core/ids.h"
+#include "core/base/ids.h"
 
 enum { KEYS_MAX = 64, KNOWN_KEYS_BYTES = 200 };
 

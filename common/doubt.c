@@ -155,7 +155,8 @@ static bool gone_without_trace(const struct doubt *doubt, struct advice *out)
 }
 
 /* Its database may have lost the branch that was voted for, and then this one came back; or it has
- * lost nothing of it, and this is another one. Only the xid tells: core/coordinator.c. */
+ * lost nothing of it, and this is another one. Only the xid tells: core/coordinator/coordinator.c.
+ */
 static bool came_back(const struct doubt *doubt, struct advice *out)
 {
     bool same = doubt->known == KNOWN_COMMITTED && doubt->vote == VOTE_SAME;

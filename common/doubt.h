@@ -5,7 +5,7 @@
 #define ASSENT_COMMON_DOUBT_H
 
 #include "common/third_phase.h"
-#include "core/participant.h"
+#include "core/participant/participant.h"
 
 /* What the agent of the branch's RM has said of it. */
 enum doubt_found {

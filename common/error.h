@@ -9,7 +9,7 @@
 
 #include <stdbool.h>
 
-#include "core/errors.h"
+#include "core/base/errors.h"
 
 struct error {
     char message[512]; /* "open /var/lib/assent/bank/LOCK: Permission denied" */

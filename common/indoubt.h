@@ -10,7 +10,7 @@
 
 #include <cjson/cJSON.h>
 
-#include "core/coordinator.h"
+#include "core/coordinator/coordinator.h"
 
 struct indoubt_agent {
     const char *rm, *url;

@@ -13,7 +13,7 @@
 
 #include <cjson/cJSON.h>
 
-#include "core/message.h"
+#include "core/message/message.h"
 
 struct json {
     char *text; /* ends with a zero byte only once it is closed */

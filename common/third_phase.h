@@ -7,7 +7,7 @@
 
 #include <cjson/cJSON.h>
 
-#include "core/coordinator.h"
+#include "core/coordinator/coordinator.h"
 
 struct third_phase {
     struct roster roster; /* count 0: not 3pc, or nobody can say who decides */

@@ -9,7 +9,7 @@
 #ifndef ASSENT_COMMON_TICKET_H
 #define ASSENT_COMMON_TICKET_H
 
-#include "core/message.h"
+#include "core/message/message.h"
 
 enum { TICKET_BYTES = 256 };
 

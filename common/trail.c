@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/ids.h"
+#include "core/base/ids.h"
 
 void trail_hash(const char before[TRAIL_HASH_BYTES], const char *json, char out[TRAIL_HASH_BYTES])
 {

@@ -18,7 +18,7 @@
 #include <cjson/cJSON.h>
 
 #include "common/error.h"
-#include "core/message.h"
+#include "core/message/message.h"
 
 enum {
     BATCH_MAX = 64,
@@ -130,8 +130,11 @@ struct agent_health {
     uint32_t oldest_s;  /* age of the oldest of them */
     uint32_t slots_max; /* max_prepared_transactions */
     uint32_t sessions;  /* open for exec */
-    uint32_t branches;  /* under way at the agent, whoever began them */
+    uint32_t sessions_max;
+    uint32_t branches; /* under way at the agent, whoever began them */
     uint32_t branches_max;
+    uint32_t connections; /* to its socket */
+    uint32_t connections_max;
     char last_error[REASON_BYTES];
 };
 

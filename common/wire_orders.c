@@ -304,8 +304,11 @@ static void write_health(struct json *json, const struct agent_health *health)
     json_put_u32(json, "oldest_s", health->oldest_s);
     json_put_u32(json, "slots_max", health->slots_max);
     json_put_u32(json, "sessions", health->sessions);
+    json_put_u32(json, "sessions_max", health->sessions_max);
     json_put_u32(json, "branches", health->branches);
     json_put_u32(json, "branches_max", health->branches_max);
+    json_put_u32(json, "connections", health->connections);
+    json_put_u32(json, "connections_max", health->connections_max);
     json_put_message_if_set(json, "last_error", health->last_error);
     json_close_object(json);
 }
@@ -321,7 +324,10 @@ static int read_health(const cJSON *object, struct agent_health *out, struct fai
         field_u32(item, "oldest_s", false, &out->oldest_s, failure) != 0 ||
         field_u32(item, "slots_max", false, &out->slots_max, failure) != 0 ||
         field_u32(item, "branches", false, &out->branches, failure) != 0 ||
-        field_u32(item, "branches_max", false, &out->branches_max, failure) != 0)
+        field_u32(item, "branches_max", false, &out->branches_max, failure) != 0 ||
+        field_u32(item, "sessions_max", false, &out->sessions_max, failure) != 0 ||
+        field_u32(item, "connections", false, &out->connections, failure) != 0 ||
+        field_u32(item, "connections_max", false, &out->connections_max, failure) != 0)
         return -1;
     return field_u32(item, "sessions", false, &out->sessions, failure);
 }

@@ -13,8 +13,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include "core/mutant.h"
-#include "core/record.h"
+#include "core/base/mutant.h"
+#include "core/message/record.h"
 
 /* Where the fields of a stamp are. */
 enum { AT_CHECKSUM = 0, AT_PREVIOUS = 8, AT_INCARNATION = 16, AT_LSN = 24, AT_DURABLE = 32 };

@@ -1,7 +1,7 @@
 /*
  * log/frame.h - the bytes of the log: a record with its stamp, and the header of a file.
  *
- * On disk a record is what core/record.h hands over, behind a stamp of 40 bytes:
+ * On disk a record is what core/message/record.h hands over, behind a stamp of 40 bytes:
  *
  *   0 checksum   XXH3-64 of all that follows, padding included, seeded by the log's uuid
  *   8 previous   the checksum of the record before it: the chain
@@ -19,7 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/ids.h"
+#include "core/base/ids.h"
 
 enum {
     STAMP_BYTES = 40,

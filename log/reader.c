@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "core/record.h"
+#include "core/message/record.h"
 
 enum { SURVEY_TRIES = 5, SURVEY_PAUSE_US = 20 * 1000 };
 

@@ -18,7 +18,7 @@
 #include <stdint.h>
 
 #include "common/error.h"
-#include "core/ids.h"
+#include "core/base/ids.h"
 
 struct wal;
 

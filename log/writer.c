@@ -28,7 +28,7 @@
 
 #include "common/logger.h"
 #include "common/point.h"
-#include "core/record.h"
+#include "core/message/record.h"
 #include "log/keeper.h"
 #include "log/reader.h"
 

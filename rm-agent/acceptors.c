@@ -2,9 +2,10 @@
  * rm-agent/acceptors.c - this agent's votes in 3pc transactions: the rows of assent.acceptor.
  *
  * Everything that is asked waits in one queue. All of one coordinator that waits there is a batch:
- * the rows that are not known yet are read by one statement, core/acceptor.c judges each question
- * in its order, and one statement, one short transaction, writes what has changed. So nothing else
- * judges a row between its reading and its writing, and the cost of a vote falls under load.
+ * the rows that are not known yet are read by one statement, core/ballot/acceptor.c judges each
+ * question in its order, and one statement, one short transaction, writes what has changed. So
+ * nothing else judges a row between its reading and its writing, and the cost of a vote falls under
+ * load.
  */
 #include "rm-agent/acceptors.h"
 

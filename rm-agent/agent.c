@@ -39,7 +39,8 @@
 enum {
     HEALTH_MS = 1000,
     DRAIN_MS = 10 * 1000,
-    OTHER_FILES = 16, /* the control connection, names that are looked up, certificates */
+    REQUESTS_MAX = 16384, /* a statement in each session, and what coordinators ask */
+    OTHER_FILES = 16,     /* the control connection, names that are looked up, certificates */
 };
 
 /* ---- branches ---- */
@@ -269,6 +270,7 @@ static int start(struct agent *agent, struct error *error)
         .url = options->listen,
         .mode = options->socket_mode,
         .group = options->socket_group,
+        .max_waiting = REQUESTS_MAX,
         .handler = requests_receive,
         .busy = reply_busy,
         .arg = agent,
@@ -293,6 +295,7 @@ static int start(struct agent *agent, struct error *error)
         agent_plan_descriptors(options, &descriptors, error) != 0)
         return -1;
     server.descriptors = descriptors.bound;
+    agent->connections_max = descriptors.room;
     if (net_listen(&agent->server, agent->loop, &server, error) != 0)
         return -1;
     control_open(agent);

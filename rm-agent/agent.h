@@ -28,7 +28,7 @@
 
 #include "common/descriptors.h"
 #include "common/reply.h"
-#include "core/participant.h"
+#include "core/participant/participant.h"
 #include "rm-agent/pg.h"
 
 enum {
@@ -88,6 +88,8 @@ struct identity {
     bool grants_have_options; /* PostgreSQL 16 or later */
 };
 
+enum { AGENT_LIMITS = 4 };
+
 struct asker; /* whoever sent a request (requests.h) */
 struct control;
 struct tms;
@@ -123,9 +125,9 @@ struct agent {
     uint32_t prepared_elsewhere; /* of those counted in health: in other databases of the server */
     uint64_t wal_flushed;        /* so much of the WAL was on the disk, at most a second ago */
     uint64_t health_ms;          /* when to ask for it again */
-    bool slots_warned;
-    bool branches_warned;
-    bool checking; /* `check` is under way */
+    bool limits_warned[AGENT_LIMITS]; /* preflight.c */
+    uint32_t connections_max;         /* to its socket, about */
+    bool checking;                    /* `check` is under way */
     bool draining;
     bool over; /* the loop is to end */
     int exit_status;

@@ -3,8 +3,8 @@
  *
  * Three may ask: the coordinator by an order, another agent by a message, our own leader by nothing
  * at all. A question becomes a transaction on the row (acceptors.c), and its answer goes where it
- * came from. What core/terminator.c finds decided is carried out on the branches as if the
- * coordinator had ordered it. tests/sim/ballots.c does the same with a simulated PostgreSQL.
+ * came from. What core/participant/terminator.c finds decided is carried out on the branches as if
+ * the coordinator had ordered it. tests/sim/ballots.c does the same with a simulated PostgreSQL.
  */
 #include "rm-agent/ballots.h"
 
@@ -14,7 +14,7 @@
 #include "common/logger.h"
 #include "common/point.h"
 #include "common/ticket.h"
-#include "core/terminator.h"
+#include "core/participant/terminator.h"
 #include "rm-agent/acceptors.h"
 #include "rm-agent/control.h"
 #include "rm-agent/peers.h"

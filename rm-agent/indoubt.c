@@ -426,6 +426,19 @@ void indoubt_scan(struct agent *agent, const char *tm, uint64_t number)
 
 /* ---- how many ---- */
 
+/* What others take of the agent itself, and how much there is. */
+static void take_limits(struct agent *agent)
+{
+    struct net_server_counts connected;
+    net_server_counts(agent->server, &connected);
+    agent->health.sessions = sessions_open(agent);
+    agent->health.sessions_max = agent->options->max_sessions;
+    agent->health.branches = participant_held(agent->participant);
+    agent->health.branches_max = agent->options->max_branches;
+    agent->health.connections = connected.connections;
+    agent->health.connections_max = agent->connections_max;
+}
+
 static void took_health(void *arg, const struct pg_reply *reply)
 {
     struct agent *agent = arg;
@@ -434,10 +447,8 @@ static void took_health(void *arg, const struct pg_reply *reply)
     agent->health.prepared = (uint32_t)strtoul(pg_value(reply, 0, 0), NULL, 10);
     agent->health.oldest_s = (uint32_t)strtoul(pg_value(reply, 0, 1), NULL, 10);
     agent->prepared_elsewhere = (uint32_t)strtoul(pg_value(reply, 0, 2), NULL, 10);
-    agent->health.sessions = sessions_open(agent);
-    agent->health.branches = participant_held(agent->participant);
-    agent->health.branches_max = agent->options->max_branches;
-    preflight_slots(agent);
+    take_limits(agent);
+    preflight_limits(agent);
     agent->wal_flushed = strtoull(pg_value(reply, 0, 3), NULL, 10);
     state_file_tick(agent, agent->wal_flushed);
 }

@@ -13,7 +13,7 @@
 #include <libpq-fe.h>
 
 #include "common/loop.h"
-#include "core/message.h"
+#include "core/message/message.h"
 #include "rm-agent/settings.h"
 
 enum { PG_STATEMENTS_MAX = 32 };

@@ -276,20 +276,30 @@ void preflight_check(struct agent *agent, struct asker *asker)
     }
 }
 
-void preflight_slots(struct agent *agent)
+void preflight_limits(struct agent *agent)
 {
     const struct agent_health *health = &agent->health;
-    bool nearly_all = health->slots_max > 0 &&
-                      health->prepared * 100 >= health->slots_max * (uint32_t)NEARLY_ALL_PERCENT;
-    if (nearly_all && !agent->slots_warned)
-        log_warning("%u of the %u prepared transactions that max_prepared_transactions allows are "
-                    "in use: beyond, every branch is refused",
-                    health->prepared, health->slots_max);
-    agent->slots_warned = nearly_all;
-    nearly_all = health->branches * 100 >= health->branches_max * (uint32_t)NEAR_PERCENT;
-    if (nearly_all && !agent->branches_warned)
-        log_warning("%u of the %u branches that max_branches allows are under way: beyond, new "
-                    "ones are refused",
-                    health->branches, health->branches_max);
-    agent->branches_warned = nearly_all;
+    const struct {
+        uint32_t used, most, near_percent;
+        const char *what, *beyond;
+    } limits[AGENT_LIMITS] = {
+        {health->prepared, health->slots_max, NEARLY_ALL_PERCENT,
+         "prepared transactions that max_prepared_transactions allows are in use",
+         "every branch is refused"},
+        {health->branches, health->branches_max, NEAR_PERCENT,
+         "branches that max_branches allows are under way", "new ones are refused"},
+        {health->sessions, health->sessions_max, NEAR_PERCENT,
+         "sessions that max_sessions allows are in use", "exec is refused"},
+        {health->connections, health->connections_max, NEAR_PERCENT,
+         "connections to this agent that the limit of open files allows are open",
+         "those that ask for nothing are closed"},
+    };
+    for (uint32_t i = 0; i < AGENT_LIMITS; i++) {
+        bool near = limits[i].most > 0 && (uint64_t)limits[i].used * 100 >=
+                                              (uint64_t)limits[i].most * limits[i].near_percent;
+        if (near && !agent->limits_warned[i])
+            log_warning("%" PRIu32 " of the %" PRIu32 " %s: beyond, %s", limits[i].used,
+                        limits[i].most, limits[i].what, limits[i].beyond);
+        agent->limits_warned[i] = near;
+    }
 }

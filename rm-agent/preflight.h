@@ -12,6 +12,6 @@ void preflight(struct agent *agent, bool starts);
 /* `check`: looks, and answers with what it found. */
 void preflight_check(struct agent *agent, struct asker *asker);
 /* Each time the number of prepared transactions is known: warn before all slots are taken. */
-void preflight_slots(struct agent *agent);
+void preflight_limits(struct agent *agent);
 
 #endif

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/lost.h"
+#include "core/coordinator/lost.h"
 #include "rm-agent/control.h"
 #include "rm-agent/requests.h"
 

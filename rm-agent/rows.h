@@ -7,7 +7,7 @@
 #include <uthash.h>
 
 #include "common/wire.h"
-#include "core/acceptor.h"
+#include "core/ballot/acceptor.h"
 
 struct vote {
     char branch[BRANCH_NAME_BYTES];

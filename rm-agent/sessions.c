@@ -293,7 +293,7 @@ static int check_new(struct agent *agent, const struct session *session,
         return refuse(failure, ERR_RM_UNAVAILABLE, "no connection to the database: %s",
                       agent->health.last_error);
     if (agent->sessions->open >= agent->options->max_sessions)
-        return refuse(failure, ERR_BUSY, "all %u sessions are in use",
+        return refuse(failure, ERR_BUSY, "all %u sessions that max_sessions allows are in use",
                       agent->options->max_sessions);
     return 0;
 }

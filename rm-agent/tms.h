@@ -6,8 +6,8 @@
 
 #include <uthash.h>
 
-#include "core/closed.h"
-#include "core/registry.h"
+#include "core/coordinator/registry.h"
+#include "core/participant/closed.h"
 #include "rm-agent/agent.h"
 
 enum { ORDERS_KEPT_MAX = 3 };

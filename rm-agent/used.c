@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "common/point.h"
-#include "core/acceptor.h"
+#include "core/ballot/acceptor.h"
 #include "rm-agent/control.h"
 
 static void delete_next(struct agent *agent);

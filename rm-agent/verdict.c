@@ -7,7 +7,7 @@
  * neither outcome, and neither does a connection that fails before the answer.
  */
 #include "rm-agent/verdict.h"
-#include "core/mutant.h"
+#include "core/base/mutant.h"
 
 #include <assert.h>
 #include <string.h>

@@ -8,7 +8,7 @@
 
 #include <stdbool.h>
 
-#include "core/participant.h"
+#include "core/participant/participant.h"
 
 enum command {
     COMMAND_PREPARE = 0,      /* PREPARE TRANSACTION */

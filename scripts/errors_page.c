@@ -1,5 +1,5 @@
 /*
- * scripts/errors_page.c - prints doc/errors.md from the one list of errors, core/errors.h.
+ * scripts/errors_page.c - prints doc/errors.md from the one list of errors, core/base/errors.h.
  */
 #include <stdio.h>
 
@@ -14,7 +14,7 @@ int main(void)
          "of these words, and stays what it is; the message, detail and hint beside it are for\n"
          "people. Where *again* says yes, the same request may simply be sent again.\n"
          "\n"
-         "This page is printed by `scripts/errors_page.c` from `core/errors.h`.\n"
+         "This page is printed by `scripts/errors_page.c` from `core/base/errors.h`.\n"
          "\n"
          "| code | HTTP | again | what it means, and what to do |\n"
          "|---|---|---|---|");

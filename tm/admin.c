@@ -181,8 +181,11 @@ static cJSON *agent_object(const struct server *server, uint32_t at)
     cJSON_AddNumberToObject(object, "slots_used", link.health.prepared);
     cJSON_AddNumberToObject(object, "slots_max", link.health.slots_max);
     cJSON_AddNumberToObject(object, "sessions", link.health.sessions);
+    cJSON_AddNumberToObject(object, "sessions_max", link.health.sessions_max);
     cJSON_AddNumberToObject(object, "branches", link.health.branches);
     cJSON_AddNumberToObject(object, "branches_max", link.health.branches_max);
+    cJSON_AddNumberToObject(object, "connections", link.health.connections);
+    cJSON_AddNumberToObject(object, "connections_max", link.health.connections_max);
     cJSON_AddBoolToObject(object, "accepted", rm->accepted);
     cJSON_AddBoolToObject(object, "paused", rm->paused);
     cJSON_AddBoolToObject(object, "waived", rm->waived);

@@ -27,7 +27,10 @@ enum alarm_kind {
     ALARM_SLOTS,
     ALARM_KEYS,
     ALARM_OUTCOMES,
+    ALARM_TRANSACTIONS,
     ALARM_BRANCHES,
+    ALARM_SESSIONS,
+    ALARM_WAITING,
     ALARM_DISK,
     ALARM_CONNECTIONS,
     ALARM_HTTP,
@@ -36,13 +39,23 @@ enum alarm_kind {
 };
 
 static const char *const kind_words[ALARM_KINDS] = {
-    [ALARM_FENCED] = "fenced",     [ALARM_QUARANTINED] = "quarantined",
-    [ALARM_REFUSED] = "refused",   [ALARM_MIXED] = "mixed",
-    [ALARM_IN_DOUBT] = "in-doubt", [ALARM_DOWN] = "down",
-    [ALARM_SLOTS] = "slots",       [ALARM_BRANCHES] = "branches",
-    [ALARM_DISK] = "disk",         [ALARM_CONNECTIONS] = "connections",
-    [ALARM_HTTP] = "http",         [ALARM_MESSAGES] = "messages",
-    [ALARM_KEYS] = "keys",         [ALARM_OUTCOMES] = "outcomes",
+    [ALARM_FENCED] = "fenced",
+    [ALARM_QUARANTINED] = "quarantined",
+    [ALARM_REFUSED] = "refused",
+    [ALARM_MIXED] = "mixed",
+    [ALARM_IN_DOUBT] = "in-doubt",
+    [ALARM_DOWN] = "down",
+    [ALARM_SLOTS] = "slots",
+    [ALARM_KEYS] = "keys",
+    [ALARM_OUTCOMES] = "outcomes",
+    [ALARM_TRANSACTIONS] = "transactions",
+    [ALARM_BRANCHES] = "branches",
+    [ALARM_SESSIONS] = "sessions",
+    [ALARM_WAITING] = "waiting",
+    [ALARM_DISK] = "disk",
+    [ALARM_CONNECTIONS] = "connections",
+    [ALARM_HTTP] = "http",
+    [ALARM_MESSAGES] = "messages",
 };
 
 /* The coordinator's own alarms stand behind those of the last RM. */
@@ -125,37 +138,54 @@ static bool is_old_prepared(const struct server *server, const struct rm *rm,
     return true;
 }
 
-static bool is_slots_full(const struct rm *rm, const struct link_view *link, struct alarm *alarm)
+/* ---- limits: beyond them somebody is refused ---- */
+
+struct limit {
+    uint64_t used, most; /* most 0: there is none, or an older agent does not say */
+    uint32_t near_percent;
+    const char *what;   /* "branches that max_branches allows are under way" */
+    const char *beyond; /* "new ones are refused" */
+    const char *advice;
+};
+
+/* rm: of whose agent; NULL: of the coordinator. */
+static bool is_near(const struct limit *limit, const char *rm, struct alarm *alarm)
 {
-    const struct agent_health *health = &link->health;
-    if (rm->state != RM_UP || health->slots_max == 0 ||
-        health->prepared * 100 < health->slots_max * (uint32_t)NEARLY_ALL_PERCENT)
+    if (limit->most == 0 || limit->used * 100 < limit->most * limit->near_percent)
         return false;
-    describe(alarm, "", "raise max_prepared_transactions, on the standbys first");
-    snprintf(alarm->what, sizeof alarm->what,
-             "%s: %" PRIu32 " of the %" PRIu32 " prepared transactions that "
-             "max_prepared_transactions allows are in use",
-             rm->name, health->prepared, health->slots_max);
+    describe(alarm, "", limit->advice);
+    snprintf(alarm->what, sizeof alarm->what, "%s%s%" PRIu64 " of the %" PRIu64 " %s; beyond, %s",
+             rm == NULL ? "" : rm, rm == NULL ? "" : ": ", limit->used, limit->most, limit->what,
+             limit->beyond);
     return true;
 }
 
-/* None where there is no limit, or an older agent does not say. */
-static bool is_near(uint32_t used, uint32_t most)
-{
-    return most > 0 && used * (uint64_t)100 >= most * (uint64_t)NEAR_PERCENT;
-}
-
-static bool is_branches_full(const struct rm *rm, const struct link_view *link, struct alarm *alarm)
+static bool is_near_at(enum alarm_kind kind, const struct rm *rm, const struct link_view *link,
+                       struct alarm *alarm)
 {
     const struct agent_health *health = &link->health;
-    if (rm->state != RM_UP || !is_near(health->branches, health->branches_max))
-        return false;
-    describe(alarm, "", "assentctl in-doubt; else raise max_branches in [agent] and restart it");
-    snprintf(alarm->what, sizeof alarm->what,
-             "%s: its agent has %" PRIu32 " of the %" PRIu32
-             " branches under way that max_branches allows; beyond, new ones are refused",
-             rm->name, health->branches, health->branches_max);
-    return true;
+    const struct limit limits[ALARM_KINDS] = {
+        [ALARM_SLOTS] = {health->prepared, health->slots_max, NEARLY_ALL_PERCENT,
+                         "prepared transactions that max_prepared_transactions allows are in use",
+                         "every branch is refused",
+                         "raise max_prepared_transactions, on the standbys first"},
+        [ALARM_BRANCHES] = {health->branches, health->branches_max, NEAR_PERCENT,
+                            "branches that max_branches of its agent allows are under way",
+                            "new ones are refused",
+                            "assentctl in-doubt; else raise max_branches in [agent] and restart "
+                            "it"},
+        [ALARM_SESSIONS] = {health->sessions, health->sessions_max, NEAR_PERCENT,
+                            "sessions that max_sessions of its agent allows are in use",
+                            "exec is refused in new transactions",
+                            "raise max_sessions in [agent], and max_connections and "
+                            "max_prepared_transactions with it"},
+        [ALARM_CONNECTIONS] = {health->connections, health->connections_max, NEAR_PERCENT,
+                               "connections to its agent that the limit of open files allows are "
+                               "open",
+                               "those that ask for nothing are closed",
+                               "find out who connects, or raise LimitNOFILE of its service"},
+    };
+    return rm->state == RM_UP && is_near(&limits[kind], rm->name, alarm);
 }
 
 static bool is_down(const struct rm *rm, const struct link_view *link, struct alarm *alarm)
@@ -223,35 +253,6 @@ static bool is_disk_full(const struct server *server, struct alarm *alarm)
     return true;
 }
 
-static bool is_crowded(const struct server *server, struct alarm *alarm)
-{
-    struct capacity_view view;
-    capacity_show(server, &view);
-    if (!is_near(view.connections, view.connections_max))
-        return false;
-    describe(alarm, "", "find out who connects, or raise LimitNOFILE of its service");
-    snprintf(alarm->what, sizeof alarm->what,
-             "%" PRIu32 " connections are open, and there is room for %" PRIu32 " (at most %" PRIu32
-             " files may be open); beyond, those that ask for nothing are "
-             "closed, and %" PRIu64 " have been",
-             view.connections, view.connections_max, server->descriptors.limit, view.refused);
-    return true;
-}
-
-static bool is_http_full(const struct server *server, struct alarm *alarm)
-{
-    struct capacity_view view;
-    capacity_show(server, &view);
-    if (server->http == NULL || !is_near(view.http_waiting, view.http_waiting_max))
-        return false;
-    describe(alarm, "", "assentctl in-doubt; or raise [tm] http_max_waiting");
-    snprintf(alarm->what, sizeof alarm->what,
-             "%" PRIu32 " requests over HTTP wait for their end, and %" PRIu32
-             " may; more are answered `busy`",
-             view.http_waiting, view.http_waiting_max);
-    return true;
-}
-
 static bool is_unread(struct alarm *alarm)
 {
     struct logger_counts counts;
@@ -266,35 +267,43 @@ static bool is_unread(struct alarm *alarm)
     return true;
 }
 
-/* Above the limit no more is begun: what is remembered keeps its time. */
-static bool is_memory_short(const char *what, const char *limit, const char *refused, uint64_t used,
-                            uint64_t most, struct alarm *alarm)
-{
-    if (used * 100 < most * NEAR_PERCENT)
-        return false;
-    describe(alarm, "", "");
-    snprintf(alarm->what, sizeof alarm->what,
-             "%" PRIu64 " of the %" PRIu64
-             " %s that %s allows are remembered; at that %s is refused",
-             used, most, what, limit, refused);
-    snprintf(alarm->advice, sizeof alarm->advice, "raise %s and restart; see assentd(8)", limit);
-    return true;
-}
-
-static bool is_full_of_keys(const struct server *server, struct alarm *alarm)
+static bool is_near_here(const struct server *server, enum alarm_kind kind, struct alarm *alarm)
 {
     struct coordinator_counts counts;
+    struct capacity_view view;
     coordinator_counts(server->coordinator, &counts);
-    return is_memory_short("keys", "max_keys", "a begin with a key", counts.keys, counts.keys_max,
-                           alarm);
-}
-
-static bool is_full_of_outcomes(const struct server *server, struct alarm *alarm)
-{
-    struct coordinator_counts counts;
-    coordinator_counts(server->coordinator, &counts);
-    return is_memory_short("outcomes", "max_outcomes", "a begin", counts.outcomes,
-                           counts.outcomes_max, alarm);
+    capacity_show(server, &view);
+    const struct settings *settings = server->settings;
+    const struct limit limits[ALARM_KINDS] = {
+        [ALARM_TRANSACTIONS] = {counts.live, settings->max_transactions, NEAR_PERCENT,
+                                "transactions that max_transactions allows are under way",
+                                "begin is refused",
+                                "assentctl list; or raise [tm] max_transactions and restart"},
+        [ALARM_BRANCHES] = {counts.branches, settings->max_branches, NEAR_PERCENT,
+                            "branches that max_branches allows are under way",
+                            "begin and enlist are refused",
+                            "assentctl list; or raise [tm] max_branches and restart"},
+        [ALARM_WAITING] = {view.waiting, settings->max_waiting, NEAR_PERCENT,
+                           "requests that max_waiting allows are under way",
+                           "they are answered `busy`",
+                           "assentctl in-doubt; or raise [tm] max_waiting and restart"},
+        /* Above these two no more is begun: what is remembered keeps its time. */
+        [ALARM_KEYS] = {counts.keys, counts.keys_max, NEAR_PERCENT,
+                        "keys that max_keys allows are remembered", "a begin with a key is refused",
+                        "raise max_keys and restart; see assentd(8)"},
+        [ALARM_OUTCOMES] = {counts.outcomes, counts.outcomes_max, NEAR_PERCENT,
+                            "outcomes that max_outcomes allows are remembered", "begin is refused",
+                            "raise max_outcomes and restart; see assentd(8)"},
+        [ALARM_CONNECTIONS] = {view.connections, view.connections_max, NEAR_PERCENT,
+                               "connections that the limit of open files allows are open",
+                               "those that ask for nothing are closed",
+                               "find out who connects, or raise LimitNOFILE of its service"},
+        [ALARM_HTTP] = {view.http_waiting, view.http_waiting_max, NEAR_PERCENT,
+                        "requests over HTTP that http_max_waiting allows wait for their end",
+                        "they are answered `busy`",
+                        "assentctl in-doubt; or raise [tm] http_max_waiting"},
+    };
+    return is_near(&limits[kind], NULL, alarm);
 }
 
 static bool holds_here(const struct server *server, enum alarm_kind kind, struct alarm *alarm)
@@ -308,16 +317,16 @@ static bool holds_here(const struct server *server, enum alarm_kind kind, struct
         return is_old_in_doubt(server, alarm);
     case ALARM_DISK:
         return is_disk_full(server, alarm);
-    case ALARM_CONNECTIONS:
-        return is_crowded(server, alarm);
-    case ALARM_HTTP:
-        return is_http_full(server, alarm);
     case ALARM_MESSAGES:
         return is_unread(alarm);
+    case ALARM_TRANSACTIONS:
+    case ALARM_BRANCHES:
+    case ALARM_WAITING:
     case ALARM_KEYS:
-        return is_full_of_keys(server, alarm);
     case ALARM_OUTCOMES:
-        return is_full_of_outcomes(server, alarm);
+    case ALARM_CONNECTIONS:
+    case ALARM_HTTP:
+        return is_near_here(server, kind, alarm);
     default:
         return false;
     }
@@ -343,23 +352,15 @@ static bool holds(const struct server *server, enum alarm_kind kind, uint32_t pl
     case ALARM_DOWN:
         return is_down(rm, &link, alarm);
     case ALARM_SLOTS:
-        return is_slots_full(rm, &link, alarm);
     case ALARM_BRANCHES:
-        return is_branches_full(rm, &link, alarm);
+    case ALARM_SESSIONS:
+    case ALARM_CONNECTIONS:
+        return is_near_at(kind, rm, &link, alarm);
     case ALARM_IN_DOUBT:
         return is_old_prepared(server, rm, &link, alarm);
-    case ALARM_FENCED:
-    case ALARM_MIXED:
-    case ALARM_KEYS:
-    case ALARM_OUTCOMES:
-    case ALARM_DISK:
-    case ALARM_CONNECTIONS:
-    case ALARM_HTTP:
-    case ALARM_MESSAGES:
-    case ALARM_KINDS:
-        break;
+    default:
+        return false;
     }
-    return false;
 }
 
 /* ---- since when ---- */

@@ -10,7 +10,7 @@
 #include <stddef.h>
 
 #include "common/error.h"
-#include "core/record.h"
+#include "core/message/record.h"
 
 struct audit;
 

@@ -3,7 +3,7 @@
  */
 #include "tm/capacity.h"
 
-#include "core/coordinator.h"
+#include "core/coordinator/coordinator.h"
 
 enum {
     LOG_FILES = 8,      /* the log's next segment, a checkpoint, a list of its folder */
@@ -50,4 +50,8 @@ void capacity_show(const struct server *server, struct capacity_view *out)
     };
     if (server->http != NULL)
         http_counts(server->http, &out->http_connections, &out->http_waiting);
+    struct coordinator_counts live;
+    coordinator_counts(server->coordinator, &live);
+    uint32_t over_socket = net_server_waiting(server->net);
+    out->waiting = over_socket > live.waiters ? over_socket : live.waiters;
 }

@@ -13,7 +13,7 @@
 #include "common/loop.h"
 #include "common/net.h"
 #include "common/wire.h"
-#include "core/coordinator.h"
+#include "core/coordinator/coordinator.h"
 
 struct links;
 

@@ -8,7 +8,7 @@
 #define ASSENT_TM_PEERS_H
 
 #include "common/error.h"
-#include "core/registry.h"
+#include "core/coordinator/registry.h"
 
 /* The key in the file `peer-key` of this directory, drawn when there is none: agents keep it over
  * our restarts, and some may hear of the next one later than others. Returns 0, or -1 with *error.

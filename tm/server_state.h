@@ -7,7 +7,7 @@
 #include "common/descriptors.h"
 #include "common/loop.h"
 #include "common/net.h"
-#include "core/turn.h"
+#include "core/coordinator/turn.h"
 #include "log/wal.h"
 #include "tm/audit.h"
 #include "tm/http.h"

@@ -5,7 +5,7 @@
 #define ASSENT_TM_SETTINGS_H
 
 #include "common/conf.h"
-#include "core/registry.h"
+#include "core/coordinator/registry.h"
 
 struct rm_settings {
     char name[RM_NAME_BYTES];

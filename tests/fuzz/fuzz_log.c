@@ -16,7 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "core/record.h"
+#include "core/message/record.h"
 #include "log/reader.h"
 
 enum { BYTES = 4 * HEADER_BYTES, RECORDS = 40 };

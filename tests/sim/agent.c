@@ -11,8 +11,8 @@
 #include <string.h>
 
 #include "common/wire.h"
-#include "core/mutant.h"
-#include "core/timers.h"
+#include "core/base/mutant.h"
+#include "core/base/timers.h"
 #include "tests/sim/coverage.h"
 #include "tests/sim/sim.h"
 
@@ -374,7 +374,7 @@ static void answer_exec(struct sim *sim, struct agent *agent, const struct state
                 session->failed = true;
         }
     }
-    if (error == ERR_NONE && session != NULL &&
+    if (command->alive && session != NULL &&
         !backend_is(database_of(sim, agent->rm), session->backend, session->backend_serial))
         lose_session(sim, agent, &command->branch); /* it went just behind its answer */
     struct message reply = envelope(agent, MESSAGE_EXEC_REPLY, command->reply_node,

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "common/wire.h"
-#include "core/mutant.h"
+#include "core/base/mutant.h"
 #include "tests/sim/coverage.h"
 #include "tests/sim/sim.h"
 

@@ -1,7 +1,8 @@
 /*
- * tests/sim/coordinator_covered.c - core/coordinator.c as it is, and a way to ask its table.
+ * tests/sim/coordinator_covered.c - core/coordinator/coordinator.c as it is, and a way to ask its
+ * table.
  */
-#include "core/coordinator.c"
+#include "core/coordinator/coordinator.c"
 
 #include "tests/sim/coverage.h"
 

@@ -7,11 +7,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "core/acceptor.h"
-#include "core/coordinator.h"
-#include "core/leader.h"
-#include "core/mutant.h"
-#include "core/terminator.h"
+#include "core/ballot/acceptor.h"
+#include "core/ballot/leader.h"
+#include "core/base/mutant.h"
+#include "core/coordinator/coordinator.h"
+#include "core/participant/terminator.h"
 #include "rm-agent/verdict.h"
 
 enum { ROWS_MAX = 20, COLUMNS_MAX = 24 };

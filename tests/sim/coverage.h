@@ -6,7 +6,7 @@
 
 #include <stdbool.h>
 
-#include "core/coordinator.h"
+#include "core/coordinator/coordinator.h"
 
 /* Is the cell one that must never be entered? Each is compiled with its table. */
 bool participant_cell_possible(unsigned row, unsigned column);

@@ -1,7 +1,7 @@
 /*
- * tests/sim/leader_covered.c - core/leader.c as it is, and a way to ask its table.
+ * tests/sim/leader_covered.c - core/ballot/leader.c as it is, and a way to ask its table.
  */
-#include "core/leader.c"
+#include "core/ballot/leader.c"
 
 #include "tests/sim/coverage.h"
 

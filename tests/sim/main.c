@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "core/mutant.h"
+#include "core/base/mutant.h"
 #include "tests/sim/coverage.h"
 #include "tests/sim/sim.h"
 

@@ -1,7 +1,8 @@
 /*
- * tests/sim/participant_covered.c - core/participant.c as it is, and a way to ask its table.
+ * tests/sim/participant_covered.c - core/participant/participant.c as it is, and a way to ask its
+ * table.
  */
-#include "core/participant.c"
+#include "core/participant/participant.c"
 
 #include "tests/sim/coverage.h"
 

@@ -10,7 +10,7 @@
  */
 #include <string.h>
 
-#include "core/mutant.h"
+#include "core/base/mutant.h"
 #include "tests/sim/sim.h"
 
 enum { FIRST_XID = 700 };

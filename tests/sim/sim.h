@@ -14,11 +14,11 @@
 
 #include <stdarg.h>
 
-#include "core/acceptor.h"
-#include "core/closed.h"
-#include "core/participant.h"
-#include "core/terminator.h"
-#include "core/turn.h"
+#include "core/ballot/acceptor.h"
+#include "core/coordinator/turn.h"
+#include "core/participant/closed.h"
+#include "core/participant/participant.h"
+#include "core/participant/terminator.h"
 #include "log/frame.h"
 #include "rm-agent/verdict.h"
 

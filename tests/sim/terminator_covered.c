@@ -1,7 +1,8 @@
 /*
- * tests/sim/terminator_covered.c - core/terminator.c as it is, and a way to ask its table.
+ * tests/sim/terminator_covered.c - core/participant/terminator.c as it is, and a way to ask its
+ * table.
  */
-#include "core/terminator.c"
+#include "core/participant/terminator.c"
 
 #include "tests/sim/coverage.h"
 

@@ -2,7 +2,7 @@
  * tests/sim/themes.c - nights that have one fault in plenty, each under a name.
  *
  * Every eighth night is one of these, by its seed; --theme NAME makes any night one of them. Each
- * has a planted mistake that only its nights find (core/mutant.h). To add one: a function that
+ * has a planted mistake that only its nights find (core/base/mutant.h). To add one: a function that
  * draws it, and a line in the table. Little else goes wrong in these nights, so that much is under
  * way when the fault strikes.
  */

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/table.h"
+#include "core/base/table.h"
 #include "tests/sim/sim.h"
 
 enum { QUIET_SECONDS = 240 };

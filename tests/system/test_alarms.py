@@ -124,3 +124,60 @@ def test_an_agent_with_nearly_as_many_branches_as_it_takes_is_an_alarm(stopped_b
         assert alarm["rm"] == "accounts" and "of the 64 branches" in alarm["what"]
         assert "max_branches" in alarm["advice"]
     wait_for_none(bank)
+
+
+def test_a_coordinator_with_nearly_as_many_transactions_as_it_takes_is_an_alarm(stopped_bank):
+    bank = impatient(stopped_bank, "max_transactions = 10", "max_branches = 20")
+    for number in range(8):
+        alarm_before = alarms(bank).get("transactions")
+        assert alarm_before is None
+        gtrid = bank.ctl.begin("--rm", "accounts", "--rm", "ledger", "--timeout", "8s")
+    alarm = wait_for_alarm(bank, "transactions")
+    assert "8 of the 10 transactions that max_transactions allows" in alarm["what"]
+    assert "16 of the 20 branches that max_branches allows" in wait_for_alarm(bank, "branches")["what"]
+    second = bank.ctl.begin()  # whoever else comes is served
+    bank.ctl.begin()
+    assert bank.ctl("begin", code=1).error == "busy"
+    bank.ctl("rollback", second, code=0)
+    bank.ctl("rollback", gtrid, code=0)
+    wait_for_none(bank)  # the others' timeouts
+
+
+def test_an_agent_with_nearly_as_many_sessions_as_it_opens_is_an_alarm(stopped_bank):
+    bank = stopped_bank
+    with open(bank.accounts.conf, "r+") as conf:
+        text = conf.read().replace("[agent]\n", "[agent]\nmax_sessions = 5\n")
+        conf.seek(0)
+        conf.write(text)
+    bank.start()
+    gtrids = [bank.ctl.begin("--timeout", "60s") for _ in range(6)]
+    for gtrid in gtrids[:4]:
+        bank.ctl("exec", gtrid, "accounts", "select 1", code=0)
+    alarm = wait_for_alarm(bank, "sessions")
+    assert alarm["rm"] == "accounts" and "4 of the 5 sessions that max_sessions" in alarm["what"]
+    assert "max_sessions" in alarm["advice"]
+    agent, = [agent for agent in bank.ctl("agents")["agents"] if agent["rm"] == "accounts"]
+    assert (agent["sessions"], agent["sessions_max"]) == (4, 5)
+    assert "4 of the 5 sessions" in bank.accounts.agent.log_text()
+    bank.ctl("exec", gtrids[4], "accounts", "select 1", code=0)
+    refused = bank.ctl("exec", gtrids[5], "accounts", "select 1", code=1)
+    assert refused.error == "busy" and "max_sessions" in refused.reply["error"]["message"]
+    bank.ctl("exec", gtrids[5], "ledger", "select 1", code=0)
+    for gtrid in gtrids:
+        bank.ctl("rollback", gtrid, code=0)
+    wait_for_none(bank)
+
+
+def test_as_many_requests_that_wait_as_may_are_an_alarm(stopped_bank):
+    bank = impatient(stopped_bank, "max_waiting = 10")
+    gtrids = [bank.ctl.begin("--rm", "ledger", "--timeout", "60s") for _ in range(8)]
+    bank.ledger.agent.pause()
+    with contextlib.ExitStack() as stack:
+        stack.callback(bank.ledger.agent.resume)
+        for gtrid in gtrids:
+            client = stack.enter_context(contextlib.closing(bank.client()))
+            client.send(json.dumps({"op": "commit", "gtrid": gtrid, "wait_ms": 30000}).encode())
+        alarm = wait_for_alarm(bank, "waiting")
+        assert "8 of the 10 requests that max_waiting allows" in alarm["what"]
+        assert bank.ctl("status")["state"] == "ready"
+    wait_for_none(bank)

@@ -59,7 +59,7 @@ def test_those_who_ask_for_nothing_leave_the_log_its_files_and_others_their_plac
     assert second.call("status")["state"] == "ready"
     before = segments(bank)
     with guests(bank.socket, 2 * FILES):
-        assert f"at most {FILES} files" in wait_for_alarm(bank, "connections")["what"]
+        assert "that the limit of open files allows" in wait_for_alarm(bank, "connections")["what"]
         write_log(second, 200)  # the connection that was there before has stayed
         assert segments(bank) > before
         bank.ctl("commit", bank.begin_move(3), code=0)  # and who comes new is served
@@ -88,6 +88,9 @@ def test_an_agent_keeps_its_own_connections_back(stopped_bank):
         bank.ctl("commit", bank.begin_move(3), code=0)
         assert bank.ledger.status()["state"] == "up"
         assert "no room for another connection" in bank.ledger.agent.log_text()
+        alarm = wait_for_alarm(bank, "connections")
+        assert alarm["rm"] == "ledger" and "connections to its agent" in alarm["what"]
+    wait_for_none(bank)
 
 
 def test_an_agent_that_may_open_too_few_files_says_which_settings_need_them(stopped_bank):
@@ -184,7 +187,7 @@ def test_commits_that_wait_leave_room_for_what_is_answered_at_once(stopped_bank)
         refused = web.post(f"/v1/transactions/{gtrids[240]}/commit")
         assert refused.error == (503, "busy") and refused.headers["Retry-After"] == "1"
         assert "http_max_waiting" in refused.json["error"]["message"]
-        assert "240 requests over HTTP wait" in wait_for_alarm(bank, "http")["what"]
+        assert "240 of the 240 requests over HTTP" in wait_for_alarm(bank, "http")["what"]
         bank.ledger.agent.resume()
         for connection in waiting:
             assert b'"rolled-back"' in connection.recv(65536)  # no work was done there

@@ -19,8 +19,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/participant.h"
-#include "core/turn.h"
+#include "core/coordinator/turn.h"
+#include "core/participant/participant.h"
 
 enum { WORDS_MAX = 8, LOG_BYTES = 64 * 1024 };
 

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/record.h"
+#include "core/message/record.h"
 
 struct coordinator *tm;
 struct actions actions;

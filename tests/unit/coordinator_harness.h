@@ -7,8 +7,8 @@
 #ifndef ASSENT_TESTS_COORDINATOR_HARNESS_H
 #define ASSENT_TESTS_COORDINATOR_HARNESS_H
 
-#include "core/coordinator.h"
-#include "core/errors.h"
+#include "core/base/errors.h"
+#include "core/coordinator/coordinator.h"
 
 enum { SAID_BYTES = 16 * 1024, SNAPSHOT_MAX = 64 };
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# doc/errors.md says what core/errors.h says.
+# doc/errors.md says what core/base/errors.h says.
 set -u
 
 echo "1..1"

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/acceptor.h"
-#include "core/leader.h"
-#include "core/terminator.h"
+#include "core/ballot/acceptor.h"
+#include "core/ballot/leader.h"
+#include "core/participant/terminator.h"
 
 /* ---- an acceptor ---- */
 
@@ -399,6 +399,19 @@ START_TEST(a_branch_that_went_without_a_word_is_no_longer_watched)
 }
 END_TEST
 
+/* Those whom it asks may never answer: their databases may have lost what they said. */
+START_TEST(who_leads_and_finds_nothing_left_here_leaves_it_to_others)
+{
+    given_agent();
+    watches(60000);
+    after(7500);
+    ck_assert_str_eq(answered(BALLOT_PROMISED, 0, 256, OUTCOME_NONE), "ask-promise to 6\n");
+    steps((struct terminator_event){.type = XE_CLEAR});
+    ck_assert_uint_eq(terminator_count(agent), 0);
+    ck_assert_uint_eq(terminator_wake_ms(agent), UINT64_MAX);
+}
+END_TEST
+
 START_TEST(it_finishes_until_nothing_is_left_and_tells_until_all_know)
 {
     given_agent();
@@ -622,6 +635,7 @@ int main(void)
               long_after_its_time_even_a_tm_that_lives_is_not_waited_for,
               a_branch_that_ended_is_no_longer_watched,
               a_branch_that_went_without_a_word_is_no_longer_watched,
+              who_leads_and_finds_nothing_left_here_leaves_it_to_others,
               it_finishes_until_nothing_is_left_and_tells_until_all_know,
               what_others_decided_is_carried_out_without_a_word,
               what_is_prepared_after_all_is_finished_while_others_have_not_answered,

@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/keys.h"
-#include "core/outcomes.h"
-#include "core/table.h"
-#include "core/timers.h"
+#include "core/base/table.h"
+#include "core/base/timers.h"
+#include "core/coordinator/keys.h"
+#include "core/coordinator/outcomes.h"
 
 enum { ITEMS = 200, ROUNDS = 20000 };
 

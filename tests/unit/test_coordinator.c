@@ -3,7 +3,7 @@
  *
  * The coordinator's own file is included, so that its table can be looked at cell by cell.
  */
-#include "core/coordinator.c" /* NOLINT: the table is private */
+#include "core/coordinator/coordinator.c" /* NOLINT: the table is private */
 
 #include <check.h>
 #include <stdio.h>

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/ids.h"
+#include "core/base/ids.h"
 
 static struct branch_id branch(const char *tm, uint64_t incarnation, uint64_t sequence,
                                const char *rm, const char *name)

@@ -18,7 +18,7 @@
 
 #undef fail /* check.h's old name for ck_abort_msg(); ours is in common/error.h */
 
-#include "core/record.h"
+#include "core/message/record.h"
 #include "log/reader.h"
 #include "log/wal.h"
 

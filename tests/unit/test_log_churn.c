@@ -15,7 +15,7 @@
 
 #undef fail /* check.h's old name for ck_abort_msg(); ours is in common/error.h */
 
-#include "core/coordinator.h"
+#include "core/coordinator/coordinator.h"
 #include "log/wal.h"
 
 enum {

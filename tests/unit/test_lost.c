@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/coordinator.h"
-#include "core/lost.h"
+#include "core/coordinator/coordinator.h"
+#include "core/coordinator/lost.h"
 
 static uint32_t recalled[RECALLS];
 

@@ -3,9 +3,9 @@
  *
  * The participant's own file is included, so that its table can be looked at cell by cell.
  */
-#include "core/participant.c" /* NOLINT: the table is private */
+#include "core/participant/participant.c" /* NOLINT: the table is private */
 
-#include "core/closed.h"
+#include "core/participant/closed.h"
 
 #include <check.h>
 #include <stdarg.h>

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/record.h"
+#include "core/message/record.h"
 
 enum { HEADER_LENGTH = 8 };
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/registry.h"
+#include "core/coordinator/registry.h"
 
 static const struct uuid log_a = {.bytes = {1}}, log_b = {.bytes = {2}};
 static struct registry book;

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#include "core/coordinator.h"
+#include "core/coordinator/coordinator.h"
 
 enum { DAY_MS = 24 * 3600 * 1000, LOG_MAX = 4096 };
 

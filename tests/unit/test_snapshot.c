@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/coordinator_state.h"
-#include "core/record.h"
+#include "core/coordinator/coordinator_state.h"
+#include "core/message/record.h"
 #include "tests/unit/coordinator_harness.h"
 
 static struct record first[SNAPSHOT_MAX], second[SNAPSHOT_MAX];

@@ -1008,7 +1008,7 @@ static void check_same_result(const struct result *a, const struct result *b)
 START_TEST(results_read_back_with_the_agents_health)
 {
     struct result results[RESULTS_MAX];
-    struct agent_health health = {1, 2, 64, 3, 4, 16384, "no pg_hba.conf entry"};
+    struct agent_health health = {1, 2, 64, 3, 64, 4, 16384, 5, 900, "no pg_hba.conf entry"};
     memset(results, 0, sizeof results);
     for (uint32_t i = 0; i < RESULTS_MAX; i++) {
         results[i].type = (enum result_type)(RESULT_READY + (int)(i % (RESULTS - 1)));
