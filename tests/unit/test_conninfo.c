@@ -138,7 +138,7 @@ END_TEST
 static const char *user_of(const char *conninfo)
 {
     static char user[ROLE_NAME_BYTES];
-    struct error error;
+    static struct error error;
     return conninfo_user(conninfo, user, &error) == 0 ? user : error.message;
 }
 
