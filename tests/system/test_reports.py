@@ -66,7 +66,7 @@ def test_a_rollback_tells_whom_it_waits_for(bank):
     finally:
         bank.ledger.agent.resume()
     assert bank.ctl.finish(rollback).code == 0
-    assert ("ledger", "the last to apply") in words(transaction(bank, gtrid)["timeline"])
+    wait_until(lambda: "over" in [what for _, what in words(transaction(bank, gtrid)["timeline"])], 20)
     assert bank.balances() == (100, 100)
 
 
