@@ -175,7 +175,11 @@ static void judge_one(struct acceptors *acceptors, struct ask *ask)
         row->roster = ask->ballot.roster;
     if (ask->kind == ASK_JOIN)
         join(ask, row);
-    else if (ask->kind != ASK_LOOK && may_vote(acceptors->tm, &ask->ballot))
+    else if (ask->kind == ASK_LOOK)
+        return;
+    else if (!may_vote(acceptors->tm, &ask->ballot))
+        ask->answer.may_not_vote = true;
+    else
         row->changed |= acceptor_judge(&row->acceptor, ask->answer.ended, &ask->ballot, &ask->said);
 }
 

@@ -741,6 +741,13 @@ bool participant_fence(struct participant *participant, const char *tm, uint64_t
     return false;
 }
 
+void participant_unplace(struct participant *participant, const char *tm)
+{
+    for (uint32_t i = 0; i < participant->slots_max; i++)
+        if (text_equal(participant->slots[i].id.gtrid.tm, tm, TM_NAME_BYTES))
+            participant->slots[i].lsn = 0;
+}
+
 enum branch_state participant_state(const struct participant *participant,
                                     const struct branch_id *branch)
 {

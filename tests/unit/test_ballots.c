@@ -87,6 +87,19 @@ START_TEST(who_knows_the_outcome_says_so_whatever_is_asked)
 }
 END_TEST
 
+START_TEST(who_is_asked_to_lead_leads_unless_it_knows_the_outcome)
+{
+    given_row();
+    ck_assert_str_eq(asked(BALLOT_ASK_LEAD, 0, OUTCOME_NONE), "ask-lead");
+    ck_assert(!row.exists);
+    asked(BALLOT_ASK_ACCEPT, 256, OUTCOME_ROLLED_BACK);
+    ck_assert_str_eq(asked(BALLOT_ASK_LEAD, 0, OUTCOME_NONE), "ask-lead");
+    asked(BALLOT_TELL, 0, OUTCOME_ROLLED_BACK);
+    ck_assert_str_eq(asked(BALLOT_ASK_LEAD, 0, OUTCOME_NONE), "decided");
+    ck_assert_int_eq((int)reply.value, OUTCOME_ROLLED_BACK);
+}
+END_TEST
+
 START_TEST(below_the_horizon_nothing_makes_a_row)
 {
     given_row();
@@ -399,6 +412,65 @@ START_TEST(a_branch_that_went_without_a_word_is_no_longer_watched)
 }
 END_TEST
 
+static const char *barred(void)
+{
+    steps((struct terminator_event){.type = XE_BARRED});
+    return did();
+}
+
+START_TEST(who_may_not_vote_asks_the_others_to_lead_one_after_the_other)
+{
+    given_agent();
+    watches(60000);
+    ck_assert_str_eq(after(7600), "pledge to 1\n");
+    ck_assert_str_eq(barred(), "ask-lead to 2\n");
+    ck_assert_str_eq(after(100), "pledge to 1\n");
+    ck_assert_str_eq(barred(), "ask-lead to 4\n");
+    ck_assert_str_eq(after(200), "pledge to 1\n");
+    ck_assert_str_eq(barred(), "ask-lead to 2\n");
+    ck_assert_str_eq(answered(BALLOT_DECIDED, 1, 0, OUTCOME_COMMITTED),
+                     "finish commit\ntell to 7\n");
+}
+END_TEST
+
+START_TEST(who_may_not_vote_takes_no_ended_for_an_abort)
+{
+    given_agent();
+    watches(60000);
+    after(7600);
+    barred();
+    ck_assert_str_eq(answered(BALLOT_ENDED, 1, 0, OUTCOME_NONE), "");
+    ck_assert_uint_eq(terminator_count(agent), 0);
+}
+END_TEST
+
+START_TEST(who_is_asked_to_lead_does_at_once_while_somebody_asks)
+{
+    struct terminator_event lead = {.type = XE_LEAD, .roster = &three};
+    given_agent();
+    steps(lead);
+    ck_assert_str_eq(did(), "pledge to 1\n");
+    now_ms += 15000;
+    steps(lead);
+    ck_assert_str_eq(did(), "");
+    now_ms += 15000;
+    steps((struct terminator_event){.type = XE_CLEAR});
+    ck_assert_uint_eq(terminator_count(agent), 1);
+    now_ms += 5000;
+    steps((struct terminator_event){.type = XE_CLEAR});
+    ck_assert_uint_eq(terminator_count(agent), 0);
+}
+END_TEST
+
+START_TEST(who_watches_and_is_asked_to_lead_does_not_wait_for_silence)
+{
+    given_agent();
+    watches(60000);
+    steps((struct terminator_event){.type = XE_LEAD, .roster = &three});
+    ck_assert_str_eq(did(), "pledge to 1\n");
+}
+END_TEST
+
 /* Those whom it asks may never answer: their databases may have lost what they said. */
 START_TEST(who_leads_and_finds_nothing_left_here_leaves_it_to_others)
 {
@@ -616,9 +688,9 @@ int main(void)
                                  a_promise_says_what_was_accepted_and_may_be_repeated,
                                  a_leader_pledges_a_number_once_even_over_a_crash,
                                  who_knows_the_outcome_says_so_whatever_is_asked,
+                                 who_is_asked_to_lead_leads_unless_it_knows_the_outcome,
                                  below_the_horizon_nothing_makes_a_row,
-                                 nothing_is_prepared_once_a_leader_has_asked,
-                                 nothing_is_prepared_once_the_outcome_is_known));
+                                 nothing_is_prepared_once_a_leader_has_asked));
     suite_add_tcase(suite, RULES("forget", what_is_live_below_the_horizon_has_not_ended,
                                  an_older_horizon_is_no_news));
     suite_add_tcase(suite, RULES("leader", a_leader_that_finds_nothing_aborts,
@@ -628,24 +700,30 @@ int main(void)
                                  a_number_that_was_pledged_before_is_not_used,
                                  a_tm_that_may_not_vote_still_uses_no_number_twice,
                                  ballot_zero_is_decided_by_the_log_and_one_agent));
-    suite_add_tcase(
-        suite,
-        RULES("terminator", silence_makes_an_agent_lead_its_own_promise_first,
-              a_heartbeat_holds_it_back, another_start_of_the_tm_does_not_hold_it_back,
-              long_after_its_time_even_a_tm_that_lives_is_not_waited_for,
-              a_branch_that_ended_is_no_longer_watched,
-              a_branch_that_went_without_a_word_is_no_longer_watched,
-              who_leads_and_finds_nothing_left_here_leaves_it_to_others,
-              it_finishes_until_nothing_is_left_and_tells_until_all_know,
-              what_others_decided_is_carried_out_without_a_word,
-              what_is_prepared_after_all_is_finished_while_others_have_not_answered,
-              ended_means_abort, a_database_in_doubt_about_itself_leads_nothing,
-              all_branches_of_a_transaction_have_to_end_before_it_is_left_alone,
-              an_agent_that_is_outbid_gives_way_and_bids_higher_later,
-              a_question_is_not_taken_for_an_answer,
-              who_never_says_that_it_knows_is_not_told_for_ever, who_is_no_acceptor_leads_nothing,
-              what_it_has_to_do_with_is_listed_with_who_decides_it,
-              of_many_coordinators_the_newest_are_remembered_to_be_alive, a_full_house_says_so));
+    suite_add_tcase(suite,
+                    RULES("terminator", silence_makes_an_agent_lead_its_own_promise_first,
+                          a_heartbeat_holds_it_back, another_start_of_the_tm_does_not_hold_it_back,
+                          long_after_its_time_even_a_tm_that_lives_is_not_waited_for,
+                          a_branch_that_ended_is_no_longer_watched,
+                          a_branch_that_went_without_a_word_is_no_longer_watched,
+                          who_leads_and_finds_nothing_left_here_leaves_it_to_others,
+                          who_may_not_vote_asks_the_others_to_lead_one_after_the_other,
+                          who_may_not_vote_takes_no_ended_for_an_abort,
+                          who_is_asked_to_lead_does_at_once_while_somebody_asks,
+                          who_watches_and_is_asked_to_lead_does_not_wait_for_silence,
+                          it_finishes_until_nothing_is_left_and_tells_until_all_know,
+                          what_others_decided_is_carried_out_without_a_word,
+                          what_is_prepared_after_all_is_finished_while_others_have_not_answered,
+                          ended_means_abort, a_database_in_doubt_about_itself_leads_nothing,
+                          a_full_house_says_so));
+    suite_add_tcase(suite, RULES("endings", nothing_is_prepared_once_the_outcome_is_known,
+                                 all_branches_of_a_transaction_have_to_end_before_it_is_left_alone,
+                                 an_agent_that_is_outbid_gives_way_and_bids_higher_later,
+                                 a_question_is_not_taken_for_an_answer,
+                                 who_never_says_that_it_knows_is_not_told_for_ever,
+                                 who_is_no_acceptor_leads_nothing,
+                                 what_it_has_to_do_with_is_listed_with_who_decides_it,
+                                 of_many_coordinators_the_newest_are_remembered_to_be_alive));
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
     int failed = srunner_ntests_failed(runner);

@@ -449,6 +449,25 @@ START_TEST(what_is_rolled_back_takes_no_place)
 }
 END_TEST
 
+/* Of a branch that is looked for to be committed, while that coordinator's log is given up. */
+static uint64_t position_behind(const char *given_up)
+{
+    given_agent();
+    ordered(PE_COMMIT, 70);
+    participant_unplace(agent, given_up);
+    ck_assert_str_eq(did(), "look\n");
+    when(PE_SEEN);
+    ck_assert_str_eq(did(), "commit 70\n");
+    return actions.list[0].lsn;
+}
+
+START_TEST(positions_of_a_log_that_is_given_up_are_never_stored_again)
+{
+    ck_assert_uint_eq(position_behind("other"), 9);
+    ck_assert_uint_eq(position_behind("bank"), 0);
+}
+END_TEST
+
 START_TEST(remembered_answers_make_room_the_oldest_first)
 {
     given_agent();
@@ -682,6 +701,7 @@ int main(void)
     tcase_add_test(cases, a_prepare_that_hangs_is_given_up_soon_when_its_branch_is_rolled_back);
     tcase_add_test(cases, a_commit_in_one_phase_waits_for_no_statement_beyond_the_branchs_time);
     tcase_add_test(cases, what_is_rolled_back_takes_no_place);
+    tcase_add_test(cases, positions_of_a_log_that_is_given_up_are_never_stored_again);
     tcase_add_test(cases, remembered_answers_make_room_the_oldest_first);
     tcase_add_test(cases, a_no_behind_which_something_may_be_prepared_makes_no_room);
     tcase_add_test(cases, the_table_keeps_room_for_what_ends_branches);

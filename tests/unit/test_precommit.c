@@ -439,9 +439,7 @@ START_TEST(of_an_earlier_start_nothing_is_said_before_every_agent_has_accepted)
 }
 END_TEST
 
-/* Below the horizon all that committed has been applied everywhere: what is still prepared was
- * rolled back. */
-START_TEST(what_is_forgotten_is_rolled_back_for_an_agent_that_leads_it)
+static void given_below_the_horizon(void)
 {
     struct record log[5];
     memcpy(log, precommitted_log, 4 * sizeof *log);
@@ -451,8 +449,29 @@ START_TEST(what_is_forgotten_is_rolled_back_for_an_agent_that_leads_it)
     agent_accepts("ledger");
     did();
     ck_assert_int_eq((int)outcome_of(gtrid_of_start(OF_LOG, LEFT_AT)), OUTCOME_FORGOTTEN);
+}
+
+/* It knows better whether its database has lost what was committed there. */
+START_TEST(who_leads_what_is_forgotten_is_told_that_it_has_ended)
+{
+    given_below_the_horizon();
     old_bid("ledger", (struct ballot){.type = BALLOT_ASK_PROMISE, .number = BALLOT_ROUND});
-    ck_assert_str_eq(did(), "decided rolled-back ledger\n");
+    ck_assert_str_eq(did(), "ended ledger\n");
+}
+END_TEST
+
+/* Never decided, or committed and come back with a database that has lost the COMMIT PREPARED. */
+START_TEST(what_is_found_prepared_below_the_horizon_is_left_to_a_dba)
+{
+    given_below_the_horizon();
+    struct result found = result_about(RESULT_FOUND, LEFT_AT, "ledger");
+    found.branch.gtrid = gtrid_of_start(OF_LOG, LEFT_AT);
+    found.xid = 701;
+    found.number = 100;
+    uint64_t before = alarms();
+    hear(found);
+    ck_assert_str_eq(did(), "");
+    ck_assert_uint_eq(alarms(), before + 1);
 }
 END_TEST
 
@@ -651,7 +670,8 @@ int main(void)
     tcase_add_test(strays, an_agent_that_leads_what_was_rolled_back_is_told_so);
     tcase_add_test(strays, an_agent_that_leads_what_this_coordinator_never_began_is_an_alarm);
     tcase_add_test(strays, of_an_earlier_start_nothing_is_said_before_every_agent_has_accepted);
-    tcase_add_test(strays, what_is_forgotten_is_rolled_back_for_an_agent_that_leads_it);
+    tcase_add_test(strays, who_leads_what_is_forgotten_is_told_that_it_has_ended);
+    tcase_add_test(strays, what_is_found_prepared_below_the_horizon_is_left_to_a_dba);
     suite_add_tcase(suite, strays);
 
     TCase *back = tcase_create("back");

@@ -500,6 +500,56 @@ START_TEST(a_snapshot_keeps_that_a_dba_only_said_what_was_so)
 }
 END_TEST
 
+static void is_scanned(const char *rm, uint64_t number)
+{
+    struct result scanned = found_then(rm, 0);
+    scanned.type = RESULT_SCANNED;
+    scanned.number = number;
+    hear(scanned);
+}
+
+static bool is_live(void)
+{
+    struct coordinator_counts counts;
+    coordinator_counts(tm, &counts);
+    return counts.live > 0;
+}
+
+/* Below the new log's horizon nothing would be presumed of it. */
+START_TEST(what_a_recovery_rolls_back_is_undone_wherever_it_is_found_and_then_over)
+{
+    struct record log[] = {HEAD, about(RECORD_RESOLVED, OUTCOME_ROLLED_BACK)};
+    log[4].flags = RESOLVED_STRAY | RESOLVED_RECOVERED | RESOLVED_HEURISTIC;
+    given_log(log, 5);
+    given_snapshot();
+    both_accept();
+    did();
+    ck_assert_int_eq((int)outcome_then(), OUTCOME_ROLLED_BACK);
+    is_scanned("accounts", 900);
+    hear(found_then("ledger", 72));
+    ck_assert_str_eq(did(), "rollback ledger\n");
+    ck_assert(is_live());
+    is_scanned("ledger", 901);
+    ck_assert(!is_live());
+    ck_assert_int_eq((int)outcome_then(), OUTCOME_ROLLED_BACK);
+}
+END_TEST
+
+START_TEST(what_a_recovery_rolls_back_waits_for_an_agent_that_is_away)
+{
+    struct record log[] = {HEAD, about(RECORD_RESOLVED, OUTCOME_ROLLED_BACK)};
+    log[4].flags = RESOLVED_STRAY | RESOLVED_RECOVERED;
+    given_log(log, 5);
+    agent_accepts("ledger");
+    is_scanned("ledger", 900);
+    ck_assert(is_live());
+    agent_accepts("accounts");
+    ck_assert(is_live());
+    is_scanned("accounts", 901);
+    ck_assert(!is_live());
+}
+END_TEST
+
 START_TEST(a_snapshot_keeps_what_a_dba_has_said_of_branches)
 {
     struct record log[] = {HEAD, COMMIT, of_branch(RECORD_RESOLVED, OUTCOME_COMMITTED, "ledger")};
@@ -805,6 +855,9 @@ int main(void)
     TCase *snapshots = tcase_create("snapshot");
     tcase_add_test(snapshots, a_snapshot_keeps_what_a_dba_has_resolved);
     tcase_add_test(snapshots, a_snapshot_keeps_that_a_dba_only_said_what_was_so);
+    tcase_add_test(snapshots,
+                   what_a_recovery_rolls_back_is_undone_wherever_it_is_found_and_then_over);
+    tcase_add_test(snapshots, what_a_recovery_rolls_back_waits_for_an_agent_that_is_away);
     tcase_add_test(snapshots, a_snapshot_keeps_what_a_dba_has_said_of_branches);
     tcase_add_test(snapshots, a_snapshot_keeps_which_branches_went_astray);
     tcase_add_test(snapshots, a_snapshot_keeps_a_delegation);
