@@ -58,15 +58,14 @@ static void go_on(struct acceptors *acceptors);
 
 /* ---- the queue ---- */
 
-int acceptors_create(struct agent *agent, struct error *error)
+void acceptors_create(struct agent *agent)
 {
     struct acceptors *acceptors = calloc(1, sizeof *acceptors);
     if (acceptors == NULL)
-        return fail_errno(error, "make room for votes");
+        abort();
     acceptors->agent = agent;
     acceptors->last = &acceptors->first;
     agent->acceptors = acceptors;
-    return 0;
 }
 
 void acceptors_doubt(struct agent *agent)

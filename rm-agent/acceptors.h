@@ -20,7 +20,7 @@ struct row_answer {
 };
 typedef void row_done_fn(void *arg, const struct row_answer *answer);
 
-int acceptors_create(struct agent *agent, struct error *error);
+void acceptors_create(struct agent *agent);
 /* The control connection is up again: what was not on the disk may be gone. */
 void acceptors_doubt(struct agent *agent);
 

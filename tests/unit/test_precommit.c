@@ -207,6 +207,41 @@ START_TEST(who_is_outbid_waits_and_then_leads_a_higher_ballot)
 }
 END_TEST
 
+START_TEST(two_branches_at_one_database_have_one_acceptor)
+{
+    given_tm();
+    given_begun_by(PROTOCOL_3PC, "accounts", "ledger");
+    struct request enlist = {.op = OP_ENLIST, .has_gtrid = true, .gtrid = gtrid_number(1)};
+    strcpy(enlist.rm, "ledger");
+    strcpy(enlist.branch, "second");
+    ask(enlist);
+    did();
+    ask_about(OP_COMMIT, 1, "");
+    ck_assert_uint_eq(actions.orders[0].order.ballot.roster.count, 2);
+    ck_assert_str_eq(did(), "prepare accounts\nprepare ledger\nprepare ledger\n");
+}
+END_TEST
+
+/* An acceptor has promised a higher ballot already, and says so before it was asked. */
+START_TEST(an_acceptor_that_has_promised_before_it_was_asked_is_outbid)
+{
+    given_prelogging();
+    agent_is_lost("accounts");
+    agent_is_lost("ledger");
+    log_is_durable();
+    ck_assert_str_eq(did(), "");
+    agent_accepts("ledger");
+    acceptor_says("ledger", gtrid_number(1),
+                  (struct ballot){.type = BALLOT_OUTBID, .promised = 3 * BALLOT_ROUND});
+    did();
+    time_passes(5000);
+    ck_assert_ptr_nonnull(strstr(did(), "log PROMISE\n"));
+    log_is_durable();
+    ck_assert_str_eq(did(), "ask-promise ledger\n");
+    ck_assert_uint_eq(actions.orders[0].order.ballot.number, 4 * BALLOT_ROUND + RANK_TM);
+}
+END_TEST
+
 /* ---- agents that lead ---- */
 
 START_TEST(a_promise_to_an_agent_is_given_only_once_it_is_durable)
@@ -611,6 +646,8 @@ int main(void)
     tcase_add_test(alive, an_agent_whose_branch_only_read_hears_the_outcome_from_a_tell);
     tcase_add_test(alive, an_answer_of_an_agent_that_is_no_acceptor_counts_for_nothing);
     tcase_add_test(alive, who_is_outbid_waits_and_then_leads_a_higher_ballot);
+    tcase_add_test(alive, two_branches_at_one_database_have_one_acceptor);
+    tcase_add_test(alive, an_acceptor_that_has_promised_before_it_was_asked_is_outbid);
     suite_add_tcase(suite, alive);
 
     TCase *asked = tcase_create("asked");
