@@ -655,8 +655,10 @@ END_TEST
 START_TEST(a_full_table_leaves_a_decision_to_be_said_again)
 {
     given_agent();
-    for (uint64_t i = 1; i <= SLOTS; i++)
+    for (uint64_t i = 1; i < SLOTS; i++)
         when_at(100 + i, PE_OPENED);
+    when_at(200, PE_COMMIT); /* in the place that is kept for what ends branches */
+    ck_assert_str_eq(did(), "look\n");
     ordered(PE_COMMIT, 70);
     ordered(PE_ROLLBACK, 70);
     ck_assert_str_eq(did(), "");
