@@ -82,6 +82,7 @@
     X(ROW_NOT_CARRIED_OUT, "a starting agent does not look what its rows have decided")            \
     X(LOST_IS_REMEMBERED, "a log that replaces a lost one does not say that it has forgotten")     \
     X(LOST_VOTES_PROVE, "where the log is lost, what has voted yes counts as told to commit")      \
+    X(ADOPTED_BEHIND, "an agent that adopts a new log holds it to the position of the lost one")   \
     X(LOST_BY_NAME, "a new log commits what is prepared under a gid, whatever was voted for")      \
     X(LOG_UNCHECKED, "the log's reader believes a record whatever its checksum")
 

@@ -219,6 +219,7 @@ static const char *const theme_of[MUTANTS_END] = {
     [MUTANT_ROW_NOT_CARRIED_OUT] = "how-soon",  [MUTANT_FORGOTTEN_EARLY] = "horizon",
     [MUTANT_FORGOTTEN_IS_UNDONE] = "uptime",    [MUTANT_LOST_IS_REMEMBERED] = "lost-log",
     [MUTANT_LOST_VOTES_PROVE] = "lost-log",     [MUTANT_LOST_BY_NAME] = "lost-log",
+    [MUTANT_ADOPTED_BEHIND] = "lost-log",
 };
 
 static const struct {

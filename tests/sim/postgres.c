@@ -873,7 +873,8 @@ void database_adopt(struct sim *sim, uint32_t rm, const struct adoption *adoptio
     struct offer offer = {
         .log = adoption->log, .incarnation = adoption->incarnation, .instance = adoption->instance};
     struct wal_entry entry = {.type = WAL_POSITION, .xid = take_xid(database), .value = 0};
-    append(database, &entry);
+    if (!MUTANT(ADOPTED_BEHIND))
+        append(database, &entry);
     database_register(sim, rm, &offer, 0);
 }
 
