@@ -68,27 +68,110 @@ enum move {
     LEARN,        /* it was decided by others */
 };
 
+/* A block for each speaker. _ is ignored, X impossible; a cell that no block sets is a HOLE. */
 /* clang-format off */
 static const enum move moves[TXN_STATES][TXN_EVENTS] = {
-#define ROW(...) {HOLE, __VA_ARGS__}
-#define X__ IMPOSSIBLE
-    /*                        clients:                              agents:                                                                                                                ourselves:                            agents, 3pc:
-     *                        ENLIST      COMMIT       ROLLBACK     OPENED       YES          READ_ONLY   NO           DONE           HEURISTIC       UNSURE       FOUND        SESSION    LOGGED    DEADLINE    RESEND          POLLED        ASKED      DECIDED */
-    [TXN_NONE]          = ROW(SAY_OVER,   SAY_OUTCOME, SAY_OUTCOME, IGNORE,      JUDGE_STRAY, IGNORE,     IGNORE,      IGNORE,        IGNORE,         IGNORE,      JUDGE_STRAY, END_STRAY, X__,      X__,        X__,            IGNORE,       SAY_STRAY, IGNORE),
-    [TXN_ACTIVE]        = ROW(ENLIST,     PREPARE,     ABORT,       NOTE_OPENED, REFUSE,      REFUSE,     REFUSE,      IGNORE,        REFUSE,         REFUSE,      IGNORE,      IGNORE,    X__,      ABORT_LATE, X__,            IGNORE,       REFUSE,    REFUSE),
-    [TXN_PREPARING]     = ROW(SAY_FROZEN, WAIT_TOO,    ABORT,       NOTE_OPENED, COUNT_YES,   COUNT_LEFT, COUNT_NO,    IGNORE,        REFUSE,         REFUSE,      IGNORE,      IGNORE,    X__,      ABORT_LATE, ASK_AGAIN,      IGNORE,       SAY_VOTE,  LEARN),
-    [TXN_LOGGING]       = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      IGNORE,      REFUSE,     REFUSE,      REFUSE,        REFUSE,         REFUSE,      IGNORE,      IGNORE,    COMMIT,   X__,        X__,            IGNORE,       REFUSE,    REFUSE),
-    [TXN_COMMITTING]    = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      IGNORE,      REFUSE,     REFUSE,      COUNT_DONE,    NOTE_HEURISTIC, NOTE_UNSURE, DRIVE_ONE,   IGNORE,    X__,      X__,        DRIVE_AGAIN,    IGNORE,       SAY_VOTE,  IGNORE),
-    [TXN_ABORTING]      = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      UNDO_ONE,    COUNT_DONE, IGNORE,      COUNT_DONE,    NOTE_HEURISTIC, IGNORE,      UNDO_ONE,    UNDO_ONE,  X__,      X__,        UNDO_AGAIN,     IGNORE,       SAY_VOTE,  IGNORE),
-    [TXN_DELEGATING]    = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      REFUSE,      REFUSE,     REFUSE,      REFUSE,        REFUSE,         REFUSE,      IGNORE,      IGNORE,    DELEGATE, X__,        X__,            IGNORE,       REFUSE,    REFUSE),
-    [TXN_DELEGATED]     = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      TAKE_BACK,   REFUSE,     DELEGATE_NO, DELEGATE_DONE, REFUSE,         REFUSE,      IGNORE,      IGNORE,    X__,      X__,        DELEGATE_AGAIN, IGNORE,       REFUSE,    REFUSE),
-    [TXN_MIXED]         = ROW(SAY_FROZEN, SAY_OUTCOME, SAY_OUTCOME, IGNORE,      IGNORE,      IGNORE,     IGNORE,      IGNORE,        IGNORE,         IGNORE,      UNDO_OTHER,  IGNORE,    X__,      X__,        X__,            IGNORE,       SAY_VOTE,  IGNORE),
-    [TXN_RESOLVED]      = ROW(SAY_OVER,   SAY_OUTCOME, SAY_OUTCOME, IGNORE,      IGNORE,      IGNORE,     IGNORE,      COUNT_FOLLOWED, COUNT_FOLLOWED, IGNORE,      FOLLOW,      IGNORE,    X__,      X__,        X__,            IGNORE,       SAY_VOTE,  IGNORE),
-    [TXN_PRELOGGING]    = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      IGNORE,      REFUSE,     REFUSE,      REFUSE,        REFUSE,         REFUSE,      IGNORE,      IGNORE,    PROPOSE,  X__,        X__,            IGNORE,       IGNORE,    IGNORE),
-    [TXN_PRECOMMITTING] = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      IGNORE,      REFUSE,     REFUSE,      IGNORE,        IGNORE,         IGNORE,      IGNORE,      IGNORE,    X__,      X__,        LEAD_AGAIN,     COUNT_POLLED, SAY_VOTE,  LEARN),
-    [TXN_PROMISING]     = ROW(SAY_FROZEN, WAIT_TOO,    WAIT_TOO,    IGNORE,      IGNORE,      REFUSE,     REFUSE,      IGNORE,        IGNORE,         IGNORE,      IGNORE,      IGNORE,    VOTED,    X__,        X__,            IGNORE,       IGNORE,    IGNORE),
-#undef X__
-#undef ROW
+#define _ IGNORE
+#define X IMPOSSIBLE
+
+#define CLIENT(state, a, b, c) \
+    [state][TE_ENLIST] = a, [state][TE_COMMIT] = b, [state][TE_ROLLBACK] = c
+    /* What clients ask. */
+    /*                        ENLIST      COMMIT       ROLLBACK */
+    CLIENT(TXN_NONE,          SAY_OVER,   SAY_OUTCOME, SAY_OUTCOME),
+    CLIENT(TXN_ACTIVE,        ENLIST,     PREPARE,     ABORT),
+    CLIENT(TXN_PREPARING,     SAY_FROZEN, WAIT_TOO,    ABORT),
+    CLIENT(TXN_LOGGING,       SAY_FROZEN, WAIT_TOO,    WAIT_TOO),
+    CLIENT(TXN_COMMITTING,    SAY_FROZEN, WAIT_TOO,    WAIT_TOO),
+    CLIENT(TXN_ABORTING,      SAY_FROZEN, WAIT_TOO,    WAIT_TOO),
+    CLIENT(TXN_DELEGATING,    SAY_FROZEN, WAIT_TOO,    WAIT_TOO),
+    CLIENT(TXN_DELEGATED,     SAY_FROZEN, WAIT_TOO,    WAIT_TOO),
+    CLIENT(TXN_MIXED,         SAY_FROZEN, SAY_OUTCOME, SAY_OUTCOME),
+    CLIENT(TXN_RESOLVED,      SAY_OVER,   SAY_OUTCOME, SAY_OUTCOME),
+    CLIENT(TXN_PRELOGGING,    SAY_FROZEN, WAIT_TOO,    WAIT_TOO),
+    CLIENT(TXN_PRECOMMITTING, SAY_FROZEN, WAIT_TOO,    WAIT_TOO),
+    CLIENT(TXN_PROMISING,     SAY_FROZEN, WAIT_TOO,    WAIT_TOO),
+#undef CLIENT
+
+#define VOTE(state, a, b, c, d) \
+    [state][TE_OPENED] = a, [state][TE_YES] = b, [state][TE_READ_ONLY] = c, \
+    [state][TE_NO] = d
+    /* What agents say before the decision. */
+    /*                      OPENED       YES          READ_ONLY   NO */
+    VOTE(TXN_NONE,          _,           JUDGE_STRAY, _,          _),
+    VOTE(TXN_ACTIVE,        NOTE_OPENED, REFUSE,      REFUSE,     REFUSE),
+    VOTE(TXN_PREPARING,     NOTE_OPENED, COUNT_YES,   COUNT_LEFT, COUNT_NO),
+    VOTE(TXN_LOGGING,       _,           _,           REFUSE,     REFUSE),
+    VOTE(TXN_COMMITTING,    _,           _,           REFUSE,     REFUSE),
+    VOTE(TXN_ABORTING,      _,           UNDO_ONE,    COUNT_DONE, _),
+    VOTE(TXN_DELEGATING,    _,           REFUSE,      REFUSE,     REFUSE),
+    VOTE(TXN_DELEGATED,     _,           TAKE_BACK,   REFUSE,     DELEGATE_NO),
+    VOTE(TXN_MIXED,         _,           _,           _,          _),
+    VOTE(TXN_RESOLVED,      _,           _,           _,          _),
+    VOTE(TXN_PRELOGGING,    _,           _,           REFUSE,     REFUSE),
+    VOTE(TXN_PRECOMMITTING, _,           _,           REFUSE,     REFUSE),
+    VOTE(TXN_PROMISING,     _,           _,           REFUSE,     REFUSE),
+#undef VOTE
+
+#define END(state, a, b, c, d, e) \
+    [state][TE_DONE] = a, [state][TE_HEURISTIC] = b, [state][TE_UNSURE] = c, \
+    [state][TE_FOUND] = d, [state][TE_SESSION] = e
+    /* What they say of the end, and what their scans find. */
+    /*                     DONE            HEURISTIC       UNSURE       FOUND        SESSION */
+    END(TXN_NONE,          _,              _,              _,           JUDGE_STRAY, END_STRAY),
+    END(TXN_ACTIVE,        _,              REFUSE,         REFUSE,      _,           _),
+    END(TXN_PREPARING,     _,              REFUSE,         REFUSE,      _,           _),
+    END(TXN_LOGGING,       REFUSE,         REFUSE,         REFUSE,      _,           _),
+    END(TXN_COMMITTING,    COUNT_DONE,     NOTE_HEURISTIC, NOTE_UNSURE, DRIVE_ONE,   _),
+    END(TXN_ABORTING,      COUNT_DONE,     NOTE_HEURISTIC, _,           UNDO_ONE,    UNDO_ONE),
+    END(TXN_DELEGATING,    REFUSE,         REFUSE,         REFUSE,      _,           _),
+    END(TXN_DELEGATED,     DELEGATE_DONE,  REFUSE,         REFUSE,      _,           _),
+    END(TXN_MIXED,         _,              _,              _,           UNDO_OTHER,  _),
+    END(TXN_RESOLVED,      COUNT_FOLLOWED, COUNT_FOLLOWED, _,           FOLLOW,      _),
+    END(TXN_PRELOGGING,    REFUSE,         REFUSE,         REFUSE,      _,           _),
+    END(TXN_PRECOMMITTING, _,              _,              _,           _,           _),
+    END(TXN_PROMISING,     _,              _,              _,           _,           _),
+#undef END
+
+#define SELF(state, a, b, c) \
+    [state][TE_LOGGED] = a, [state][TE_DEADLINE] = b, [state][TE_RESEND] = c
+    /* What comes from ourselves: our log and our timers. */
+    /*                      LOGGED    DEADLINE    RESEND */
+    SELF(TXN_NONE,          X,        X,          X),
+    SELF(TXN_ACTIVE,        X,        ABORT_LATE, X),
+    SELF(TXN_PREPARING,     X,        ABORT_LATE, ASK_AGAIN),
+    SELF(TXN_LOGGING,       COMMIT,   X,          X),
+    SELF(TXN_COMMITTING,    X,        X,          DRIVE_AGAIN),
+    SELF(TXN_ABORTING,      X,        X,          UNDO_AGAIN),
+    SELF(TXN_DELEGATING,    DELEGATE, X,          X),
+    SELF(TXN_DELEGATED,     X,        X,          DELEGATE_AGAIN),
+    SELF(TXN_MIXED,         X,        X,          X),
+    SELF(TXN_RESOLVED,      X,        X,          X),
+    SELF(TXN_PRELOGGING,    PROPOSE,  X,          X),
+    SELF(TXN_PRECOMMITTING, X,        X,          LEAD_AGAIN),
+    SELF(TXN_PROMISING,     VOTED,    X,          X),
+#undef SELF
+
+#define BALLOT(state, a, b, c) \
+    [state][TE_POLLED] = a, [state][TE_ASKED] = b, [state][TE_DECIDED] = c
+    /* What agents say as acceptors, of 3pc transactions. */
+    /*                        POLLED        ASKED      DECIDED */
+    BALLOT(TXN_NONE,          _,            SAY_STRAY, _),
+    BALLOT(TXN_ACTIVE,        _,            REFUSE,    REFUSE),
+    BALLOT(TXN_PREPARING,     _,            SAY_VOTE,  LEARN),
+    BALLOT(TXN_LOGGING,       _,            REFUSE,    REFUSE),
+    BALLOT(TXN_COMMITTING,    _,            SAY_VOTE,  _),
+    BALLOT(TXN_ABORTING,      _,            SAY_VOTE,  _),
+    BALLOT(TXN_DELEGATING,    _,            REFUSE,    REFUSE),
+    BALLOT(TXN_DELEGATED,     _,            REFUSE,    REFUSE),
+    BALLOT(TXN_MIXED,         _,            SAY_VOTE,  _),
+    BALLOT(TXN_RESOLVED,      _,            SAY_VOTE,  _),
+    BALLOT(TXN_PRELOGGING,    _,            _,         _),
+    BALLOT(TXN_PRECOMMITTING, COUNT_POLLED, SAY_VOTE,  LEARN),
+    BALLOT(TXN_PROMISING,     _,            _,         _),
+#undef BALLOT
+#undef X
+#undef _
 };
 /* clang-format on */
 

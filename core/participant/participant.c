@@ -99,30 +99,125 @@ enum move {
     FORGET, /* the TM will ask again */
 };
 
+/* A block for each speaker. _ is ignored, X impossible; a cell that no block sets is a HOLE. */
 /* clang-format off */
 static const enum move moves[BRANCH_STATES][PE_TYPES] = {
-#define ROW(...) {HOLE, __VA_ARGS__}
-#define X__ IMPOSSIBLE
-    /*                        the agent:           the TM's orders:                                        PostgreSQL's answers:
-     *                        OPENED  SESSION_LOST PREPARE  COMMIT  ROLLBACK       ONE_PHASE    SETTLE       PREPARED  READ_ONLY       REFUSAL  FINISHED     UNKNOWN       RETRY    GONE         SEEN         ABSENT          TICK */
-    [BRANCH_NONE]       = ROW(OPEN,   IGNORE,      VERIFY,  SEEK,   CLEAR,         FIND_MARKER, FIND_MARKER, X__,      X__,            X__,     X__,         X__,          X__,     X__,         X__,         X__,            IGNORE),
-    [BRANCH_OPEN]       = ROW(IGNORE, LOSE,        PREPARE, CLOSE,  CLOSE_ASKED,   ONE_PHASE,   CLOSE,       X__,      X__,            X__,     X__,         X__,          X__,     X__,         X__,         X__,            CLOSE),
-    [BRANCH_PREPARING]  = ROW(X__,    IGNORE,      IGNORE,  IGNORE, DOOM,          REFUSE,      IGNORE,      VOTE_YES, VOTE_READ_ONLY, VOTE_NO, X__,         VOTE_NO_LOST, VOTE_NO, X__,         X__,         X__,            HURRY),
-    [BRANCH_DOOMED]     = ROW(X__,    IGNORE,      IGNORE,  IGNORE, IGNORE,        IGNORE,      IGNORE,      UNDO,     TELL_DONE,      TELL_DONE, X__,       CLEAR_AGAIN,  CLEAR_AGAIN, X__,     UNDO_SEEN,   ABSENT_DOOMED,  HURRY),
-    [BRANCH_VERIFYING]  = ROW(X__,    IGNORE,      IGNORE,  IGNORE, DOOM,          REFUSE,      IGNORE,      X__,      X__,            X__,     X__,         FORGET,       FORGET,  X__,         VOTE_SEEN,   VOTE_NO_ABSENT, IGNORE),
-    [BRANCH_READY]      = ROW(X__,    IGNORE,      SAY_YES, COMMIT, UNDO,          SAY_YES,     SAY_YES,     X__,      X__,            X__,     X__,         X__,          X__,     X__,         X__,         X__,            IGNORE),
-    [BRANCH_REFUSED]    = ROW(X__,    IGNORE,      SAY_NO,  SEEK,   CLEAR_REFUSED, FIND_MARKER, FIND_MARKER, X__,      X__,            X__,     X__,         X__,          X__,     X__,         X__,         X__,            FORGET),
-    [BRANCH_LEFT]       = ROW(X__,    IGNORE,      SAY_READ_ONLY, REFUSE, TELL_DONE, REFUSE,    REFUSE,      X__,      X__,            X__,     X__,         X__,          X__,     X__,         X__,         X__,            FORGET),
-    [BRANCH_SEEKING]    = ROW(X__,    IGNORE,      IGNORE,  IGNORE, REFUSE,        REFUSE,      IGNORE,      X__,      X__,            X__,     X__,         FORGET,       FORGET,  X__,         COMMIT_SEEN, TELL_EVIDENCE,  IGNORE),
-    [BRANCH_COMMITTING] = ROW(X__,    IGNORE,      IGNORE,  IGNORE, REFUSE,        REFUSE,      IGNORE,      X__,      X__,            X__,     TELL_DONE,   SEEK_AGAIN,   FORGET,  SEEK_AGAIN,  X__,         X__,            IGNORE),
-    [BRANCH_CLEARING]   = ROW(X__,    IGNORE,      IGNORE,  REFUSE, IGNORE,        REFUSE,      IGNORE,      X__,      X__,            X__,     X__,         FORGET,       FORGET,  X__,         UNDO_SEEN,   TELL_ABSENT,    IGNORE),
-    [BRANCH_UNDOING]    = ROW(X__,    IGNORE,      IGNORE,  REFUSE, IGNORE,        REFUSE,      IGNORE,      X__,      X__,            X__,     TELL_DONE,   CLEAR_AGAIN,  FORGET,  CLEAR_AGAIN, X__,         X__,            IGNORE),
-    [BRANCH_EVICTING]   = ROW(X__,    IGNORE,      IGNORE,  IGNORE, REFUSE,        REFUSE,      IGNORE,      X__,      X__,            X__,     SEEK_AGAIN,  SEEK_AGAIN,   FORGET,  SEEK_AGAIN,  X__,         X__,            IGNORE),
-    [BRANCH_CLOSING]    = ROW(X__,    IGNORE,      IGNORE,  IGNORE, ASK,           IGNORE,      IGNORE,      X__,      X__,            X__,     CLOSED,      CLOSED,       CLOSED,  X__,         X__,         X__,            IGNORE),
-    [BRANCH_ONE_PHASE]  = ROW(X__,    IGNORE,      REFUSE,  REFUSE, IGNORE,        IGNORE,      IGNORE,      VOTE_YES, X__,            DOUBT,   TELL_MARKED, FIND_MARKER,  FIND_MARKER, X__,     X__,         X__,            HURRY),
-    [BRANCH_SETTLING]   = ROW(X__,    IGNORE,      IGNORE,  IGNORE, IGNORE,        IGNORE,      IGNORE,      X__,      X__,            X__,     TELL_MARKED, FORGET,       FORGET,  X__,         X__,         TELL_UNMARKED,  IGNORE),
-#undef X__
-#undef ROW
+#define _ IGNORE
+#define X IMPOSSIBLE
+
+#define AGENT(state, a, b, c) \
+    [state][PE_OPENED] = a, [state][PE_SESSION_LOST] = b, [state][PE_TICK] = c
+    /* What the agent itself notices: its sessions, and the time. */
+    /*                       OPENED  SESSION_LOST  TICK */
+    AGENT(BRANCH_NONE,       OPEN,   _,            _),
+    AGENT(BRANCH_OPEN,       _,      LOSE,         CLOSE),
+    AGENT(BRANCH_PREPARING,  X,      _,            HURRY),
+    AGENT(BRANCH_DOOMED,     X,      _,            HURRY),
+    AGENT(BRANCH_VERIFYING,  X,      _,            _),
+    AGENT(BRANCH_READY,      X,      _,            _),
+    AGENT(BRANCH_REFUSED,    X,      _,            FORGET),
+    AGENT(BRANCH_LEFT,       X,      _,            FORGET),
+    AGENT(BRANCH_SEEKING,    X,      _,            _),
+    AGENT(BRANCH_COMMITTING, X,      _,            _),
+    AGENT(BRANCH_CLEARING,   X,      _,            _),
+    AGENT(BRANCH_UNDOING,    X,      _,            _),
+    AGENT(BRANCH_EVICTING,   X,      _,            _),
+    AGENT(BRANCH_CLOSING,    X,      _,            _),
+    AGENT(BRANCH_ONE_PHASE,  X,      _,            HURRY),
+    AGENT(BRANCH_SETTLING,   X,      _,            _),
+#undef AGENT
+
+#define ORDER(state, a, b, c, d, e) \
+    [state][PE_PREPARE] = a, [state][PE_COMMIT] = b, [state][PE_ROLLBACK] = c, \
+    [state][PE_COMMIT_ONE_PHASE] = d, [state][PE_SETTLE] = e
+    /* The TM's orders. */
+    /*                       PREPARE        COMMIT  ROLLBACK       ONE_PHASE    SETTLE */
+    ORDER(BRANCH_NONE,       VERIFY,        SEEK,   CLEAR,         FIND_MARKER, FIND_MARKER),
+    ORDER(BRANCH_OPEN,       PREPARE,       CLOSE,  CLOSE_ASKED,   ONE_PHASE,   CLOSE),
+    ORDER(BRANCH_PREPARING,  _,             _,      DOOM,          REFUSE,      _),
+    ORDER(BRANCH_DOOMED,     _,             _,      _,             _,           _),
+    ORDER(BRANCH_VERIFYING,  _,             _,      DOOM,          REFUSE,      _),
+    ORDER(BRANCH_READY,      SAY_YES,       COMMIT, UNDO,          SAY_YES,     SAY_YES),
+    ORDER(BRANCH_REFUSED,    SAY_NO,        SEEK,   CLEAR_REFUSED, FIND_MARKER, FIND_MARKER),
+    ORDER(BRANCH_LEFT,       SAY_READ_ONLY, REFUSE, TELL_DONE,     REFUSE,      REFUSE),
+    ORDER(BRANCH_SEEKING,    _,             _,      REFUSE,        REFUSE,      _),
+    ORDER(BRANCH_COMMITTING, _,             _,      REFUSE,        REFUSE,      _),
+    ORDER(BRANCH_CLEARING,   _,             REFUSE, _,             REFUSE,      _),
+    ORDER(BRANCH_UNDOING,    _,             REFUSE, _,             REFUSE,      _),
+    ORDER(BRANCH_EVICTING,   _,             _,      REFUSE,        REFUSE,      _),
+    ORDER(BRANCH_CLOSING,    _,             _,      ASK,           _,           _),
+    ORDER(BRANCH_ONE_PHASE,  REFUSE,        REFUSE, _,             _,           _),
+    ORDER(BRANCH_SETTLING,   _,             _,      _,             _,           _),
+#undef ORDER
+
+#define ANSWER(state, a, b, c, d) \
+    [state][PE_PREPARED] = a, [state][PE_READ_ONLY] = b, [state][PE_REFUSAL] = c, \
+    [state][PE_FINISHED] = d
+    /* PostgreSQL's answers to what was asked for. */
+    /*                        PREPARED  READ_ONLY       REFUSAL    FINISHED */
+    ANSWER(BRANCH_NONE,       X,        X,              X,         X),
+    ANSWER(BRANCH_OPEN,       X,        X,              X,         X),
+    ANSWER(BRANCH_PREPARING,  VOTE_YES, VOTE_READ_ONLY, VOTE_NO,   X),
+    ANSWER(BRANCH_DOOMED,     UNDO,     TELL_DONE,      TELL_DONE, X),
+    ANSWER(BRANCH_VERIFYING,  X,        X,              X,         X),
+    ANSWER(BRANCH_READY,      X,        X,              X,         X),
+    ANSWER(BRANCH_REFUSED,    X,        X,              X,         X),
+    ANSWER(BRANCH_LEFT,       X,        X,              X,         X),
+    ANSWER(BRANCH_SEEKING,    X,        X,              X,         X),
+    ANSWER(BRANCH_COMMITTING, X,        X,              X,         TELL_DONE),
+    ANSWER(BRANCH_CLEARING,   X,        X,              X,         X),
+    ANSWER(BRANCH_UNDOING,    X,        X,              X,         TELL_DONE),
+    ANSWER(BRANCH_EVICTING,   X,        X,              X,         SEEK_AGAIN),
+    ANSWER(BRANCH_CLOSING,    X,        X,              X,         CLOSED),
+    ANSWER(BRANCH_ONE_PHASE,  VOTE_YES, X,              DOUBT,     TELL_MARKED),
+    ANSWER(BRANCH_SETTLING,   X,        X,              X,         TELL_MARKED),
+#undef ANSWER
+
+#define FAILURE(state, a, b, c) \
+    [state][PE_UNKNOWN] = a, [state][PE_RETRY] = b, [state][PE_GONE] = c
+    /* No answer, or none that ends it. */
+    /*                         UNKNOWN       RETRY        GONE */
+    FAILURE(BRANCH_NONE,       X,            X,           X),
+    FAILURE(BRANCH_OPEN,       X,            X,           X),
+    FAILURE(BRANCH_PREPARING,  VOTE_NO_LOST, VOTE_NO,     X),
+    FAILURE(BRANCH_DOOMED,     CLEAR_AGAIN,  CLEAR_AGAIN, X),
+    FAILURE(BRANCH_VERIFYING,  FORGET,       FORGET,      X),
+    FAILURE(BRANCH_READY,      X,            X,           X),
+    FAILURE(BRANCH_REFUSED,    X,            X,           X),
+    FAILURE(BRANCH_LEFT,       X,            X,           X),
+    FAILURE(BRANCH_SEEKING,    FORGET,       FORGET,      X),
+    FAILURE(BRANCH_COMMITTING, SEEK_AGAIN,   FORGET,      SEEK_AGAIN),
+    FAILURE(BRANCH_CLEARING,   FORGET,       FORGET,      X),
+    FAILURE(BRANCH_UNDOING,    CLEAR_AGAIN,  FORGET,      CLEAR_AGAIN),
+    FAILURE(BRANCH_EVICTING,   SEEK_AGAIN,   FORGET,      SEEK_AGAIN),
+    FAILURE(BRANCH_CLOSING,    CLOSED,       CLOSED,      X),
+    FAILURE(BRANCH_ONE_PHASE,  FIND_MARKER,  FIND_MARKER, X),
+    FAILURE(BRANCH_SETTLING,   FORGET,       FORGET,      X),
+#undef FAILURE
+
+#define LOOK(state, a, b) \
+    [state][PE_SEEN] = a, [state][PE_ABSENT] = b
+    /* What a look has found, of the gid or of the marker. */
+    /*                      SEEN         ABSENT */
+    LOOK(BRANCH_NONE,       X,           X),
+    LOOK(BRANCH_OPEN,       X,           X),
+    LOOK(BRANCH_PREPARING,  X,           X),
+    LOOK(BRANCH_DOOMED,     UNDO_SEEN,   ABSENT_DOOMED),
+    LOOK(BRANCH_VERIFYING,  VOTE_SEEN,   VOTE_NO_ABSENT),
+    LOOK(BRANCH_READY,      X,           X),
+    LOOK(BRANCH_REFUSED,    X,           X),
+    LOOK(BRANCH_LEFT,       X,           X),
+    LOOK(BRANCH_SEEKING,    COMMIT_SEEN, TELL_EVIDENCE),
+    LOOK(BRANCH_COMMITTING, X,           X),
+    LOOK(BRANCH_CLEARING,   UNDO_SEEN,   TELL_ABSENT),
+    LOOK(BRANCH_UNDOING,    X,           X),
+    LOOK(BRANCH_EVICTING,   X,           X),
+    LOOK(BRANCH_CLOSING,    X,           X),
+    LOOK(BRANCH_ONE_PHASE,  X,           X),
+    LOOK(BRANCH_SETTLING,   X,           TELL_UNMARKED),
+#undef LOOK
+#undef X
+#undef _
 };
 /* clang-format on */
 
