@@ -103,7 +103,7 @@ static const char *replay_taken_back(struct coordinator *c, const struct record 
     txn->state = TXN_COMMITTING;
     txn->lsn = record->lsn;
     only->xid = record->branches[0].xid;
-    return replay_commit(c, record, record->key);
+    return retention_replay_commit(c, record, record->key);
 }
 
 /* COMMIT and DELEGATED bring a transaction back to life, until its END or OUTCOME. */
@@ -128,7 +128,7 @@ static const char *replay_live(struct coordinator *c, const struct record *recor
     live_enter_key(&c->live, at);
     const char *why = NULL;
     if (state == TXN_COMMITTING)
-        why = replay_commit(c, record, record->key);
+        why = retention_replay_commit(c, record, record->key);
     return why != NULL ? why : replay_branches(c, record, txn, BR_YES);
 }
 
@@ -185,12 +185,12 @@ static const char *replay_end(struct coordinator *c, const struct record *record
     if (record->type == RECORD_OUTCOME && outcome == OUTCOME_COMMITTED &&
         txn->state == TXN_PRECOMMITTING) {
         txn->state = TXN_COMMITTING;
-        return replay_commit(c, record, txn->key);
+        return retention_replay_commit(c, record, txn->key);
     }
     const char *why = NULL;
     if (outcome == OUTCOME_COMMITTED &&
         outcomes_find(&c->outcomes, txn->incarnation, txn->sequence) != OUTCOME_COMMITTED)
-        why = replay_commit(c, record, txn->key);
+        why = retention_replay_commit(c, record, txn->key);
     live_remove(&c->live, at, outcome, 0);
     return why;
 }
@@ -351,7 +351,7 @@ bool coordinator_replay(struct coordinator *c, const struct record *record, cons
     case RECORD_PAUSED:
     case RECORD_RESOLVED:
         if (!MUTANT(RESOLUTION_NOT_KEPT) || record->type != RECORD_RESOLVED)
-            *why = settle_replay(c, record);
+            *why = dba_replay(c, record);
         break;
     case RECORD_HORIZON:
         outcomes_set_horizon(&c->outcomes, record->incarnation, record->sequence);
@@ -369,14 +369,14 @@ bool coordinator_replay(struct coordinator *c, const struct record *record, cons
         *why = replay_known_rm(c, record);
         break;
     case RECORD_CHUNK:
-        *why = replay_chunk(c, record);
+        *why = retention_replay_chunk(c, record);
         break;
     case RECORD_KEY:
     case RECORD_HASHED_KEY:
-        *why = replay_key(c, record);
+        *why = retention_replay_key(c, record);
         break;
     case RECORD_CLOCK:
-        replay_clock(c, record);
+        retention_replay_clock(c, record);
         break;
     case RECORD_NONE:
     case RECORD_SEAL:

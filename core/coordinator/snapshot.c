@@ -186,7 +186,7 @@ static bool snapshot_decision(const struct coordinator *c, const struct txn *txn
         return false;
     out->type = type;
     if (type == RECORD_PRECOMMIT)
-        precommit_roster(c, txn, &out->roster);
+        facts_roster(c, txn, &out->roster);
     out->incarnation = txn->incarnation;
     out->sequence = txn->sequence;
     memcpy(out->key, txn->key, KEY_BYTES);
@@ -351,7 +351,7 @@ static bool snapshot_at(const struct coordinator *c, enum part part, uint64_t in
 
     switch (part) {
     case PART_CLOCK:
-        snapshot_clock(c, out);
+        retention_snapshot_clock(c, out);
         return true;
     case PART_ANCESTORS:
         out->type = RECORD_ANCESTOR;
