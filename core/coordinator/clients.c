@@ -106,7 +106,8 @@ static bool clients_rms_available(struct step *s)
             return false;
         }
     }
-    if (s->c->live.free_txn_count == 0 || s->c->live.free_branch_count < request->rm_count) {
+    if (slots_free(&s->c->live.txn_slots) == 0 ||
+        slots_free(&s->c->live.branch_slots) < request->rm_count) {
         output_refuse(s, ERR_BUSY);
         return false;
     }

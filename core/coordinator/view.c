@@ -66,7 +66,7 @@ void coordinator_counts(const struct coordinator *c, struct coordinator_counts *
     memset(out, 0, sizeof *out);
     out->in_doubt_since_ms = UINT64_MAX;
     /* The slots in use are mostly the first ones of many. */
-    uint32_t in_use = c->live.txns_max - c->live.free_txn_count;
+    uint32_t in_use = slots_used(&c->live.txn_slots);
     for (uint32_t i = 0; i < c->live.txns_max && out->live < in_use; i++) {
         const struct txn *txn = &c->live.txns[i];
         enum txn_state state = txn->state;
@@ -80,8 +80,8 @@ void coordinator_counts(const struct coordinator *c, struct coordinator_counts *
         if (txn->begun_ms < out->in_doubt_since_ms)
             out->in_doubt_since_ms = txn->begun_ms;
     }
-    out->branches = c->live.branches_max - c->live.free_branch_count;
-    out->waiters = c->live.waiter_count;
+    out->branches = slots_used(&c->live.branch_slots);
+    out->waiters = slots_used(&c->live.waiter_slots);
     out->begun = c->begun;
     out->committed = c->committed;
     out->rolled_back = c->rolled_back;

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "core/base/mutant.h"
+#include "core/base/slots.h"
 #include "core/base/table.h"
 #include "core/base/timers.h"
 
@@ -43,12 +44,9 @@ struct slot {
 
 struct participant {
     uint64_t agent_incarnation;
-    uint32_t slots_max;
-    uint32_t count;
-    uint32_t free_count;
+    struct slots places;
     uint32_t spare_count, spare_first, spare_last;
     struct slot *slots;
-    uint32_t *free_list;
     struct table table;
     struct timers timers;
 };
@@ -247,18 +245,18 @@ const char *participant_event_word(enum participant_event_type type)
 
 static struct participant *lay_out(struct memory *memory, uint32_t branches_max)
 {
+    struct slots places;
     struct table table;
     struct timers timers;
     struct participant *participant = memory_take(memory, 1, sizeof *participant);
     struct slot *slots = memory_take(memory, branches_max, sizeof *slots);
-    uint32_t *free_list = memory_take(memory, branches_max, sizeof *free_list);
+    slots_init(&places, memory, branches_max);
     table_init(&table, memory, branches_max);
     timers_init(&timers, memory, branches_max);
     if (participant == NULL)
         return NULL;
-    participant->slots_max = branches_max;
+    participant->places = places;
     participant->slots = slots;
-    participant->free_list = free_list;
     participant->table = table;
     participant->timers = timers;
     return participant;
@@ -277,12 +275,6 @@ struct participant *participant_init(void *room, uint32_t branches_max, uint64_t
     struct participant *participant = lay_out(&memory, branches_max);
     participant->agent_incarnation = agent_incarnation;
     participant->spare_first = participant->spare_last = NO_ITEM;
-    /* Handed out from the end: low numbers first. */
-    while (participant->free_count < branches_max) {
-        participant->free_list[participant->free_count] =
-            branches_max - 1 - participant->free_count;
-        participant->free_count++;
-    }
     return participant;
 }
 
@@ -337,13 +329,12 @@ static void unspare(struct participant *participant, uint32_t at)
 
 static uint32_t remember(struct participant *participant, const struct branch_id *id)
 {
-    if (participant->free_count == 0)
+    uint32_t at = slots_take(&participant->places);
+    if (at == NO_ITEM)
         return NO_ITEM;
-    uint32_t at = participant->free_list[--participant->free_count];
     memset(&participant->slots[at], 0, sizeof participant->slots[at]);
     participant->slots[at].id = *id;
     table_put(&participant->table, branch_hash(id), at);
-    participant->count++;
     return at;
 }
 
@@ -354,8 +345,7 @@ static void forget(struct participant *participant, uint32_t at)
     table_remove(&participant->table, branch_hash(&slot->id), at);
     timers_set(&participant->timers, at, TIMER_NEVER);
     slot->state = BRANCH_NONE;
-    participant->free_list[participant->free_count++] = at;
-    participant->count--;
+    slots_give(&participant->places, at);
 }
 
 /* ---- actions ---- */
@@ -741,12 +731,12 @@ static bool is_new_work(enum participant_event_type type)
 
 static uint32_t reserved(const struct participant *participant)
 {
-    return participant->slots_max / RESERVED_PART;
+    return participant->places.max / RESERVED_PART;
 }
 
 bool participant_has_room(const struct participant *participant)
 {
-    return participant->free_count + participant->spare_count > reserved(participant);
+    return slots_free(&participant->places) + participant->spare_count > reserved(participant);
 }
 
 /* Room for a branch, at the cost of the answer that has been remembered for the longest time. */
@@ -755,9 +745,10 @@ static uint32_t make_room(struct participant *participant, const struct particip
 {
     if (is_new_work(event->type) && !participant_has_room(participant))
         return NO_ITEM;
-    if (participant->free_count == 0 && participant->spare_count == 0 && MUTANT(FULL_FORGETS))
+    if (slots_free(&participant->places) == 0 && participant->spare_count == 0 &&
+        MUTANT(FULL_FORGETS))
         forget(participant, 0);
-    if (participant->free_count == 0 && participant->spare_count > 0) {
+    if (slots_free(&participant->places) == 0 && participant->spare_count > 0) {
         out->forgot = true;
         out->forgotten = participant->slots[participant->spare_first].id;
         forget(participant, participant->spare_first);
@@ -823,7 +814,7 @@ uint64_t participant_wake_ms(const struct participant *participant)
 bool participant_fence(struct participant *participant, const char *tm, uint64_t incarnation,
                        struct participant_event *out)
 {
-    for (uint32_t i = 0; i < participant->slots_max; i++) {
+    for (uint32_t i = 0; i < participant->places.max; i++) {
         const struct slot *slot = &participant->slots[i];
         if (slot->state != BRANCH_OPEN || slot->id.gtrid.incarnation >= incarnation ||
             !text_equal(slot->id.gtrid.tm, tm, TM_NAME_BYTES))
@@ -845,18 +836,18 @@ enum branch_state participant_state(const struct participant *participant,
 
 uint32_t participant_count(const struct participant *participant)
 {
-    return participant->count;
+    return slots_used(&participant->places);
 }
 
 uint32_t participant_held(const struct participant *participant)
 {
-    return participant->count - participant->spare_count;
+    return slots_used(&participant->places) - participant->spare_count;
 }
 
 uint32_t participant_next(const struct participant *participant, uint32_t from,
                           struct branch_id *branch, enum branch_state *state)
 {
-    for (uint32_t i = from; i < participant->slots_max; i++) {
+    for (uint32_t i = from; i < participant->places.max; i++) {
         if (participant->slots[i].state == BRANCH_NONE)
             continue;
         *branch = participant->slots[i].id;

@@ -12,6 +12,7 @@
 
 #include "core/ballot/leader.h"
 #include "core/base/mutant.h"
+#include "core/base/slots.h"
 #include "core/base/table.h"
 #include "core/base/timers.h"
 
@@ -49,9 +50,8 @@ struct terminator {
     bool hushed;
     uint32_t heard_next;
     struct heard heard[TMS_MAX];
-    uint32_t txns_max, free_count;
+    struct slots slots;
     struct ending *endings;
-    uint32_t *free_list;
     struct table table;
     struct timers timers;
 };
@@ -100,18 +100,18 @@ const char *ending_event_word(enum ending_event event)
 
 static struct terminator *lay_out(struct memory *memory, uint32_t txns_max)
 {
+    struct slots slots;
     struct table table;
     struct timers timers;
     struct terminator *t = memory_take(memory, 1, sizeof *t);
     struct ending *endings = memory_take(memory, txns_max, sizeof *endings);
-    uint32_t *free_list = memory_take(memory, txns_max, sizeof *free_list);
+    slots_init(&slots, memory, txns_max);
     table_init(&table, memory, txns_max);
     timers_init(&timers, memory, txns_max);
     if (t == NULL)
         return NULL;
-    t->txns_max = txns_max;
+    t->slots = slots;
     t->endings = endings;
-    t->free_list = free_list;
     t->table = table;
     t->timers = timers;
     return t;
@@ -130,10 +130,6 @@ struct terminator *terminator_init(void *room, uint32_t txns_max,
     struct memory memory = {.base = room};
     struct terminator *t = lay_out(&memory, txns_max);
     t->settings = *settings;
-    while (t->free_count < txns_max) {
-        t->free_list[t->free_count] = txns_max - 1 - t->free_count;
-        t->free_count++;
-    }
     return t;
 }
 
@@ -156,9 +152,9 @@ static uint32_t find(const struct terminator *t, const struct gtrid *gtrid)
 
 static uint32_t remember(struct terminator *t, const struct gtrid *gtrid)
 {
-    if (t->free_count == 0)
+    uint32_t at = slots_take(&t->slots);
+    if (at == NO_ITEM)
         return NO_ITEM;
-    uint32_t at = t->free_list[--t->free_count];
     memset(&t->endings[at], 0, sizeof t->endings[at]);
     t->endings[at].gtrid = *gtrid;
     t->endings[at].late_ms = TIMER_NEVER;
@@ -171,7 +167,7 @@ static void forget(struct terminator *t, uint32_t at)
     table_remove(&t->table, gtrid_hash(&t->endings[at].gtrid), at);
     timers_set(&t->timers, at, TIMER_NEVER);
     t->endings[at].state = ENDING_NONE;
-    t->free_list[t->free_count++] = at;
+    slots_give(&t->slots, at);
 }
 
 /* ---- time ---- */
@@ -492,12 +488,12 @@ uint64_t terminator_wake_ms(const struct terminator *t)
 
 uint32_t terminator_count(const struct terminator *t)
 {
-    return t->txns_max - t->free_count;
+    return slots_used(&t->slots);
 }
 
 bool terminator_next(const struct terminator *t, uint32_t *from, struct gtrid *out)
 {
-    for (; *from < t->txns_max; ++*from) {
+    for (; *from < t->slots.max; ++*from) {
         if (t->endings[*from].state == ENDING_NONE)
             continue;
         *out = t->endings[(*from)++].gtrid;
