@@ -106,7 +106,7 @@ void ending_limit_waiting(struct step *s)
         s->txn->deadline_ms > s->event->now_ms ? s->txn->deadline_ms : s->event->now_ms;
     limit_ms += ROLLBACK_WAIT_MS;
     for (uint32_t i = s->txn->first_waiter; i != NO_ITEM; i = s->c->live.waiters[i].next)
-        s->c->live.waiters[i].limit_ms = earlier(s->c->live.waiters[i].limit_ms, limit_ms);
+        s->c->live.waiters[i].limit_ms = timers_earlier(s->c->live.waiters[i].limit_ms, limit_ms);
 }
 
 static void ending_give_reason(struct txn *txn, const char *rm, const char *sqlstate,

@@ -99,7 +99,7 @@ static void forget_ended(struct live *live, uint32_t at)
                      at);
 }
 
-static uint32_t name_hash(const char *name)
+static uint32_t live_name_hash(const char *name)
 {
     return (uint32_t)hash_bytes(name, text_length(name, BRANCH_NAME_BYTES), 0);
 }
@@ -108,14 +108,14 @@ static void keep_branch(struct ended *ended, const struct branch *branch)
 {
     uint32_t at = ended->branch_count++;
     ended->branches[at].rm = (uint8_t)branch->rm;
-    ended->branches[at].name = name_hash(branch->name);
+    ended->branches[at].name = live_name_hash(branch->name);
     ended->branches[at].xid = branch->xid;
 }
 
 uint64_t live_ended_xid(const struct ended *ended, uint32_t rm, const char *name)
 {
     for (uint32_t i = 0; i < ended->branch_count; i++)
-        if (ended->branches[i].rm == rm && ended->branches[i].name == name_hash(name))
+        if (ended->branches[i].rm == rm && ended->branches[i].name == live_name_hash(name))
             return ended->branches[i].xid;
     return 0;
 }

@@ -178,10 +178,10 @@ void output_set_timer(struct step *s)
     if (!s->c->registry.fenced) {
         when = txn->resend_at_ms;
         if (txn->state == TXN_ACTIVE || txn->state == TXN_PREPARING)
-            when = earlier(when, txn->deadline_ms);
+            when = timers_earlier(when, txn->deadline_ms);
     }
     for (uint32_t i = txn->first_waiter; i != NO_ITEM; i = s->c->live.waiters[i].next)
-        when = earlier(when, s->c->live.waiters[i].limit_ms);
+        when = timers_earlier(when, s->c->live.waiters[i].limit_ms);
     timers_set(&s->c->live.timers, s->at, when);
 }
 

@@ -11,8 +11,9 @@
 #include "core/base/mutant.h"
 #include "core/coordinator/coordinator_state.h"
 
-static struct coordinator *lay_out(struct memory *memory, const struct coordinator_limits *limits,
-                                   const struct coordinator_settings *settings)
+static struct coordinator *replay_lay_out(struct memory *memory,
+                                          const struct coordinator_limits *limits,
+                                          const struct coordinator_settings *settings)
 {
     struct live live;
     struct outcomes outcomes;
@@ -37,7 +38,7 @@ static struct coordinator *lay_out(struct memory *memory, const struct coordinat
 size_t coordinator_bytes(const struct coordinator_limits *limits)
 {
     struct memory memory = {.base = NULL};
-    lay_out(&memory, limits, &(struct coordinator_settings){.seed = 0});
+    replay_lay_out(&memory, limits, &(struct coordinator_settings){.seed = 0});
     return memory.used;
 }
 
@@ -45,7 +46,7 @@ struct coordinator *coordinator_init(void *room, const struct coordinator_limits
                                      const struct coordinator_settings *settings)
 {
     struct memory memory = {.base = room};
-    struct coordinator *coordinator = lay_out(&memory, limits, settings);
+    struct coordinator *coordinator = replay_lay_out(&memory, limits, settings);
     coordinator->live.seed = settings->seed;
     return coordinator;
 }
@@ -66,7 +67,7 @@ void coordinator_trust_host(struct coordinator *coordinator, bool same_host)
 }
 
 /* The RM of a record, known or new. */
-static struct rm *rm_of(struct coordinator *c, const char *name, uint32_t *at)
+static struct rm *replay_rm_of(struct coordinator *c, const char *name, uint32_t *at)
 {
     uint32_t found = registry_find(&c->registry, name);
     if (found == UINT32_MAX)
@@ -82,7 +83,7 @@ static const char *replay_branches(struct coordinator *c, const struct record *r
 {
     for (uint32_t i = 0; i < record->branch_count; i++) {
         uint32_t rm;
-        if (rm_of(c, record->branches[i].rm, &rm) == NULL)
+        if (replay_rm_of(c, record->branches[i].rm, &rm) == NULL)
             return "more resource managers than a coordinator can have";
         struct branch *branch = live_add_branch(&c->live, txn, rm, record->branches[i].branch);
         if (branch == NULL)
@@ -149,7 +150,7 @@ static const char *replay_precommit(struct coordinator *c, const struct record *
     precommit->row.value = precommit->tm ? OUTCOME_COMMITTED : OUTCOME_NONE;
     for (uint32_t i = 0; i < record->roster.count; i++) {
         uint32_t rm;
-        if (rm_of(c, record->roster.agents[i], &rm) == NULL)
+        if (replay_rm_of(c, record->roster.agents[i], &rm) == NULL)
             return "more resource managers than a coordinator can have";
         precommit->agents[i] = (uint8_t)rm;
     }
@@ -237,7 +238,7 @@ static const char *replay_mixed(struct coordinator *c, const struct record *reco
 /* What the log says of an RM. */
 static const char *replay_rm(struct coordinator *c, const struct record *record)
 {
-    struct rm *rm = rm_of(c, record->rm, NULL);
+    struct rm *rm = replay_rm_of(c, record->rm, NULL);
     if (rm == NULL)
         return "more resource managers than a coordinator can have";
     switch (record->type) {
@@ -272,7 +273,7 @@ static const char *replay_fence(struct coordinator *c, const struct record *reco
     c->registry.fenced = record->flags != REFUSAL_NONE;
     if (!c->registry.fenced)
         return NULL;
-    struct rm *rm = rm_of(c, record->rm, &at);
+    struct rm *rm = replay_rm_of(c, record->rm, &at);
     if (rm == NULL || record->flags >= REFUSALS)
         return "a fence that cannot be read";
     rm->refusal = (enum refusal)record->flags;

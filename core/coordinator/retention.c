@@ -67,8 +67,8 @@ static uint64_t date_of(const struct coordinator *c, uint64_t lsn)
     return is_replaying(c) ? date_at_lsn(lsn) : c->running.ms;
 }
 
-static bool remember(struct coordinator *c, uint64_t incarnation, uint64_t sequence,
-                     const char *key, uint64_t date)
+static bool retention_remember(struct coordinator *c, uint64_t incarnation, uint64_t sequence,
+                               const char *key, uint64_t date)
 {
     if (!outcomes_commit(&c->outcomes, incarnation, sequence, date))
         return false;
@@ -82,7 +82,8 @@ static bool remember(struct coordinator *c, uint64_t incarnation, uint64_t seque
 void retention_commit(struct step *s)
 {
     struct coordinator *c = s->c;
-    bool room = remember(c, s->txn->incarnation, s->txn->sequence, s->txn->key, c->running.ms);
+    bool room =
+        retention_remember(c, s->txn->incarnation, s->txn->sequence, s->txn->key, c->running.ms);
     assert(room);
     c->running.unmarked = true;
     c->running.unmarked_keys += s->txn->key[0] != '\0';
@@ -95,7 +96,7 @@ void retention_rollback(struct step *s)
 
 void retention_resolved(struct coordinator *c, const struct txn *txn, uint64_t lsn)
 {
-    remember(c, txn->incarnation, txn->sequence, txn->key, date_of(c, lsn));
+    retention_remember(c, txn->incarnation, txn->sequence, txn->key, date_of(c, lsn));
 }
 
 bool retention_find_key(const struct coordinator *c, const char *key, uint64_t *incarnation,
@@ -164,8 +165,8 @@ void retention_forget(struct step *s)
 
 static uint64_t mark_interval(const struct coordinator *c)
 {
-    uint64_t retention_ms = earlier(c->settings.retention_ms, c->settings.key_retention_ms);
-    uint64_t interval_ms = earlier(MARK_MS, retention_ms / MARKS_A_RETENTION);
+    uint64_t retention_ms = timers_earlier(c->settings.retention_ms, c->settings.key_retention_ms);
+    uint64_t interval_ms = timers_earlier(MARK_MS, retention_ms / MARKS_A_RETENTION);
     return interval_ms < MARK_LEAST_MS ? MARK_LEAST_MS : interval_ms;
 }
 
@@ -226,7 +227,7 @@ const char *retention_replay_commit(struct coordinator *c, const struct record *
 {
     const char *why = room_left(c);
     if (why == NULL)
-        remember(c, record->incarnation, record->sequence, key, date_of(c, record->lsn));
+        retention_remember(c, record->incarnation, record->sequence, key, date_of(c, record->lsn));
     return why;
 }
 

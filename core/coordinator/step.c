@@ -192,6 +192,6 @@ uint64_t coordinator_wake_ms(const struct coordinator *c)
     uint64_t when = timers_next_ms(&c->live.timers);
     for (uint32_t i = 0; i < c->registry.count; i++)
         if (step_scans(c, i))
-            when = earlier(when, c->scan_at_ms[i]);
+            when = timers_earlier(when, c->scan_at_ms[i]);
     return when;
 }

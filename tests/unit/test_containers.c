@@ -116,7 +116,7 @@ START_TEST(the_earliest_timer_is_due_first)
 
         uint64_t earliest = TIMER_NEVER;
         for (uint32_t i = 0; i < ITEMS; i++)
-            earliest = earlier(earliest, when[i]);
+            earliest = timers_earlier(earliest, when[i]);
         ck_assert_uint_eq(timers_next_ms(&timers), earliest);
         uint32_t due;
         ck_assert_int_eq(timers_due(&timers, 500, &due), earliest <= 500);
