@@ -944,7 +944,7 @@ def test_ten_thousand_requests_at_once_are_busy_and_cost_no_memory(site):
         try:
             for _ in range(10000):
                 client.send(b'{"op":"prepared"}')
-            wait_until(lambda: len(codes) > 8000)
+            wait_until(lambda: len(codes) > 8000, 60)
         finally:
             os.kill(control, signal.SIGCONT)
         reader.join(120)

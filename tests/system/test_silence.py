@@ -166,4 +166,7 @@ def test_a_name_server_that_does_not_answer_keeps_nobody_waiting(stopped_bank, s
     finally:
         server.start()
     wait_until(database.up, 20)
+    # Meanwhile the coordinator may have taken it for gone, and is to find it again.
+    wait_until(lambda: {rm["rm"]: rm["state"] for rm in bank.ctl("status").get("rms") or ()}
+               ["accounts"] == "up", 20)
     bank.ctl("commit", bank.begin_move(3), code=0)
