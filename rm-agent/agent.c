@@ -39,8 +39,8 @@
 enum {
     HEALTH_MS = 1000,
     DRAIN_MS = 10 * 1000,
-    REQUESTS_MAX = 16384, /* a statement in each session, and what coordinators ask */
-    OTHER_FILES = 16,     /* the control connection, names that are looked up, certificates */
+    OTHER_REQUESTS = 1024, /* under way at once, beside a statement in each session */
+    OTHER_FILES = 16,      /* the control connection, names that are looked up, certificates */
 };
 
 /* ---- branches ---- */
@@ -270,7 +270,7 @@ static int start(struct agent *agent, struct error *error)
         .url = options->listen,
         .mode = options->socket_mode,
         .group = options->socket_group,
-        .max_waiting = REQUESTS_MAX,
+        .max_waiting = options->max_sessions + OTHER_REQUESTS,
         .handler = requests_receive,
         .busy = reply_busy,
         .arg = agent,
