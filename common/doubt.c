@@ -193,6 +193,20 @@ static bool rose_again(const struct doubt *doubt, struct advice *out)
     return true;
 }
 
+/* Commits are remembered for a time only; then what comes back is like what was never decided. */
+static bool older_than_is_remembered(const struct doubt *doubt, struct advice *out)
+{
+    if (doubt->known != KNOWN_FORGOTTEN || doubt->found == FOUND_GONE)
+        return false;
+    say(out, FATE_UNKNOWN,
+        "cannot be known: %s is older than what is remembered (retention): it was never decided, "
+        "or "
+        "was committed and comes back with a database that has lost data",
+        doubt->gtrid);
+    advise_resolve(out, doubt);
+    return true;
+}
+
 static bool outside_our_reach(const struct doubt *doubt, struct advice *out, bool commit)
 {
     enum fate fate = commit ? FATE_WILL_COMMIT : FATE_WILL_ROLL_BACK;
@@ -226,10 +240,7 @@ static void committed(const struct doubt *doubt, struct advice *out)
 
 static void rolled_back(const struct doubt *doubt, struct advice *out)
 {
-    const char *why = doubt->known == KNOWN_FORGOTTEN
-                          ? "older than what is remembered, and never waited for"
-                      : doubt->live ? "decided"
-                                    : "never decided, incarnation over";
+    const char *why = doubt->live ? "decided" : "never decided, incarnation over";
     if (outside_our_reach(doubt, out, false))
         return;
     if (doubt->start[0] != '\0') {
@@ -355,7 +366,8 @@ void doubt_judge(const struct doubt *doubt, struct advice *out)
     memset(out, 0, sizeof *out);
     if (of_somebody_else(doubt, out) || acceptors_decide(doubt, out) || nobody_knows(doubt, out) ||
         ended_otherwise(doubt, out) || database_lost_data(doubt, out) ||
-        gone_without_trace(doubt, out) || came_back(doubt, out) || rose_again(doubt, out))
+        gone_without_trace(doubt, out) || came_back(doubt, out) || rose_again(doubt, out) ||
+        older_than_is_remembered(doubt, out))
         return;
     follow_the_decision(doubt, out);
 }

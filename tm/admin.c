@@ -125,8 +125,12 @@ static cJSON *show(const struct server *server, const struct request *request)
         cJSON_AddItemToObject(reply, "transaction", object);
         return reply;
     }
-    if (coordinator_outcome(server->coordinator, &request->gtrid, &outcome) != ERR_NONE)
-        return refusal_of(ERR_UNKNOWN_TRANSACTION, "this coordinator never began it");
+    enum error_code error = coordinator_outcome(server->coordinator, &request->gtrid, &outcome);
+    if (error == ERR_NOT_READY)
+        return refusal_of(error, "this log has not reached it, and may be an old one as long as "
+                                 "not every agent has accepted it");
+    if (error != ERR_NONE)
+        return refusal_of(error, "this coordinator never began it");
     /* Long over: only its outcome is remembered. */
     char gtrid[GTRID_BYTES];
     gtrid_format(&request->gtrid, gtrid);

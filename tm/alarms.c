@@ -75,7 +75,10 @@ struct alarms {
 
 struct alarms *alarms_create(void)
 {
-    return calloc(1, sizeof(struct alarms));
+    struct alarms *alarms = calloc(1, sizeof *alarms);
+    if (alarms == NULL)
+        abort();
+    return alarms;
 }
 
 void alarms_free(struct alarms *alarms)

@@ -159,7 +159,7 @@ int audit_open(struct audit **out, const char *data_dir, const char *tm, struct 
     struct trail_end end;
     struct audit *audit = calloc(1, sizeof *audit);
     if (audit == NULL)
-        return fail(error, "out of memory");
+        abort();
     audit->tm = tm;
     audit->fd = -1;
     snprintf(audit->path, sizeof audit->path, "%s/%s", data_dir, TRAIL_NAME);

@@ -104,10 +104,14 @@ bool dba_answers(const struct server *server, struct request *request, cJSON **r
         return true;
     }
     enum outcome outcome;
-    if (about_txn &&
-        coordinator_outcome(server->coordinator, &request->gtrid, &outcome) != ERR_NONE) {
-        *reply = refused(ERR_UNKNOWN_TRANSACTION, "this coordinator never began it",
-                         "a number that it has not reached may be given out yet");
+    enum error_code error =
+        about_txn ? coordinator_outcome(server->coordinator, &request->gtrid, &outcome) : ERR_NONE;
+    if (error != ERR_NONE) {
+        *reply =
+            refused(error,
+                    error == ERR_NOT_READY ? "this log has not reached it, and may be an old one"
+                                           : "this coordinator never began it",
+                    "a number that it has not reached may be given out yet");
         return true;
     }
     if (about_txn && request->dry_run) {

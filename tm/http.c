@@ -805,7 +805,7 @@ int http_listen(struct http **out, const char *url, const struct http_limits *li
 {
     struct http *http = calloc(1, sizeof *http);
     if (http == NULL)
-        return fail_errno(error, "listen on %s", url);
+        abort();
     http->server = server;
     http->limits = *limits;
     http->listen_fd = -1;

@@ -49,7 +49,10 @@ struct asked {
 
 struct inquiries *inquiries_create(void)
 {
-    return calloc(1, sizeof(struct inquiries));
+    struct inquiries *inquiries = calloc(1, sizeof *inquiries);
+    if (inquiries == NULL)
+        abort();
+    return inquiries;
 }
 
 static void forget_words(struct round *round)

@@ -420,14 +420,13 @@ static void open_net(struct link *link)
     log_error("agent of %s: %s", name_of(link), link->last_error);
 }
 
-int links_open(struct links **out, struct loop *loop, int post_kind,
-               const struct coordinator *coordinator, const struct uuid *log,
-               const uint8_t peer_key[SECRET_BYTES], struct error *error)
+struct links *links_open(struct loop *loop, int post_kind, const struct coordinator *coordinator,
+                         const struct uuid *log, const uint8_t peer_key[SECRET_BYTES])
 {
     const struct registry *registry = coordinator_registry(coordinator);
     struct links *links = calloc(1, sizeof *links);
     if (links == NULL)
-        return fail(error, "out of memory");
+        abort();
     links->loop = loop;
     links->post_kind = post_kind;
     links->coordinator = coordinator;
@@ -445,8 +444,7 @@ int links_open(struct links **out, struct loop *loop, int post_kind,
             continue;
         open_net(link);
     }
-    *out = links;
-    return 0;
+    return links;
 }
 
 void links_close(struct links *links)

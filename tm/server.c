@@ -596,8 +596,7 @@ static int make_core(struct server *server, struct error *error)
     server->turn = malloc(sizeof *server->turn);
     server->inquiries = inquiries_create();
     server->alarms = alarms_create();
-    if (room == NULL || server->turn == NULL || server->inquiries == NULL ||
-        server->alarms == NULL) {
+    if (room == NULL || server->turn == NULL) {
         free(room);
         return fail(error, "out of memory for %u transactions (max_transactions)",
                     settings->max_transactions);
@@ -665,10 +664,11 @@ static int start(struct server *server, const struct server_claims *claims, stru
     uint8_t peer_key[SECRET_BYTES];
     if (peers_key(settings->data_dir, peer_key, error) != 0 ||
         wal_begin(server->wal, coordinator_incarnation(server->coordinator), take_durable, server,
-                  error) != 0 ||
-        links_open(&server->links, server->loop, POST_LINK, server->coordinator,
-                   &server->wal_info.log, peer_key, error) != 0 ||
-        capacity_plan(server, error) != 0)
+                  error) != 0)
+        return -1;
+    server->links =
+        links_open(server->loop, POST_LINK, server->coordinator, &server->wal_info.log, peer_key);
+    if (capacity_plan(server, error) != 0)
         return -1;
 
     const struct net_server_options options = {

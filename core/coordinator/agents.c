@@ -174,8 +174,10 @@ void agents_result(struct step *s)
         agents_ballot_event(s);
         return;
     }
-    if (result->type == RESULT_SCANNED && c->scanned[s->event->rm] < result->number)
+    if (result->type == RESULT_SCANNED && c->scanned[s->event->rm] < result->number) {
         c->scanned[s->event->rm] = result->number;
+        resolve_end_recovered(s);
+    }
     enum txn_event event = agents_result_means(result->type);
     if (event == TE_HOLE)
         return;

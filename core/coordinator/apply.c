@@ -187,6 +187,8 @@ void apply_follow(struct step *s)
     s->branch->progress = BR_YES;
     s->branch->refound = true;
     s->branch->xid = result->xid;
+    if (s->txn->passing)
+        s->txn->settled_scan = s->c->scans; /* it has to be asked once more */
     ending_drive(s, s->branch);
 }
 

@@ -65,7 +65,9 @@ enum outcome facts_decided(const struct txn *txn)
     case TXN_MIXED:
         return OUTCOME_MIXED;
     case TXN_RESOLVED:
-        return txn->heuristic ? OUTCOME_MIXED : txn->decision;
+        if (txn->heuristic) /* a person's word for what was in a lost log proves nothing */
+            return txn->passing ? OUTCOME_FORGOTTEN : OUTCOME_MIXED;
+        return txn->decision;
     case TXN_LOGGING:
         return MUTANT(TELL_EARLY) ? OUTCOME_COMMITTED : OUTCOME_IN_PROGRESS;
     case TXN_DELEGATED:
@@ -180,13 +182,21 @@ bool facts_may_tell(const struct coordinator *c, uint64_t incarnation, enum outc
            MUTANT(PRESUME_AT_ONCE) || registry_may_presume(&c->registry, NULL);
 }
 
+bool facts_is_beyond(const struct coordinator *c, const struct gtrid *gtrid)
+{
+    return gtrid->incarnation > c->incarnation ||
+           (gtrid->incarnation == c->incarnation && gtrid->sequence > c->sequence);
+}
+
 enum error_code coordinator_outcome(const struct coordinator *c, const struct gtrid *gtrid,
                                     enum outcome *out)
 {
-    if (!text_equal(gtrid->tm, c->settings.tm, TM_NAME_BYTES) ||
-        gtrid->incarnation > c->incarnation ||
-        (gtrid->incarnation == c->incarnation && gtrid->sequence > c->sequence))
+    if (!text_equal(gtrid->tm, c->settings.tm, TM_NAME_BYTES))
         return ERR_UNKNOWN_TRANSACTION;
+    /* An old log, or an empty one in the place of one that is lost, has not reached what was begun
+     * and may have committed: until every agent has spoken it cannot say that it never was. */
+    if (facts_is_beyond(c, gtrid))
+        return registry_may_presume(&c->registry, NULL) ? ERR_UNKNOWN_TRANSACTION : ERR_NOT_READY;
     uint32_t at = live_find(&c->live, gtrid->incarnation, gtrid->sequence);
     if (at != NO_ITEM) {
         *out = facts_decided(&c->live.txns[at]);

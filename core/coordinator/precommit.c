@@ -137,6 +137,15 @@ static void precommit_answer_decided(struct step *s, enum outcome outcome)
     ballot->value = outcome;
 }
 
+/* Nothing is remembered of it. Whoever asks knows better than we whether its database has lost
+ * something since. */
+static void precommit_answer_ended(struct step *s)
+{
+    struct ballot *ballot = precommit_ballot_to(s, s->event->rm, BALLOT_ENDED);
+    if (ballot != NULL)
+        ballot->gtrid = s->event->result->ballot.gtrid;
+}
+
 /* ---- the leader ---- */
 
 static void precommit_decide(struct step *s, enum outcome outcome)
@@ -434,13 +443,11 @@ void precommit_asked_stray(struct step *s)
 {
     const struct gtrid *gtrid = &s->event->result->ballot.gtrid;
     enum outcome outcome;
-    if (coordinator_outcome(s->c, gtrid, &outcome) != ERR_NONE) {
+    if (coordinator_outcome(s->c, gtrid, &outcome) != ERR_NONE)
         s->c->alarms++;
-        return;
-    }
-    if (outcome == OUTCOME_FORGOTTEN && facts_may_tell(s->c, gtrid->incarnation, outcome))
-        outcome = OUTCOME_ROLLED_BACK;
-    if (outcome == OUTCOME_COMMITTED || outcome == OUTCOME_ROLLED_BACK)
+    else if (outcome == OUTCOME_FORGOTTEN)
+        precommit_answer_ended(s);
+    else if (outcome == OUTCOME_COMMITTED || outcome == OUTCOME_ROLLED_BACK)
         precommit_answer_decided(s, outcome);
 }
 

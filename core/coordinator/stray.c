@@ -57,21 +57,33 @@ static bool stray_was_ended_by_dba(const struct coordinator *c, const struct gtr
     return ended != NULL && ended->unsure && ended->outcome == OUTCOME_COMMITTED;
 }
 
+/* As the log remembers it; below the horizon as this start has ended it, if it has. */
+static enum outcome stray_remembered_outcome(const struct coordinator *c, const struct gtrid *gtrid)
+{
+    const struct ended *ended = live_find_ended(&c->live, gtrid->incarnation, gtrid->sequence);
+    enum outcome outcome = outcomes_find(&c->outcomes, gtrid->incarnation, gtrid->sequence);
+    bool known = ended != NULL &&
+                 (ended->outcome == OUTCOME_COMMITTED || ended->outcome == OUTCOME_ROLLED_BACK);
+    return outcome == OUTCOME_FORGOTTEN && known ? ended->outcome : outcome;
+}
+
 /* An agent has something of a transaction that is over, or that we do not know: abort, in every
- * case in which we may speak at all. */
+ * case in which we may speak at all. Below the horizon we may not: a branch that was committed
+ * everywhere comes back with a database that has lost the COMMIT PREPARED, and nothing is
+ * remembered by which it would be told from one that was never decided. */
 void stray_judge(struct step *s, bool prepared)
 {
     const struct branch_id *id = &s->event->result->branch;
     const struct gtrid *gtrid = &id->gtrid;
-    if (gtrid->incarnation > s->c->incarnation ||
-        (gtrid->incarnation == s->c->incarnation && gtrid->sequence > s->c->sequence)) {
+    if (facts_is_beyond(s->c, gtrid)) {
         s->c->alarms++;
         return;
     }
-    enum outcome outcome = outcomes_find(&s->c->outcomes, gtrid->incarnation, gtrid->sequence);
+    enum outcome outcome = stray_remembered_outcome(s->c, gtrid);
     if (prepared && !facts_may_tell(s->c, gtrid->incarnation, outcome))
         return;
-    if (prepared && stray_was_ended_by_dba(s->c, gtrid)) {
+    bool forgotten = outcome == OUTCOME_FORGOTTEN && !MUTANT(FORGOTTEN_IS_UNDONE);
+    if (prepared && (forgotten || stray_was_ended_by_dba(s->c, gtrid))) {
         s->c->alarms++;
         return;
     }
@@ -111,6 +123,6 @@ void stray_say_what_is_known(struct step *s, const struct gtrid *gtrid)
 void stray_say_over(struct step *s, const struct gtrid *gtrid)
 {
     enum outcome outcome;
-    bool known = coordinator_outcome(s->c, gtrid, &outcome) == ERR_NONE;
-    output_refuse(s, known ? ERR_WRONG_STATE : ERR_UNKNOWN_TRANSACTION);
+    enum error_code error = coordinator_outcome(s->c, gtrid, &outcome);
+    output_refuse(s, error == ERR_NONE ? ERR_WRONG_STATE : error);
 }
