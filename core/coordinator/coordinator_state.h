@@ -104,7 +104,7 @@ bool facts_may_be_lost(const struct coordinator *c, const struct txn *txn,
 bool facts_released_since(const struct coordinator *c, uint32_t rm, const struct gtrid *gtrid);
 /* Is a DBA's word about this transaction on its way to the disk? */
 bool facts_is_being_resolved(const struct coordinator *c, uint64_t incarnation, uint64_t sequence);
-/* Above all that this log has given out. */
+/* Is it above all that this log has given out? */
 bool facts_is_beyond(const struct coordinator *c, const struct gtrid *gtrid);
 /* May this be said of a transaction that is not live: to an agent, or to a client? */
 bool facts_may_tell(const struct coordinator *c, uint64_t incarnation, enum outcome outcome);
@@ -252,10 +252,10 @@ void act_end(struct step *s, const struct record *record);
 /* ---- resolve.c: about a transaction ---- */
 
 void resolve_request(struct step *s);
+/* A scan is through: what a recovery has rolled back is over once all agents have been asked. */
+void resolve_end_recovered(struct step *s);
 void resolve_settled(struct step *s, const struct act *act);
 const char *resolve_replay(struct coordinator *c, const struct record *record);
-/* What a new log says of a lost one is over once every agent has been asked. */
-void resolve_end_recovered(struct step *s);
 
 /* ---- dba.c: about RMs, and all of them ---- */
 

@@ -58,7 +58,7 @@ static bool stray_was_ended_by_dba(const struct coordinator *c, const struct gtr
 }
 
 /* As the log remembers it; below the horizon as this start has ended it, if it has. */
-static enum outcome stray_remembered_outcome(const struct coordinator *c, const struct gtrid *gtrid)
+static enum outcome stray_remembered(const struct coordinator *c, const struct gtrid *gtrid)
 {
     const struct ended *ended = live_find_ended(&c->live, gtrid->incarnation, gtrid->sequence);
     enum outcome outcome = outcomes_find(&c->outcomes, gtrid->incarnation, gtrid->sequence);
@@ -79,7 +79,7 @@ void stray_judge(struct step *s, bool prepared)
         s->c->alarms++;
         return;
     }
-    enum outcome outcome = stray_remembered_outcome(s->c, gtrid);
+    enum outcome outcome = stray_remembered(s->c, gtrid);
     if (prepared && !facts_may_tell(s->c, gtrid->incarnation, outcome))
         return;
     bool forgotten = outcome == OUTCOME_FORGOTTEN && !MUTANT(FORGOTTEN_IS_UNDONE);
