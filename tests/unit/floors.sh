@@ -15,7 +15,6 @@ echo "1..2"
 up=$(awk '
     BEGIN { split("base message ballot participant coordinator", floors); for (i in floors) at[floors[i]] = i }
     !($1 in at) || !($3 in at) || at[$3] > at[$1] { print "# core/" $1 "/" $2 " includes core/" $3 "/" $4 }
-    $1 == "coordinator" && $3 == "participant" { print "# core/" $1 "/" $2 " includes core/" $3 "/" $4 }
 ' "$folder/includes")
 if [ -s "$folder/includes" ] && [ -z "$up" ]; then
     echo "ok 1 - includes only go down the floors of the core"
