@@ -280,11 +280,21 @@ void logger_write(enum log_level level, const char *format, ...)
     errno = saved_errno;
 }
 
+void logger_abort(const char *format, ...)
+{
+    char what[LINE_BYTES];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(what, sizeof what, format, arguments);
+    va_end(arguments);
+    log_error("%s", what);
+    logger_flush(LAST_WORDS_MS);
+    abort();
+}
+
 /* The C library's assert() ends here, with ours in place of its own: what it says goes the way of
  * all lines, and a reader that has stopped does not keep the process from its end. */
 void __assert_fail(const char *assertion, const char *file, unsigned line, const char *function)
 {
-    log_error("%s:%u: %s: Assertion `%s' failed.", file, line, function, assertion);
-    logger_flush(LAST_WORDS_MS);
-    abort();
+    logger_abort("%s:%u: %s: Assertion `%s' failed.", file, line, function, assertion);
 }
