@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "cli/prepared.h"
+#include "common/must.h"
 #include "common/ticket.h"
 #include "log/wal.h"
 
@@ -47,9 +48,8 @@ static struct lost_txn *find_or_add(struct recovery *recovery, const struct gtri
     for (uint32_t i = 0; i < recovery->count; i++)
         if (gtrid_equal(&recovery->txns[i].gtrid, gtrid))
             return &recovery->txns[i];
-    recovery->txns = realloc(recovery->txns, (recovery->count + 1) * sizeof *recovery->txns);
-    if (recovery->txns == NULL)
-        abort();
+    recovery->txns = must_grow(recovery->txns, (recovery->count + 1) * sizeof *recovery->txns,
+                               "the transactions found");
     struct lost_txn *txn = &recovery->txns[recovery->count++];
     *txn = (struct lost_txn){.gtrid = *gtrid};
     gtrid_format(gtrid, txn->text);
@@ -269,9 +269,7 @@ static void append(struct wal *wal, const struct record *record)
 static void append_decision(struct wal *wal, const struct recovery *recovery,
                             const struct lost_txn *txn, const char *why)
 {
-    struct record *record = calloc(1, sizeof *record);
-    if (record == NULL)
-        abort();
+    struct record *record = must_alloc(sizeof *record, "a record");
     record->type = RECORD_RESOLVED;
     record->incarnation = txn->gtrid.incarnation;
     record->sequence = txn->gtrid.sequence;
@@ -299,9 +297,7 @@ static void append_decision(struct wal *wal, const struct recovery *recovery,
 /* One that is away must not keep the others' branches waiting. */
 static void append_waive(struct wal *wal, const char *rm, const char *why)
 {
-    struct record *record = calloc(1, sizeof *record);
-    if (record == NULL)
-        abort();
+    struct record *record = must_alloc(sizeof *record, "a record");
     record->type = RECORD_WAIVED;
     snprintf(record->rm, sizeof record->rm, "%s", rm);
     say_who(record->who);

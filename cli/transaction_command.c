@@ -17,6 +17,7 @@
 #include "cli/call.h"
 #include "cli/table.h"
 #include "common/conf.h"
+#include "common/must.h"
 #include "core/base/ids.h"
 
 enum {
@@ -47,8 +48,8 @@ static void add_branch(cJSON *request, const char *text)
         cJSON_AddStringToObject(request, "rm", text);
         return;
     }
-    char *rm = strndup(text, (size_t)(slash - text));
-    cJSON_AddStringToObject(request, "rm", rm != NULL ? rm : "");
+    char *rm = must_copy_bytes(text, (size_t)(slash - text), "a resource manager's name");
+    cJSON_AddStringToObject(request, "rm", rm);
     cJSON_AddStringToObject(request, "branch", slash + 1);
     free(rm);
 }

@@ -20,6 +20,7 @@
 
 #include <ini.h>
 
+#include "common/must.h"
 #include "core/base/ids.h"
 
 enum { KEYS_MAX = 64, KNOWN_KEYS_BYTES = 200 };
@@ -105,13 +106,9 @@ static bool add_section(struct reading *reading, const char *section)
         if (strcmp(reading->sections[i], section) == 0)
             return false;
     }
-    char **grown =
-        reallocarray(reading->sections, reading->section_count + 1, sizeof *reading->sections);
-    char *copy = strdup(section);
-    if (grown == NULL || copy == NULL)
-        abort();
-    reading->sections = grown;
-    reading->sections[reading->section_count++] = copy;
+    size_t bytes = (reading->section_count + 1) * sizeof *reading->sections;
+    reading->sections = must_grow(reading->sections, bytes, "a file's sections");
+    reading->sections[reading->section_count++] = must_copy(section, "a section's name");
     return true;
 }
 
@@ -154,9 +151,7 @@ static void read_section_line(struct reading *reading, const char *text)
     }
     while (end > start && isblank((unsigned char)end[-1]))
         end--;
-    char *section = strndup(start, (size_t)(end - start));
-    if (section == NULL)
-        abort();
+    char *section = must_copy_bytes(start, (size_t)(end - start), "a section's name");
     open_section(reading, section);
     free(section);
 }

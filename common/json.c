@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/must.h"
 #include "common/wire.h"
 
 /* Most messages fit into the first room, and it is still a small one for glibc, which tidies up
@@ -22,9 +23,7 @@ static char *reserve(struct json *json, size_t bytes)
         size_t room = json->room;
         while (room - json->length < bytes)
             room *= 2;
-        json->text = realloc(json->text, room);
-        if (json->text == NULL)
-            abort();
+        json->text = must_grow(json->text, room, "a message's text");
         json->room = room;
     }
     return json->text + json->length;
@@ -64,9 +63,7 @@ static void append_name(struct json *json, const char *name)
 
 void json_begin(struct json *json)
 {
-    *json = (struct json){.text = malloc(ROOM_FIRST), .room = ROOM_FIRST};
-    if (json->text == NULL)
-        abort();
+    *json = (struct json){.text = must_grow(NULL, ROOM_FIRST, "a message"), .room = ROOM_FIRST};
     append_byte(json, '{');
 }
 
@@ -81,10 +78,8 @@ cJSON *json_end_tree(struct json *json)
 {
     size_t length;
     char *text = json_end(json, &length);
-    cJSON *tree = cJSON_ParseWithLength(text, length);
+    cJSON *tree = must_have(cJSON_ParseWithLength(text, length), "a message's tree");
     free(text);
-    if (tree == NULL)
-        abort();
     return tree;
 }
 

@@ -14,6 +14,8 @@
 #include <sys/queue.h>
 #include <sys/socket.h>
 
+#include "common/must.h"
+
 LIST_HEAD(lookups, lookup);
 
 struct lookup {
@@ -114,9 +116,8 @@ static struct name *find_name(const char *host)
 static struct name *begin_name(const char *host)
 {
     pthread_t thread;
-    struct name *name = calloc(1, sizeof *name);
-    if (name == NULL || (name->host = strdup(host)) == NULL)
-        abort();
+    struct name *name = must_alloc(sizeof *name, "a name to look up");
+    name->host = must_copy(host, "a host's name");
     LIST_INIT(&name->lookups);
     LIST_INSERT_HEAD(&names, name, link);
     if (pthread_create(&thread, NULL, resolve_name, name) == 0) {
@@ -131,9 +132,7 @@ static struct name *begin_name(const char *host)
 
 struct lookup *lookup_begin(struct loop *loop, const char *host, lookup_fn *done, void *arg)
 {
-    struct lookup *lookup = calloc(1, sizeof *lookup);
-    if (lookup == NULL)
-        abort(); /* the process ends and recovery takes over, as everywhere */
+    struct lookup *lookup = must_alloc(sizeof *lookup, "the look-up of a name");
     lookup->loop = loop;
     lookup->arrival.run = arrive;
     lookup->arrival.arg = lookup;

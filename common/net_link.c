@@ -19,6 +19,7 @@
 #include "common/address.h"
 #include "common/logger.h"
 #include "common/lookup.h"
+#include "common/must.h"
 #include "common/net.h"
 #include "common/stream.h"
 
@@ -108,10 +109,7 @@ static void call_send(struct net_link *link, struct call *call, const char *byte
 static void call_keep(struct call *call, const char *bytes, size_t length)
 {
     call->state = CALL_UNSENT;
-    call->unsent = malloc(length + 1);
-    if (call->unsent == NULL)
-        abort(); /* the process ends and recovery takes over, as everywhere */
-    memcpy(call->unsent, bytes, length);
+    call->unsent = must_copy_bytes(bytes, length, "a call that waits for its connection");
     call->length = length;
 }
 
@@ -282,9 +280,9 @@ int net_link_open(struct net_link **out, struct loop *loop, const char *url, uin
     assert(max_calls > 0 && max_calls <= CALLS_MOST);
     if (address_check(url, error) != 0)
         return -1;
-    struct net_link *link = calloc(1, sizeof *link + max_calls * sizeof link->calls[0]);
-    if (link == NULL || (link->url = strdup(url)) == NULL)
-        abort();
+    struct net_link *link =
+        must_alloc(sizeof *link + max_calls * sizeof link->calls[0], "a link to a server");
+    link->url = must_copy(url, "a link's address");
     link->loop = loop;
     link->max_calls = max_calls;
     link->backoff_ms = RECONNECT_LEAST_MS;
@@ -334,11 +332,7 @@ static void waiter_told(void *arg, enum net_result result, const char *bytes, si
     waiter->result = result;
     if (result != NET_OK)
         return;
-    waiter->reply = malloc(length + 1);
-    if (waiter->reply == NULL)
-        abort();
-    memcpy(waiter->reply, bytes, length);
-    waiter->reply[length] = '\0';
+    waiter->reply = must_copy_bytes(bytes, length, "a reply");
     waiter->length = length;
 }
 

@@ -22,6 +22,7 @@
 
 #include "common/address.h"
 #include "common/logger.h"
+#include "common/must.h"
 #include "common/net.h"
 #include "common/stream.h"
 
@@ -102,9 +103,7 @@ static struct net_request *request_add(struct connection *connection, const uint
                                        size_t length)
 {
     struct net_server *server = connection->server;
-    struct net_request *request = calloc(1, sizeof *request);
-    if (request == NULL)
-        abort(); /* the process ends and recovery takes over, as everywhere */
+    struct net_request *request = must_alloc(sizeof *request, "a client's request");
     request->server = server;
     request->connection = connection;
     request->head_length = (uint32_t)length;
@@ -195,9 +194,7 @@ static struct net_peer peer_of(const struct net_server *server, int fd)
 
 static void connection_open(struct net_server *server, int fd)
 {
-    struct connection *connection = calloc(1, sizeof *connection);
-    if (connection == NULL)
-        abort();
+    struct connection *connection = must_alloc(sizeof *connection, "a client's connection");
     const struct stream_options options = {
         .loop = server->loop,
         .side = STREAM_REP,
@@ -330,9 +327,8 @@ int net_listen(struct net_server **out, struct loop *loop, const struct net_serv
     int fd = address_listen(options->url, options->mode, options->group, error);
     if (fd < 0)
         return -1;
-    struct net_server *server = calloc(1, sizeof *server);
-    if (server == NULL || (server->url = strdup(options->url)) == NULL)
-        abort();
+    struct net_server *server = must_alloc(sizeof *server, "a server");
+    server->url = must_copy(options->url, "a server's address");
     server->loop = loop;
     server->options = *options;
     server->fd = fd;

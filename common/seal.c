@@ -10,6 +10,8 @@
 
 #include <nettle/hmac.h>
 
+#include "common/must.h"
+
 void mac_write(const uint8_t secret[SECRET_BYTES], const void *covered, size_t length,
                char out[MAC_TEXT_BYTES])
 {
@@ -36,9 +38,7 @@ static void write_mac(const char *tm, const char *to, const char *body,
                       const uint8_t key[SECRET_BYTES], char out[MAC_TEXT_BYTES])
 {
     size_t tm_bytes = strlen(tm) + 1, to_bytes = strlen(to) + 1, body_length = strlen(body);
-    char *covered = malloc(tm_bytes + to_bytes + body_length);
-    if (covered == NULL)
-        abort();
+    char *covered = must_grow(NULL, tm_bytes + to_bytes + body_length, "what a seal covers");
     memcpy(covered, tm, tm_bytes);
     memcpy(covered + tm_bytes, to, to_bytes);
     memcpy(covered + tm_bytes + to_bytes, body, body_length);

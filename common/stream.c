@@ -18,6 +18,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/must.h"
+
 enum {
     GREETING_BYTES = 8,
     LENGTH_BYTES = 8,
@@ -62,9 +64,7 @@ static uint8_t *make_room(struct buffer *buffer, size_t more)
     if (buffer->room - buffer->end < more) {
         size_t least = buffer->end + more, twice = 2 * buffer->room;
         buffer->room = least > twice ? least : twice;
-        buffer->bytes = realloc(buffer->bytes, buffer->room);
-        if (buffer->bytes == NULL)
-            abort();
+        buffer->bytes = must_grow(buffer->bytes, buffer->room, "what a connection carries");
     }
     return buffer->bytes + buffer->end;
 }
@@ -259,9 +259,7 @@ static void ready(void *arg, uint32_t events)
 struct stream *stream_open(int fd, const struct stream_options *options)
 {
     const uint8_t greeting[GREETING_BYTES] = {0, 'S', 'P', 0, 0, (uint8_t)options->side, 0, 0};
-    struct stream *stream = calloc(1, sizeof *stream);
-    if (stream == NULL)
-        abort();
+    struct stream *stream = must_alloc(sizeof *stream, "a connection");
     stream->options = *options;
     stream->fd = fd;
     stream->connecting = true;

@@ -10,10 +10,10 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
+#include "common/logger.h"
 #include "common/seal.h"
 
 enum { MAC_TEXT_LENGTH = MAC_TEXT_BYTES - 1 };
@@ -102,7 +102,7 @@ void random_bytes(void *out, size_t bytes)
             continue;
         /* Without randomness an instance could pass for another and a ticket be guessed. */
         if (got <= 0)
-            abort();
+            logger_abort("getrandom() gave nothing: %s", strerror(errno));
         at += got;
         bytes -= (size_t)got;
     }

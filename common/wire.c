@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/must.h"
+
 #include "common/wire_fields.h"
 
 /* ---- failures ---- */
@@ -101,9 +103,7 @@ cJSON *wire_parse(const char *bytes, size_t length, struct failure *failure)
 
 char *wire_print(cJSON *object, size_t *length)
 {
-    char *text = cJSON_PrintBuffered(object, 1024, false);
-    if (text == NULL)
-        abort(); /* as in json.h */
+    char *text = must_have(cJSON_PrintBuffered(object, 1024, false), "a message's text");
     cJSON_Delete(object);
     /* A database's or a system's words may be in whatever encoding. */
     text_mend(text);
@@ -122,9 +122,7 @@ const char *member_text(const cJSON *object, const char *name)
 void array_sort(cJSON *array, int (*compare)(const void *left, const void *right))
 {
     size_t count = (size_t)cJSON_GetArraySize(array);
-    cJSON **items = calloc(count + 1, sizeof *items);
-    if (items == NULL)
-        abort();
+    cJSON **items = must_alloc((count + 1) * sizeof *items, "a list to be sorted");
     for (size_t i = 0; i < count; i++)
         items[i] = cJSON_DetachItemFromArray(array, 0);
     qsort(items, count, sizeof *items, compare);

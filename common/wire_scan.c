@@ -5,8 +5,9 @@
  * not allow and every bracket that does not match, so that cJSON, which is lenient and
  * recursive, only ever gets whole, shallow text and cannot be led astray.
  */
-#include <stdlib.h>
 #include <string.h>
+
+#include "common/must.h"
 
 #include "common/wire_fields.h"
 
@@ -263,9 +264,7 @@ static const char *keep_numbers(cJSON *item, const char *at, const char *end)
         size_t length = 0;
         while (at + length < end && strchr("+-.0123456789eE", at[length]) != NULL)
             length++;
-        item->valuestring = cJSON_malloc(length + 1);
-        if (item->valuestring == NULL)
-            abort();
+        item->valuestring = must_have(cJSON_malloc(length + 1), "a number's digits");
         text_copy(item->valuestring, length + 1, at, length);
         return at + length;
     }

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "common/logger.h"
+#include "common/must.h"
 #include "tm/capacity.h"
 
 enum { LOOK_MS = 1000, DOWN_PATIENCE_MS = 10 * 1000, NEARLY_ALL_PERCENT = 90, NEAR_PERCENT = 80 };
@@ -75,7 +76,7 @@ struct alarms {
 
 struct alarms *alarms_create(void)
 {
-    return calloc(1, sizeof(struct alarms));
+    return must_alloc(sizeof(struct alarms), "the alarms");
 }
 
 void alarms_free(struct alarms *alarms)

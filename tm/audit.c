@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "common/logger.h"
+#include "common/must.h"
 #include "common/trail.h"
 #include "common/wire.h"
 
@@ -157,9 +158,7 @@ static int take_lsn(void *arg, const char *json)
 int audit_open(struct audit **out, const char *data_dir, const char *tm, struct error *error)
 {
     struct trail_end end;
-    struct audit *audit = calloc(1, sizeof *audit);
-    if (audit == NULL)
-        return fail(error, "out of memory");
+    struct audit *audit = must_alloc(sizeof *audit, "the audit trail");
     audit->tm = tm;
     audit->fd = -1;
     snprintf(audit->path, sizeof audit->path, "%s/%s", data_dir, TRAIL_NAME);

@@ -35,6 +35,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/must.h"
 #include "tm/routes.h"
 #include "tm/server_state.h"
 
@@ -803,9 +804,7 @@ void http_counts(const struct http *http, uint32_t *connections, uint32_t *waiti
 int http_listen(struct http **out, const char *url, const struct http_limits *limits,
                 struct server *server, struct error *error)
 {
-    struct http *http = calloc(1, sizeof *http);
-    if (http == NULL)
-        return fail_errno(error, "listen on %s", url);
+    struct http *http = must_alloc(sizeof *http, "the HTTP interface");
     http->server = server;
     http->limits = *limits;
     http->listen_fd = -1;

@@ -11,6 +11,7 @@
 
 #include "common/indoubt.h"
 #include "common/logger.h"
+#include "common/must.h"
 #include "tm/check.h"
 
 /* The two questions: they are asked side by side. */
@@ -49,7 +50,7 @@ struct asked {
 
 struct inquiries *inquiries_create(void)
 {
-    return calloc(1, sizeof(struct inquiries));
+    return must_alloc(sizeof(struct inquiries), "the questions to the agents");
 }
 
 static void forget_words(struct round *round)
@@ -183,9 +184,7 @@ static void ask_agent(struct server *server, enum question question, uint32_t rm
     size_t length;
     if (object == NULL)
         return;
-    struct asked *asked = calloc(1, sizeof *asked);
-    if (asked == NULL)
-        abort();
+    struct asked *asked = must_alloc(sizeof *asked, "a question to an agent");
     *asked =
         (struct asked){.post.kind = POST_ASKED, .server = server, .question = question, .rm = rm};
     char *text = wire_print(object, &length);
@@ -217,9 +216,7 @@ void inquiry_ask(struct server *server, const struct request *request)
 {
     enum question question = request->op == OP_CHECK ? QUESTION_CHECK : QUESTION_PREPARED;
     struct round *round = &server->inquiries->rounds[question];
-    struct asker *asker = malloc(sizeof *asker);
-    if (asker == NULL)
-        abort();
+    struct asker *asker = must_alloc(sizeof *asker, "a client that waits for the agents");
     *asker = (struct asker){round->waiting, request->client, request->caller};
     round->waiting = asker;
     if (round->askers == NULL)

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "common/logger.h"
+#include "common/must.h"
 #include "common/point.h"
 #include "common/ticket.h"
 #include "tm/peers.h"
@@ -92,11 +93,8 @@ void link_news_free(struct link_news *news)
 static struct heard *new_heard(const struct call *call, const cJSON *answer)
 {
     uint32_t count = call->kind == CALL_REGISTER ? 0 : wire_count_results(answer);
-    struct heard *heard = malloc(sizeof *heard + count * sizeof *heard->news.results);
-    if (heard == NULL) {
-        log_error("out of memory for an answer of agent %u", call->link->rm);
-        abort();
-    }
+    struct heard *heard =
+        must_grow(NULL, sizeof *heard + count * sizeof *heard->news.results, "an agent's answer");
     memset(heard, 0, sizeof *heard);
     heard->kind = call->kind;
     heard->round = call->round;
@@ -420,14 +418,11 @@ static void open_net(struct link *link)
     log_error("agent of %s: %s", name_of(link), link->last_error);
 }
 
-int links_open(struct links **out, struct loop *loop, int post_kind,
-               const struct coordinator *coordinator, const struct uuid *log,
-               const uint8_t peer_key[SECRET_BYTES], struct error *error)
+struct links *links_open(struct loop *loop, int post_kind, const struct coordinator *coordinator,
+                         const struct uuid *log, const uint8_t peer_key[SECRET_BYTES])
 {
     const struct registry *registry = coordinator_registry(coordinator);
-    struct links *links = calloc(1, sizeof *links);
-    if (links == NULL)
-        return fail(error, "out of memory");
+    struct links *links = must_alloc(sizeof *links, "the links to the agents");
     links->loop = loop;
     links->post_kind = post_kind;
     links->coordinator = coordinator;
@@ -445,8 +440,7 @@ int links_open(struct links **out, struct loop *loop, int post_kind,
             continue;
         open_net(link);
     }
-    *out = links;
-    return 0;
+    return links;
 }
 
 void links_close(struct links *links)

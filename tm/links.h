@@ -40,9 +40,8 @@ struct link_view {
 /* One link for each RM of the coordinator's registry that has a URL. log: its uuid, for the offers;
  * the rest of an offer is the core's. peer_key: for what agents say to each other. Call after
  * EV_START. */
-int links_open(struct links **out, struct loop *loop, int post_kind,
-               const struct coordinator *coordinator, const struct uuid *log,
-               const uint8_t peer_key[SECRET_BYTES], struct error *error);
+struct links *links_open(struct loop *loop, int post_kind, const struct coordinator *coordinator,
+                         const struct uuid *log, const uint8_t peer_key[SECRET_BYTES]);
 void links_close(struct links *links);
 
 /* Queue an order; links_flush() sends what is queued, all of one agent's in one message. */

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/must.h"
 #include "tm/openapi.h"
 
 static const char json_type[] = "application/json";
@@ -86,8 +87,8 @@ static void write_openapi(cJSON *none, struct page *out)
     (void)none;
     out->status = 200;
     out->type = json_type;
-    out->text = strdup(openapi_json);
-    out->length = out->text == NULL ? 0 : strlen(openapi_json);
+    out->text = must_copy(openapi_json, "the description of the interface");
+    out->length = strlen(openapi_json);
 }
 
 /* ---- metrics, as Prometheus reads them ---- */
@@ -253,9 +254,7 @@ const struct route *route_find(const char *method, const char *path, char allow[
 static cJSON *reread(cJSON *object, struct failure *failure)
 {
     /* Not by wire_print(), which would mend it: a key would become another key. */
-    char *text = cJSON_PrintUnformatted(object);
-    if (text == NULL)
-        abort();
+    char *text = must_have(cJSON_PrintUnformatted(object), "a request's text");
     cJSON_Delete(object);
     cJSON *again = wire_parse(text, strlen(text), failure);
     cJSON_free(text);
@@ -270,8 +269,8 @@ cJSON *route_request(const struct route *route, const char *path, const char *qu
     cJSON *request = cJSON_CreateObject();
     cJSON_AddStringToObject(request, "op", wire_op_name(route->op));
     if (path_fits(route->path, path, &gtrid, &length) && gtrid != NULL) {
-        char *copy = strndup(gtrid, length);
-        cJSON_AddStringToObject(request, "gtrid", copy != NULL ? copy : "");
+        char *copy = must_copy_bytes(gtrid, length, "a transaction's name");
+        cJSON_AddStringToObject(request, "gtrid", copy);
         free(copy);
     }
     if (query != NULL)

@@ -17,6 +17,7 @@
 
 #include "common/json.h"
 #include "common/logger.h"
+#include "common/must.h"
 #include "common/point.h"
 #include "common/reply.h"
 #include "common/ticket.h"
@@ -174,11 +175,7 @@ static void take_request(void *arg, struct net_request *origin, const struct net
 static void take_durable(void *arg, uint64_t records, uint64_t durable_lsn)
 {
     struct server *server = arg;
-    struct durable_post *post = malloc(sizeof *post);
-    if (post == NULL) {
-        log_error("out of memory");
-        abort();
-    }
+    struct durable_post *post = must_alloc(sizeof *post, "the news that the log is durable");
     *post =
         (struct durable_post){.post.kind = POST_DURABLE, .records = records, .lsn = durable_lsn};
     loop_post(server->loop, &post->post);
@@ -521,15 +518,11 @@ static void serve(struct server *server)
 /* ---- the start ---- */
 
 /* The trail is opened only once the log has made its directory. */
-static int keep_for_trail(struct server *server, const struct record *record, struct error *error)
+static void keep_for_trail(struct server *server, const struct record *record)
 {
-    struct record *larger =
-        realloc(server->recovered, (server->recovered_count + 1) * sizeof *larger);
-    if (larger == NULL)
-        return fail(error, "out of memory for the audit trail");
-    server->recovered = larger;
-    larger[server->recovered_count++] = *record;
-    return 0;
+    size_t bytes = (server->recovered_count + 1) * sizeof *record;
+    server->recovered = must_grow(server->recovered, bytes, "the records for the audit trail");
+    server->recovered[server->recovered_count++] = *record;
 }
 
 static int open_trail(struct server *server, struct error *error)
@@ -554,10 +547,12 @@ static int replay(void *arg, const struct wal_record *written, struct error *err
     case RECORD_OK:
         record.lsn = written->lsn;
         record.archived = written->archived;
-        if (coordinator_replay(server->coordinator, &record, &why))
-            return audit_is_for(written->type) ? keep_for_trail(server, &record, error) : 0;
-        return fail(error, "record %llu (%s): %s", (unsigned long long)written->lsn,
-                    record_name(written->type), why);
+        if (!coordinator_replay(server->coordinator, &record, &why))
+            return fail(error, "record %llu (%s): %s", (unsigned long long)written->lsn,
+                        record_name(written->type), why);
+        if (audit_is_for(written->type))
+            keep_for_trail(server, &record);
+        return 0;
     case RECORD_MAY_IGNORE:
         return 0;
     case RECORD_NOT_KNOWN:
@@ -593,15 +588,12 @@ static int make_core(struct server *server, struct error *error)
     memcpy(core.tm, settings->tm, sizeof core.tm);
     random_bytes(&core.seed, sizeof core.seed);
     void *room = calloc(1, coordinator_bytes(&limits));
-    server->turn = malloc(sizeof *server->turn);
-    server->inquiries = inquiries_create();
-    server->alarms = alarms_create();
-    if (room == NULL || server->turn == NULL || server->inquiries == NULL ||
-        server->alarms == NULL) {
-        free(room);
+    if (room == NULL)
         return fail(error, "out of memory for %u transactions (max_transactions)",
                     settings->max_transactions);
-    }
+    server->turn = must_alloc(sizeof *server->turn, "a turn of the coordinator");
+    server->inquiries = inquiries_create();
+    server->alarms = alarms_create();
     server->coordinator = coordinator_init(room, &limits, &core);
     turn_begin(server->turn, server->coordinator);
     return 0;
@@ -665,10 +657,11 @@ static int start(struct server *server, const struct server_claims *claims, stru
     uint8_t peer_key[SECRET_BYTES];
     if (peers_key(settings->data_dir, peer_key, error) != 0 ||
         wal_begin(server->wal, coordinator_incarnation(server->coordinator), take_durable, server,
-                  error) != 0 ||
-        links_open(&server->links, server->loop, POST_LINK, server->coordinator,
-                   &server->wal_info.log, peer_key, error) != 0 ||
-        capacity_plan(server, error) != 0)
+                  error) != 0)
+        return -1;
+    server->links =
+        links_open(server->loop, POST_LINK, server->coordinator, &server->wal_info.log, peer_key);
+    if (capacity_plan(server, error) != 0)
         return -1;
 
     const struct net_server_options options = {
