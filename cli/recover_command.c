@@ -85,36 +85,33 @@ static int check_log_is_gone(const struct site *site)
 
 /* ---- what a person says ---- */
 
-static int say_one(struct lost_txn *txn, enum outcome outcome)
+static int say_one(const struct recovery *recovery, struct lost_txn *txn, enum outcome outcome)
 {
-    char message[256];
-    bool may_say = txn->verdict != LOST_ACCEPTORS && txn->verdict != LOST_WAIT;
-    if (!may_say || (txn->outcome != OUTCOME_NONE && txn->outcome != outcome)) {
-        snprintf(message, sizeof message, "%s: %s", txn->text,
-                 txn->by_word ? "both outcomes are asked for" : txn->because);
-        return refuse_to(message, "");
-    }
-    if (txn->outcome == OUTCOME_NONE) {
-        txn->outcome = outcome;
-        txn->by_word = true;
-    }
-    return EXIT_DONE;
+    char text[GTRID_BYTES], because[BECAUSE_BYTES], message[256];
+    if (lost_say(txn, outcome))
+        return EXIT_DONE;
+    gtrid_format(&txn->gtrid, text);
+    snprintf(message, sizeof message, "%s: %s", text,
+             txn->by_word ? "both outcomes are asked for"
+                          : recovery_because(recovery, txn, because));
+    return refuse_to(message, "");
 }
 
 static void say_rest(struct recovery *recovery, enum outcome outcome)
 {
-    for (uint32_t i = 0; i < recovery->count; i++)
-        if (recovery->txns[i].outcome == OUTCOME_NONE &&
-            recovery->txns[i].verdict != LOST_ACCEPTORS && recovery->txns[i].verdict != LOST_WAIT)
-            say_one(&recovery->txns[i], outcome);
+    for (uint32_t i = 0; i < recovery->lost.count; i++)
+        if (recovery->lost.txns[i].outcome == OUTCOME_NONE)
+            lost_say(&recovery->lost.txns[i], outcome);
 }
 
 static int say(struct recovery *recovery, const char *gtrid, enum outcome outcome)
 {
-    char message[256];
-    for (uint32_t i = 0; i < recovery->count; i++)
-        if (strcmp(recovery->txns[i].text, gtrid) == 0)
-            return say_one(&recovery->txns[i], outcome);
+    char text[GTRID_BYTES], message[256];
+    for (uint32_t i = 0; i < recovery->lost.count; i++) {
+        gtrid_format(&recovery->lost.txns[i].gtrid, text);
+        if (strcmp(text, gtrid) == 0)
+            return say_one(recovery, &recovery->lost.txns[i], outcome);
+    }
     snprintf(message, sizeof message, "no branch of %.64s is prepared that could be finished",
              gtrid);
     return refuse_to(message, "");
@@ -148,7 +145,7 @@ static int take_absent(struct recovery *recovery, const cJSON *options)
         uint32_t rm = recovery_find_rm(recovery, name->valuestring);
         if (rm == UINT32_MAX)
             return refuse_to("--without names no [rm NAME] of the configuration", "");
-        recovery->agents[rm].without = true;
+        recovery->lost.agents[rm].without = true;
     }
     return EXIT_DONE;
 }
@@ -164,18 +161,21 @@ static const char *plan_word(enum outcome outcome)
 
 static cJSON *plan_json(const struct recovery *recovery)
 {
+    char text[GTRID_BYTES], because[BECAUSE_BYTES];
     cJSON *plan = wire_ok(), *list = cJSON_AddArrayToObject(plan, "transactions");
-    for (uint32_t i = 0; i < recovery->count; i++) {
-        const struct lost_txn *txn = &recovery->txns[i];
+    for (uint32_t i = 0; i < recovery->lost.count; i++) {
+        const struct lost_txn *txn = &recovery->lost.txns[i];
         cJSON *item = cJSON_CreateObject();
-        cJSON_AddStringToObject(item, "gtrid", txn->text);
+        gtrid_format(&txn->gtrid, text);
+        cJSON_AddStringToObject(item, "gtrid", text);
         cJSON_AddStringToObject(item, "outcome",
                                 txn->outcome == OUTCOME_NONE ? "" : outcome_word(txn->outcome));
         cJSON_AddBoolToObject(item, "proved", txn->outcome != OUTCOME_NONE && !txn->by_word);
-        cJSON_AddStringToObject(item, "because", txn->because);
+        cJSON_AddStringToObject(item, "because", recovery_because(recovery, txn, because));
         cJSON *branches = cJSON_AddArrayToObject(item, "branches");
         for (uint32_t b = 0; b < txn->branch_count; b++)
-            cJSON_AddItemToArray(branches, cJSON_Duplicate(txn->branches[b].item, true));
+            cJSON_AddItemToArray(branches,
+                                 cJSON_Duplicate((const cJSON *)txn->branches[b].item, true));
         cJSON_AddItemToArray(list, item);
     }
     cJSON_AddItemToObject(plan, "untouched", cJSON_Duplicate(recovery->untouched, true));
@@ -183,7 +183,7 @@ static cJSON *plan_json(const struct recovery *recovery)
     for (uint32_t i = 0; i < recovery->site.rm_count; i++) {
         cJSON *agent = cJSON_CreateObject();
         cJSON_AddStringToObject(agent, "rm", recovery->site.rms[i].name);
-        cJSON_AddBoolToObject(agent, "answered", recovery->agents[i].answer != NULL);
+        cJSON_AddBoolToObject(agent, "answered", recovery->answers[i] != NULL);
         cJSON_AddItemToArray(agents, agent);
     }
     return plan;
@@ -191,15 +191,18 @@ static cJSON *plan_json(const struct recovery *recovery)
 
 static void print_branches(const struct recovery *recovery, const struct lost_txn *txn, cJSON *rows)
 {
-    char age[AGE_BYTES];
+    char age[AGE_BYTES], text[GTRID_BYTES], because[BECAUSE_BYTES];
+    gtrid_format(&txn->gtrid, text);
     for (uint32_t b = 0; b < txn->branch_count; b++) {
         const struct lost_branch *branch = &txn->branches[b];
         cJSON *row = table_row(rows);
-        table_cell(row, b == 0 ? txn->text : "");
+        table_cell(row, b == 0 ? text : "");
         table_cell(row, recovery->site.rms[branch->rm].name);
-        table_cell(row, age_words(json_number(branch->item, "age_s") * 1000, age));
+        table_cell(row, age_words(json_number((const cJSON *)branch->item, "age_s") * 1000, age));
         table_cell(row, b == 0 ? plan_word(txn->outcome) : "");
-        table_cell(row, b > 0 ? "" : txn->by_word ? "you say so" : txn->because);
+        table_cell(row, b > 0          ? ""
+                        : txn->by_word ? "you say so"
+                                       : recovery_because(recovery, txn, because));
     }
 }
 
@@ -207,11 +210,12 @@ static void print_plan(const struct recovery *recovery)
 {
     static const char *const titles[] = {"transaction", "prepared at", "age", "will be", "because"};
     cJSON *rows = cJSON_CreateArray();
-    for (uint32_t i = 0; i < recovery->count; i++)
-        print_branches(recovery, &recovery->txns[i], rows);
-    printf("%u transaction%s of %s with branches that are prepared\n", recovery->count,
-           recovery->count == 1 ? "" : "s", recovery->site.tm);
-    if (recovery->count > 0)
+    uint32_t count = recovery->lost.count;
+    for (uint32_t i = 0; i < count; i++)
+        print_branches(recovery, &recovery->lost.txns[i], rows);
+    printf("%u transaction%s of %s with branches that are prepared\n", count, count == 1 ? "" : "s",
+           recovery->site.tm);
+    if (count > 0)
         table_print(titles, sizeof titles / sizeof titles[0], rows);
     cJSON_Delete(rows);
     for (const cJSON *gid = json_first(recovery->untouched); gid != NULL; gid = gid->next) {
@@ -220,79 +224,50 @@ static void print_plan(const struct recovery *recovery)
         putchar('\n');
     }
     for (uint32_t i = 0; i < recovery->site.rm_count; i++)
-        if (recovery->agents[i].answer == NULL)
+        if (recovery->answers[i] == NULL)
             printf("no answer from the agent of %s: %s\n", recovery->site.rms[i].name,
-                   recovery->agents[i].failure.message);
+                   recovery->failures[i].message);
 }
 
 /* ---- may it be done? ---- */
 
-static int check_agents(const struct recovery *recovery)
+static int check(const struct recovery *recovery)
 {
-    const struct lost_agent *first = NULL;
     char message[256];
-    for (uint32_t i = 0; i < recovery->site.rm_count; i++) {
-        const struct lost_agent *agent = &recovery->agents[i];
-        if (agent->answer == NULL && !agent->without) {
-            snprintf(message, sizeof message, "the agent of %s does not answer: it may know more",
-                     recovery->site.rms[i].name);
-            return refuse_to(message, "start it; or leave it out by --without, and have it follow "
-                                      "the new log later by `assentctl recover --adopt`");
-        }
-        if (!agent->knows)
-            continue;
-        if (first != NULL && memcmp(&first->log, &agent->log, sizeof agent->log) != 0)
-            return refuse_to("the agents follow different logs: a recovery was interrupted",
-                             "bring the log back that it has written, and have the others follow "
-                             "it by `assentctl recover --adopt`; if that is lost too, leave those "
-                             "out by --without that do not follow it");
-        first = agent;
+    uint32_t rm = 0;
+    switch (lost_check(&recovery->lost, &rm)) {
+    case LOST_FREE:
+        return EXIT_DONE;
+    case LOST_SILENT:
+        snprintf(message, sizeof message, "the agent of %s does not answer: it may know more",
+                 recovery->site.rms[rm].name);
+        return refuse_to(message, "start it; or leave it out by --without, and have it follow "
+                                  "the new log later by `assentctl recover --adopt`");
+    case LOST_DIFFERENT_LOGS:
+        return refuse_to("the agents follow different logs: a recovery was interrupted",
+                         "bring the log back that it has written, and have the others follow "
+                         "it by `assentctl recover --adopt`; if that is lost too, leave those "
+                         "out by --without that do not follow it");
+    case LOST_UNKNOWN:
+        return refuse_to("no agent knows this coordinator: there is nothing to recover",
+                         "start assentd");
+    case LOST_BEING_DECIDED:
+        return refuse_to("its agents are deciding a transaction in three phases",
+                         "start all of them, and run this again when they have");
+    case LOST_ACCEPTOR_MISSING:
+        return refuse_to("agents have voted in transactions of three phases, which may not be "
+                         "over where no agent answers",
+                         "start that agent; if its database is gone for good, take its section "
+                         "out of the configuration");
+    case LOST_MOVES:
+        return refuse_to("not all that is prepared may have been on the agents' lists",
+                         "run this again");
+    case LOST_UNSAID:
+        break;
     }
-    return first != NULL ? EXIT_DONE
-                         : refuse_to("no agent knows this coordinator: there is nothing to recover",
-                                     "start assentd");
-}
-
-/* An acceptor that is away may know what the others have to know of a transaction in three phases,
- * and the new log would have them forget. */
-static int check_acceptors(const struct recovery *recovery)
-{
-    bool accepts = false, away = false;
-    for (uint32_t i = 0; i < recovery->site.rm_count; i++) {
-        accepts = accepts || recovery->agents[i].accepts;
-        away = away || recovery->agents[i].answer == NULL;
-    }
-    for (uint32_t i = 0; i < recovery->count; i++)
-        if (recovery->txns[i].verdict == LOST_ACCEPTORS)
-            return refuse_to("its agents are deciding a transaction in three phases",
-                             "start all of them, and run this again when they have");
-    return !accepts || !away
-               ? EXIT_DONE
-               : refuse_to("agents have voted in transactions of three phases, which may not be "
-                           "over where no agent answers",
-                           "start that agent; if its database is gone for good, take its section "
-                           "out of the configuration");
-}
-
-/* A branch that the new log did not know of would be rolled back, whatever becomes of the others.
- */
-static int check_nothing_moves(const struct recovery *recovery)
-{
-    for (uint32_t i = 0; i < recovery->count; i++)
-        if (recovery->txns[i].verdict == LOST_WAIT)
-            return refuse_to("not all that is prepared may have been on the agents' lists",
-                             "run this again");
-    return EXIT_DONE;
-}
-
-static int check_said(const struct recovery *recovery)
-{
-    for (uint32_t i = 0; i < recovery->count; i++)
-        if (recovery->txns[i].outcome == OUTCOME_NONE)
-            return refuse_to("nothing proves what was decided where it says `?`",
-                             "look at the data, and say it for each: --commit GTRID, --rollback "
-                             "GTRID; or --rollback rest");
-    return EXIT_DONE;
+    return refuse_to("nothing proves what was decided where it says `?`",
+                     "look at the data, and say it for each: --commit GTRID, --rollback "
+                     "GTRID; or --rollback rest");
 }
 
 static bool confirmed(const struct cli *cli)
@@ -313,7 +288,7 @@ static int adopt_all(const struct recovery *recovery)
     int code = EXIT_DONE;
     for (uint32_t i = 0; i < recovery->site.rm_count; i++) {
         struct failure failure = {0};
-        if (!recovery->agents[i].knows || recovery_adopt(recovery, i, &failure) == EXIT_DONE)
+        if (!recovery->lost.agents[i].knows || recovery_adopt(recovery, i, &failure) == EXIT_DONE)
             continue;
         snprintf(message, sizeof message, "the agent of %s does not follow the new log: %s",
                  recovery->site.rms[i].name, failure.message);
@@ -347,16 +322,6 @@ static void show_plan(const struct cli *cli, const struct recovery *recovery)
     cJSON *plan = plan_json(recovery);
     print_json(plan);
     cJSON_Delete(plan);
-}
-
-static int check(const struct recovery *recovery)
-{
-    int code = check_agents(recovery);
-    if (code == EXIT_DONE)
-        code = check_acceptors(recovery);
-    if (code == EXIT_DONE)
-        code = check_nothing_moves(recovery);
-    return code == EXIT_DONE ? check_said(recovery) : code;
 }
 
 static int recover(const struct cli *cli, struct recovery *recovery, const cJSON *options)
@@ -399,28 +364,32 @@ static int recover_lost_log(const struct cli *cli, const cJSON *options)
 /* ---- an agent that was away ---- */
 
 /* What is prepared there was begun under the lost log: the new one has to know how it ends. */
-static bool log_knows(const struct dry_start *start, const struct lost_txn *txn,
-                      const struct lost_branch *branch, const char *rm)
+static bool is_open(const struct dry_start *start, const struct lost_txn *txn,
+                    const struct lost_branch *branch, const char *rm)
 {
     struct txn_knowledge known;
     struct branch_id id = {.gtrid = txn->gtrid};
     memcpy(id.rm, rm, strlen(rm));
     memcpy(id.branch, branch->name, sizeof id.branch);
     coordinator_know(start->coordinator, &id, 0, &known);
-    return known.known == KNOWN_COMMITTED && known.enlisted && known.voted == branch->xid;
+    return lost_is_open(&known, branch);
 }
 
 /* What the others recall, and what to run; where that proves nothing, one of two. */
 static void print_by_hand(const struct recovery *recovery, const struct lost_txn *txn,
                           const struct lost_branch *branch)
 {
-    char database[SCRATCH_BYTES], gid[SCRATCH_BYTES];
-    const char *name = json_text(recovery->agents[branch->rm].answer, "database", database);
+    char database[SCRATCH_BYTES], gid[SCRATCH_BYTES], text[GTRID_BYTES], because[BECAUSE_BYTES];
+    const char *name = json_text(recovery->answers[branch->rm], "database", database);
     const char *which = json_text(branch->item, "gid", gid);
-    printf("%s: %s\n", txn->text, txn->because);
-    if (txn->outcome != OUTCOME_ROLLED_BACK)
+    gtrid_format(&txn->gtrid, text);
+    bool another = lost_is_another(branch);
+    printf("%s: %s\n", text,
+           another ? "what is prepared there was prepared again, and never voted for"
+                   : recovery_because(recovery, txn, because));
+    if (txn->outcome != OUTCOME_ROLLED_BACK && !another)
         printf("  psql -d %s -c \"COMMIT PREPARED '%s'\"\n", name, which);
-    if (txn->outcome != OUTCOME_COMMITTED)
+    if (txn->outcome != OUTCOME_COMMITTED || another)
         printf("  psql -d %s -c \"ROLLBACK PREPARED '%s'\"\n", name, which);
 }
 
@@ -429,21 +398,22 @@ static int check_nothing_is_open(const struct dry_start *start, const struct rec
 {
     const char *name = recovery->site.rms[rm].name;
     int code = EXIT_DONE;
-    for (uint32_t i = 0; i < recovery->count; i++)
-        for (uint32_t b = 0; b < recovery->txns[i].branch_count; b++) {
-            const struct lost_branch *branch = &recovery->txns[i].branches[b];
-            if (branch->rm != rm || log_knows(start, &recovery->txns[i], branch, name))
+    for (uint32_t i = 0; i < recovery->lost.count; i++)
+        for (uint32_t b = 0; b < recovery->lost.txns[i].branch_count; b++) {
+            const struct lost_txn *txn = &recovery->lost.txns[i];
+            const struct lost_branch *branch = &txn->branches[b];
+            if (branch->rm != rm || !is_open(start, txn, branch, name))
                 continue;
             if (code == EXIT_DONE)
                 puts("Prepared there, and the new log does not know how it ends. What the agents "
                      "recall of each, and what to run, one of two where nothing proves which:");
-            print_by_hand(recovery, &recovery->txns[i], branch);
+            print_by_hand(recovery, txn, branch);
             code = EXIT_REFUSED;
         }
     for (uint32_t i = 0; code != EXIT_DONE && i < recovery->site.rm_count; i++)
-        if (recovery->agents[i].answer == NULL)
+        if (recovery->answers[i] == NULL)
             printf("no answer from the agent of %s, which may know more: %s\n",
-                   recovery->site.rms[i].name, recovery->agents[i].failure.message);
+                   recovery->site.rms[i].name, recovery->failures[i].message);
     return code == EXIT_DONE
                ? code
                : refuse_to("its branches have to be finished by hand first, as their "
@@ -462,8 +432,8 @@ static int adopt_one(const struct cli *cli, struct recovery *recovery, const cJS
         return code;
     if (rm == UINT32_MAX)
         return refuse_to("--adopt names no [rm NAME] of the configuration", "");
-    if (recovery->agents[rm].answer == NULL)
-        return refuse_to(recovery->agents[rm].failure.message, "start its agent");
+    if (recovery->answers[rm] == NULL)
+        return refuse_to(recovery->failures[rm].message, "start its agent");
     dry_start(&recovery->site, &start);
     if (start.coordinator == NULL)
         return refuse_to(start.why, "stop assentd first, and start it again afterwards");

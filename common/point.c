@@ -20,7 +20,7 @@ static struct {
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static atomic_long passings;
 
-static void read_environment(void)
+static void point_read_environment(void)
 {
     const char *text = getenv("ASSENT_KILL_AT");
     plan.passing = 1;

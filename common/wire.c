@@ -48,7 +48,7 @@ int refuse_reply(struct failure *failure)
 /* ---- parsing ---- */
 
 /* Quadratic in the fields of one object, of which there are few: see FIELDS_MAX. */
-static int check_keys(const cJSON *object, struct failure *failure)
+static int wire_check_keys(const cJSON *object, struct failure *failure)
 {
     size_t count = 0;
     const cJSON *field;
@@ -66,18 +66,18 @@ static int check_keys(const cJSON *object, struct failure *failure)
 }
 
 /* Recursion is no deeper than NESTING_MAX, the scan has seen to that. */
-static int check_tree(const cJSON *item, struct failure *failure)
+static int wire_check_tree(const cJSON *item, struct failure *failure)
 {
     if (cJSON_IsNumber(item) && !isfinite(item->valuedouble))
         return refuse(failure, ERR_INVALID_REQUEST, "%s%s%sa number is out of range",
                       item->string != NULL ? "field \"" : "",
                       item->string != NULL ? item->string : "", item->string != NULL ? "\": " : "");
-    if (cJSON_IsObject(item) && check_keys(item, failure) != 0)
+    if (cJSON_IsObject(item) && wire_check_keys(item, failure) != 0)
         return -1;
     const cJSON *child;
     cJSON_ArrayForEach(child, item)
     {
-        if (check_tree(child, failure) != 0)
+        if (wire_check_tree(child, failure) != 0)
             return -1;
     }
     return 0;
@@ -94,7 +94,7 @@ cJSON *wire_parse(const char *bytes, size_t length, struct failure *failure)
                (size_t)(stopped - bytes));
         return NULL;
     }
-    if (check_tree(object, failure) != 0) {
+    if (wire_check_tree(object, failure) != 0) {
         cJSON_Delete(object);
         return NULL;
     }
@@ -181,7 +181,7 @@ cJSON *wire_failure_tree(const struct failure *failure)
 }
 
 /* A newer peer's code is told by its message. */
-static enum error_code read_error_code(const cJSON *error)
+static enum error_code wire_read_error_code(const cJSON *error)
 {
     const char *word = cJSON_GetStringValue(field_find(error, "code"));
     enum error_code code = word != NULL ? error_from_word(word) : ERR_NONE;
@@ -198,7 +198,7 @@ int wire_read_failure(const cJSON *object, struct failure *failure)
         return refuse(failure, ERR_INTERNAL, "the reply cannot be read: it has no \"ok\"");
     struct failure ignored;
     memset(failure, 0, sizeof *failure);
-    failure->code = read_error_code(error);
+    failure->code = wire_read_error_code(error);
     field_message(error, "message", failure->message, sizeof failure->message);
     field_message(error, "detail", failure->detail, sizeof failure->detail);
     field_message(error, "hint", failure->hint, sizeof failure->hint);

@@ -32,6 +32,7 @@ static const unsigned ballot_fields[BALLOTS] = {
     [BALLOT_ASK_PROMISE] = HAS_NUMBER | HAS_ROSTER,
     [BALLOT_ASK_ACCEPT] = HAS_NUMBER | HAS_VALUE | HAS_ROSTER,
     [BALLOT_TELL] = HAS_VALUE | HAS_ROSTER,
+    [BALLOT_ASK_LEAD] = HAS_ROSTER,
     [BALLOT_PROMISED] = HAS_NUMBER | HAS_ACCEPTED,
     [BALLOT_ACCEPTED] = HAS_NUMBER,
     [BALLOT_OUTBID] = HAS_NUMBER | HAS_PROMISED,
@@ -62,7 +63,7 @@ int read_roster(const cJSON *object, bool needed, struct roster *out, struct fai
     return out->count > 0 ? 0 : field_expected("agents", "at least one", failure);
 }
 
-static void write_ballot(struct json *json, const struct ballot *ballot)
+static void wire_write_ballot(struct json *json, const struct ballot *ballot)
 {
     assert(ballot->type > BALLOT_NONE && ballot->type < BALLOTS);
     unsigned has = ballot_fields[ballot->type];
@@ -85,11 +86,11 @@ static void write_ballot(struct json *json, const struct ballot *ballot)
 void write_named_ballot(struct json *json, const char *name, const struct ballot *ballot)
 {
     json_open_object(json, name);
-    write_ballot(json, ballot);
+    wire_write_ballot(json, ballot);
     json_close_object(json);
 }
 
-static int read_ballot(const cJSON *object, struct ballot *out, struct failure *failure)
+static int wire_read_ballot(const cJSON *object, struct ballot *out, struct failure *failure)
 {
     int type, value;
     memset(out, 0, sizeof *out);
@@ -115,7 +116,7 @@ int field_ballot(const cJSON *item, struct ballot *out, struct failure *failure)
     const cJSON *ballot = field_find(item, "ballot");
     if (!cJSON_IsObject(ballot))
         return field_expected("ballot", "an object", failure);
-    return read_ballot(ballot, out, failure);
+    return wire_read_ballot(ballot, out, failure);
 }
 
 char *wire_write_ballots(const char *rm, const struct ballot *ballots, uint32_t count,
@@ -128,7 +129,7 @@ char *wire_write_ballots(const char *rm, const struct ballot *ballots, uint32_t 
     json_open_list(&json, "ballots");
     for (uint32_t i = 0; i < count; i++) {
         json_open_element(&json);
-        write_ballot(&json, &ballots[i]);
+        wire_write_ballot(&json, &ballots[i]);
         json_close_object(&json);
     }
     json_close_list(&json);
@@ -144,7 +145,7 @@ int wire_read_ballots(const cJSON *object, char rm[RM_NAME_BYTES], struct ballot
         field_list(object, "ballots", true, BALLOTS_MAX, &item, failure) != 0)
         return -1;
     for (; item != NULL; item = item->next, (*count)++)
-        if (read_ballot(item, &out[*count], failure) != 0)
+        if (wire_read_ballot(item, &out[*count], failure) != 0)
             return refuse_within(failure, "ballots", *count);
     return 0;
 }

@@ -70,7 +70,7 @@ char *wire_write_offer(const struct offer *offer, size_t *length)
     return json_end(&json, length);
 }
 
-static int read_ancestors(const cJSON *object, struct offer *out, struct failure *failure)
+static int wire_read_ancestors(const cJSON *object, struct offer *out, struct failure *failure)
 {
     const cJSON *ancestors = cJSON_GetObjectItemCaseSensitive(object, "ancestors");
     const cJSON *ancestor;
@@ -105,7 +105,7 @@ int wire_read_offer(const cJSON *object, struct offer *out, struct failure *fail
         field_u32(object, "wire_most", true, &out->wire_most, failure) != 0 ||
         field_bool(object, "unfenced", &out->unfenced, failure) != 0)
         return -1;
-    return read_ancestors(object, out, failure);
+    return wire_read_ancestors(object, out, failure);
 }
 
 /* ---- adoptions ---- */
@@ -135,7 +135,7 @@ int wire_read_adoption(const cJSON *object, struct adoption *out, struct failure
 
 /* ---- answers ---- */
 
-static void begin_refusal(struct json *json, enum refusal refusal)
+static void wire_begin_refusal(struct json *json, enum refusal refusal)
 {
     struct failure failure;
     refuse(&failure, ERR_RM_REFUSED, "%s", refusal_meaning(refusal));
@@ -149,7 +149,7 @@ char *wire_write_answer(const struct answer *answer, size_t *length)
     if (answer->refusal == REFUSAL_NONE)
         begin_ok(&json);
     else
-        begin_refusal(&json, answer->refusal);
+        wire_begin_refusal(&json, answer->refusal);
     json_put_text_if_set(&json, "rm", answer->rm);
     json_put_u64(&json, "agent", answer->agent_incarnation);
     json_put_u64(&json, "beat", answer->beat);
@@ -169,7 +169,7 @@ char *wire_write_answer(const struct answer *answer, size_t *length)
 }
 
 /* An agent that refuses may be of a later version: it need not say more than why. */
-static int read_answer_fields(const cJSON *object, struct answer *out, struct failure *failure)
+static int wire_read_answer_fields(const cJSON *object, struct answer *out, struct failure *failure)
 {
     bool needed = out->refusal == REFUSAL_NONE;
     field_message(object, "database", out->database, sizeof out->database);
@@ -199,7 +199,7 @@ int wire_read_answer(const cJSON *object, struct answer *out, struct failure *fa
             return -1;
         out->refusal = (enum refusal)found;
     }
-    if (read_answer_fields(object, out, failure) != 0)
+    if (wire_read_answer_fields(object, out, failure) != 0)
         return refuse_reply(failure);
     return 0;
 }

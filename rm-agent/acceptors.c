@@ -58,15 +58,14 @@ static void go_on(struct acceptors *acceptors);
 
 /* ---- the queue ---- */
 
-int acceptors_create(struct agent *agent, struct error *error)
+void acceptors_create(struct agent *agent)
 {
     struct acceptors *acceptors = calloc(1, sizeof *acceptors);
     if (acceptors == NULL)
-        return fail_errno(error, "make room for votes");
+        abort();
     acceptors->agent = agent;
     acceptors->last = &acceptors->first;
     agent->acceptors = acceptors;
-    return 0;
 }
 
 void acceptors_doubt(struct agent *agent)
@@ -176,7 +175,11 @@ static void judge_one(struct acceptors *acceptors, struct ask *ask)
         row->roster = ask->ballot.roster;
     if (ask->kind == ASK_JOIN)
         join(ask, row);
-    else if (ask->kind != ASK_LOOK && may_vote(acceptors->tm, &ask->ballot))
+    else if (ask->kind == ASK_LOOK)
+        return;
+    else if (!may_vote(acceptors->tm, &ask->ballot))
+        ask->answer.may_not_vote = true;
+    else
         row->changed |= acceptor_judge(&row->acceptor, ask->answer.ended, &ask->ballot, &ask->said);
 }
 

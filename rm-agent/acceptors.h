@@ -14,12 +14,13 @@ struct row_answer {
     bool failed;               /* the database did not do it: nothing else is said */
     bool barred;               /* JOIN: the branch must not be prepared any more */
     bool ended;                /* the horizon has passed it */
+    bool may_not_vote;         /* JUDGE: the database may have lost what it said about it */
     const struct row *row;     /* as it is now; acceptor.exists: whether there is one */
     const struct ballot *said; /* JUDGE: BALLOT_NONE where there is nothing to say */
 };
 typedef void row_done_fn(void *arg, const struct row_answer *answer);
 
-int acceptors_create(struct agent *agent, struct error *error);
+void acceptors_create(struct agent *agent);
 /* The control connection is up again: what was not on the disk may be gone. */
 void acceptors_doubt(struct agent *agent);
 

@@ -72,6 +72,7 @@ static void store(struct adopting *adopting)
     snprintf(incarnation, sizeof incarnation, "%" PRIu64, adoption->incarnation);
     positions_sequence(adoption->tm, positions);
     tms_turn_away(adopting->agent, adoption->tm);
+    participant_unplace(adopting->agent->participant, adoption->tm);
     control_ask(adopting->agent, stored, adopting,
                 "SELECT assent.register($1, $2::uuid, $3::bigint, $4::uuid),"
                 " setval($5::regclass, 0)",

@@ -282,18 +282,24 @@ static int start(struct agent *agent, struct error *error)
     signal(SIGPIPE, SIG_IGN);
     descriptors_raise();
     logger_start();
-    if (loop_create(&agent->loop, error) != 0 || loop_signals(agent->loop, signals, error) != 0 ||
-        pg_set_create(&agent->set, agent->loop, error) != 0 || tms_create(agent, error) != 0 ||
-        sessions_create(agent, error) != 0 || pool_create(agent, error) != 0 ||
-        indoubt_create(agent, error) != 0 || acceptors_create(agent, error) != 0 ||
-        peers_create(agent, error) != 0 || state_file_open(agent, error) != 0 ||
+    if (loop_create(&agent->loop, error) != 0 || loop_signals(agent->loop, signals, error) != 0)
+        return -1;
+    agent->set = pg_set_create(agent->loop);
+    tms_create(agent);
+    sessions_create(agent);
+    pool_create(agent);
+    indoubt_create(agent);
+    acceptors_create(agent);
+    peers_create(agent);
+    if (state_file_open(agent, error) != 0 ||
         agent_plan_descriptors(options, &descriptors, error) != 0)
         return -1;
     server.descriptors = descriptors.bound;
     agent->connections_max = descriptors.room;
-    return net_listen(&agent->server, agent->loop, &server, error) != 0
-               ? -1
-               : control_open(agent, error);
+    if (net_listen(&agent->server, agent->loop, &server, error) != 0)
+        return -1;
+    control_open(agent);
+    return 0;
 }
 
 /* Open sessions roll back as their connections close; what is prepared stays. Questions that

@@ -208,7 +208,7 @@ static void step(struct agent *agent, const struct terminator_event *event)
 static bool is_question(enum ballot_type type)
 {
     return type == BALLOT_JOIN || type == BALLOT_ASK_PROMISE || type == BALLOT_ASK_ACCEPT ||
-           type == BALLOT_TELL;
+           type == BALLOT_TELL || type == BALLOT_ASK_LEAD;
 }
 
 static void take_answer(struct agent *agent, const struct ballot *ballot, const char *from)
@@ -235,6 +235,16 @@ static void judged(void *arg, const struct row_answer *answer)
         struct terminator_event outcome = event_of(XE_OUTCOME, &asked.ballot.gtrid);
         outcome.ballot = answer->said;
         step(agent, &outcome);
+    }
+    if (answer->may_not_vote && asked.ballot.type == BALLOT_PLEDGE) {
+        struct terminator_event barred = event_of(XE_BARRED, &asked.ballot.gtrid);
+        step(agent, &barred);
+    }
+    if (answer->said->type == BALLOT_ASK_LEAD) {
+        struct terminator_event lead = event_of(XE_LEAD, &asked.ballot.gtrid);
+        lead.roster = &asked.ballot.roster;
+        step(agent, &lead);
+        return;
     }
     if (answer->said->type == BALLOT_NONE)
         return;

@@ -678,11 +678,11 @@ static void down(void *arg, const char *why)
     control->complained = true;
 }
 
-int control_open(struct agent *agent, struct error *error)
+void control_open(struct agent *agent)
 {
     struct control *control = calloc(1, sizeof *control);
     if (control == NULL)
-        return fail_errno(error, "make room for the control connection");
+        abort();
     control->agent = agent;
     control->last = &control->first;
     agent->control = control;
@@ -694,7 +694,7 @@ int control_open(struct agent *agent, struct error *error)
         .down = down,
         .arg = control,
     };
-    return pg_open(&control->pg, agent->set, &options, error);
+    control->pg = pg_open(agent->set, &options);
 }
 
 void control_reconfigure(struct agent *agent)

@@ -18,7 +18,7 @@ enum { SCHEMA_VERSION = 4 };
 typedef void control_done_fn(void *arg, const struct pg_reply *reply);
 typedef void control_gone_fn(void *arg);
 
-int control_open(struct agent *agent, struct error *error);
+void control_open(struct agent *agent);
 /* The options have changed: how it connects the next time. */
 void control_reconfigure(struct agent *agent);
 bool control_ready(const struct agent *agent);

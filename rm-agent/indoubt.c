@@ -70,14 +70,13 @@ struct looks {
     bool looking;
 };
 
-int indoubt_create(struct agent *agent, struct error *error)
+void indoubt_create(struct agent *agent)
 {
     struct looks *looks = calloc(1, sizeof *looks);
     if (looks == NULL)
-        return fail_errno(error, "make room for looks");
+        abort();
     looks->last = &looks->first;
     agent->looks = looks;
-    return 0;
 }
 
 static struct look *look_begin(struct agent *agent, const struct participant_action *action)

@@ -6,7 +6,7 @@
 
 #include "rm-agent/agent.h"
 
-int indoubt_create(struct agent *agent, struct error *error);
+void indoubt_create(struct agent *agent);
 
 /* PA_LOOK and PA_LOOK_MARKER: the answer is an event of the branch. */
 void indoubt_look(struct agent *agent, const struct participant_action *action);

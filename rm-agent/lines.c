@@ -209,8 +209,7 @@ static struct line *line_open(struct agent *agent, uint32_t role)
     line->opened_ms = loop_now_ms();
     if (conninfo_user(options.conninfo, line->login, &error) != 0)
         line->login[0] = '\0';
-    if (pg_open(&line->pg, agent->set, &options, &error) != 0)
-        abort();
+    line->pg = pg_open(agent->set, &options);
     line->next = agent->sessions->lines.first;
     agent->sessions->lines.first = line;
     agent->sessions->lines.count++;

@@ -34,10 +34,11 @@ struct peers_known {
     struct neighbour *by_key;
 };
 
-int peers_create(struct agent *agent, struct error *error)
+void peers_create(struct agent *agent)
 {
     agent->peers = calloc(1, sizeof *agent->peers);
-    return agent->peers != NULL ? 0 : fail_errno(error, "make room for other agents");
+    if (agent->peers == NULL)
+        abort();
 }
 
 static void hang_up(struct neighbour *neighbour)

@@ -8,7 +8,7 @@
 
 struct tm_link;
 
-int peers_create(struct agent *agent, struct error *error);
+void peers_create(struct agent *agent);
 void peers_close(struct agent *agent);
 
 /* At each connection: what the database stores, as peers_stored_sql asks for it. */

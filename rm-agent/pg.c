@@ -282,22 +282,21 @@ static void looked_up(void *arg, const struct addresses *found)
 /* Goes on to the next target, which has its share of what is left of the time. */
 static void next_target(struct pg *pg)
 {
-    struct target target = {.host = NULL};
+    struct target target;
     uint64_t now_ms = loop_now_ms();
-    uint32_t left = pg->targets == NULL ? 1 : targets_left(pg->targets);
+    uint32_t left = targets_left(pg->targets);
     if (left == 0 || now_ms >= pg->attempt_by_ms) {
         lost(pg, pg->failure);
         return;
     }
     pg->connect_by_ms = now_ms + (pg->attempt_by_ms - now_ms) / left;
-    const char *name = pg->targets == NULL ? NULL : targets_name(pg->targets);
+    const char *name = targets_name(pg->targets);
     if (name != NULL) {
         pg->state = PG_LOOKING;
         pg->lookup = lookup_begin(pg->set->loop, name, looked_up, pg);
         return;
     }
-    if (pg->targets != NULL)
-        targets_take(pg->targets, &target);
+    targets_take(pg->targets, &target);
     connect_to(pg, &target);
 }
 
@@ -314,10 +313,7 @@ static void target_failed(struct pg *pg, const char *words)
     drop_connection(pg);
     if (looking)
         targets_skip(pg->targets);
-    if (pg->targets == NULL)
-        lost(pg, pg->failure);
-    else
-        next_target(pg);
+    next_target(pg);
 }
 
 static void connect_begin(struct pg *pg)
@@ -750,14 +746,13 @@ static void pump(struct pg *pg)
 
 /* ---- what the others call ---- */
 
-int pg_set_create(struct pg_set **out, struct loop *loop, struct error *error)
+struct pg_set *pg_set_create(struct loop *loop)
 {
     struct pg_set *set = calloc(1, sizeof *set);
     if (set == NULL)
-        return fail_errno(error, "make room for connections");
+        abort();
     set->loop = loop;
-    *out = set;
-    return 0;
+    return set;
 }
 
 void pg_set_hang_up(struct pg_set *set)
@@ -815,12 +810,11 @@ void pg_set_conninfo(struct pg *pg, const char *conninfo)
         abort();
 }
 
-int pg_open(struct pg **out, struct pg_set *set, const struct pg_options *options,
-            struct error *error)
+struct pg *pg_open(struct pg_set *set, const struct pg_options *options)
 {
     struct pg *pg = calloc(1, sizeof *pg);
     if (pg == NULL)
-        return fail_errno(error, "make room for a connection");
+        abort();
     pg->set = set;
     pg->options = *options;
     pg->watched_fd = -1;
@@ -831,8 +825,7 @@ int pg_open(struct pg **out, struct pg_set *set, const struct pg_options *option
         pg->next->link = &pg->next;
     set->first = pg;
     connect_begin(pg);
-    *out = pg;
-    return 0;
+    return pg;
 }
 
 void pg_close(struct pg *pg)

@@ -65,7 +65,7 @@ struct pg_options {
     void *arg;
 };
 
-int pg_set_create(struct pg_set **out, struct loop *loop, struct error *error);
+struct pg_set *pg_set_create(struct loop *loop);
 /* The process ends: say good-bye on every connection, with no callbacks. */
 void pg_set_hang_up(struct pg_set *set);
 /* Reconnect what is due, give up what takes too long; and when to call that again. */
@@ -73,8 +73,7 @@ void pg_set_tick(struct pg_set *set, uint64_t now_ms);
 uint64_t pg_set_wake_ms(const struct pg_set *set);
 
 /* Begins to connect; up() or down() follows from the loop. */
-int pg_open(struct pg **out, struct pg_set *set, const struct pg_options *options,
-            struct error *error);
+struct pg *pg_open(struct pg_set *set, const struct pg_options *options);
 /* Of the connections that it makes from now on. */
 void pg_set_conninfo(struct pg *pg, const char *conninfo);
 /* No callback comes after it. Allowed in a callback of the same connection. */

@@ -136,10 +136,8 @@ static void add_worker(struct agent *agent)
         .down = worker_down,
         .arg = worker,
     };
-    struct error error;
     worker->agent = agent;
-    if (pg_open(&worker->pg, agent->set, &options, &error) != 0)
-        abort();
+    worker->pg = pg_open(agent->set, &options);
     worker->next = agent->pool->workers;
     agent->pool->workers = worker;
     agent->pool->worker_count++;
@@ -243,15 +241,14 @@ void pool_finish(struct agent *agent, const struct participant_action *action)
 
 /* ---- the pool ---- */
 
-int pool_create(struct agent *agent, struct error *error)
+void pool_create(struct agent *agent)
 {
     struct pool *pool = calloc(1, sizeof *pool);
     if (pool == NULL)
-        return fail_errno(error, "make room for the pool");
+        abort();
     pool->last = &pool->first;
     pool->pace.least_us = TRIP_US; /* not known yet */
     agent->pool = pool;
-    return 0;
 }
 
 void pool_reconfigure(struct agent *agent)

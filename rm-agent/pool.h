@@ -6,7 +6,7 @@
 
 #include "rm-agent/agent.h"
 
-int pool_create(struct agent *agent, struct error *error);
+void pool_create(struct agent *agent);
 /* PA_COMMIT or PA_ROLLBACK: the answer is an event of the branch. */
 void pool_finish(struct agent *agent, const struct participant_action *action);
 /* At the end of each turn: what waits goes to the connections, that of one turn together. */

@@ -63,7 +63,6 @@ void probe(struct agent *agent, const char *conninfo, const struct probe_questio
         .down = down,
         .arg = probe,
     };
-    struct error error;
     if (probe == NULL)
         abort();
     probe->sql = question->sql;
@@ -73,8 +72,7 @@ void probe(struct agent *agent, const char *conninfo, const struct probe_questio
     for (int i = 0; i < question->count; i++)
         if ((probe->values[i] = strdup(question->values[i])) == NULL)
             abort();
-    if (pg_open(&probe->pg, agent->set, &options, &error) != 0)
-        abort();
+    probe->pg = pg_open(agent->set, &options);
 }
 
 /* ---- the hosts of a conninfo ---- */

@@ -16,12 +16,14 @@
 #include "core/coordinator/lost.h"
 #include "rm-agent/control.h"
 #include "rm-agent/requests.h"
+#include "rm-agent/tms.h"
 
 enum { ENDED_MAX = 8192, ASKED_MAX = 256 };
 
 struct ended {
     struct branch_id branch;
     enum recall recall;
+    uint64_t xid; /* that was voted for; 0: not known */
 };
 
 /* A ring: the next one takes the place of the oldest. */
@@ -30,42 +32,18 @@ struct recollection {
     struct ended ended[ENDED_MAX];
 };
 
-/* How it ended where nobody but the coordinator has ended it; and if somebody has, then otherwise
- * than the coordinator had decided. */
-static enum recall decision_of(const struct result *result)
-{
-    bool committed = result->actual == OUTCOME_COMMITTED;
-    bool as_decided = result->type == RESULT_DONE;
-    return committed == as_decided ? RECALL_COMMIT : RECALL_ROLLBACK;
-}
-
 void recall_note(struct agent *agent, const struct result *result)
 {
     struct recollection *all = agent->recollection;
-    if (result->type != RESULT_DONE && result->type != RESULT_HEURISTIC)
+    enum recall recall = recall_of_result(result);
+    if (recall == RECALL_NOTHING)
         return;
     if (all == NULL && (all = agent->recollection = calloc(1, sizeof *all)) == NULL)
         abort();
-    all->ended[all->next] = (struct ended){result->branch, decision_of(result)};
+    all->ended[all->next] = (struct ended){result->branch, recall, result->xid};
     all->next = (all->next + 1) % ENDED_MAX;
     if (all->count < ENDED_MAX)
         all->count++;
-}
-
-/* What is said of a branch that is under way. A session is told to prepare once: before its answer
- * there was no vote, and no commit without it. A branch that is looked for may have voted before
- * this agent's start. */
-static enum recall recall_of(enum branch_state state)
-{
-    static const enum recall meaning[BRANCH_STATES] = {
-        [BRANCH_PREPARING] = RECALL_NOT_VOTED, [BRANCH_VERIFYING] = RECALL_VOTING,
-        [BRANCH_OPEN] = RECALL_NOT_VOTED,      [BRANCH_CLOSING] = RECALL_NOT_VOTED,
-        [BRANCH_REFUSED] = RECALL_NOT_VOTED,   [BRANCH_READY] = RECALL_VOTED,
-        [BRANCH_SEEKING] = RECALL_COMMIT,      [BRANCH_COMMITTING] = RECALL_COMMIT,
-        [BRANCH_EVICTING] = RECALL_COMMIT,     [BRANCH_DOOMED] = RECALL_ROLLBACK,
-        [BRANCH_CLEARING] = RECALL_ROLLBACK,   [BRANCH_UNDOING] = RECALL_ROLLBACK,
-    };
-    return meaning[state];
 }
 
 static cJSON *say(cJSON *list, const struct gtrid *gtrid, enum recall recall)
@@ -81,49 +59,74 @@ static cJSON *say(cJSON *list, const struct gtrid *gtrid, enum recall recall)
     return item;
 }
 
+/* Of one branch: its gid, and the xid where one was voted for. */
+static void say_of_branch(cJSON *list, const struct branch_id *branch, enum recall recall,
+                          uint64_t xid)
+{
+    char gid[GID_BYTES], number[NUMBER_BYTES];
+    cJSON *item = say(list, &branch->gtrid, recall);
+    if (item == NULL)
+        return;
+    gid_format(branch, gid);
+    cJSON_AddStringToObject(item, "gid", gid);
+    if (xid == 0 || (recall != RECALL_VOTED && recall != RECALL_COMMIT))
+        return;
+    u64_format(xid, number);
+    cJSON_AddStringToObject(item, "xid", number);
+}
+
 static void say_from_memory(const struct agent *agent, const struct gtrid *gtrid, cJSON *list)
 {
     const struct recollection *all = agent->recollection;
     struct branch_id branch;
     enum branch_state state;
-    char gid[GID_BYTES];
     for (uint32_t i = 0; all != NULL && i < all->count; i++)
         if (gtrid_equal(&all->ended[i].branch.gtrid, gtrid))
-            say(list, gtrid, all->ended[i].recall);
+            say_of_branch(list, &all->ended[i].branch, all->ended[i].recall, all->ended[i].xid);
     for (uint32_t at = participant_next(agent->participant, 0, &branch, &state); at != UINT32_MAX;
          at = participant_next(agent->participant, at + 1, &branch, &state))
-        if (gtrid_equal(&branch.gtrid, gtrid)) {
-            cJSON *item = say(list, gtrid, recall_of(state));
-            gid_format(&branch, gid);
-            if (item != NULL)
-                cJSON_AddStringToObject(item, "gid", gid);
-        }
+        if (gtrid_equal(&branch.gtrid, gtrid))
+            say_of_branch(list, &branch, recall_of_state(state),
+                          participant_xid(agent->participant, &branch));
 }
 
 /* ---- asking and answering ---- */
 
 struct recalling {
+    struct agent *agent;
     struct asker *asker;
     cJSON *answer;
 };
 
-/* What this agent has accepted in transactions of three phases; the last row: anything at all? */
+/* What this agent has accepted of each that is asked about, and whether it has a row of it; the
+ * last row: of anything at all? */
 static const char rows_sql[] =
-    "SELECT a.incarnation, a.sequence, coalesce(a.outcome, ''), true FROM assent.acceptor a"
-    " WHERE a.tm = $1 AND (a.incarnation, a.sequence) IN (SELECT split_part(g, '.', 2)::bigint,"
-    " split_part(g, '.', 3)::bigint FROM unnest($2::text[]) g)"
+    "SELECT g.incarnation, g.sequence, coalesce(a.outcome, ''), a.tm IS NOT NULL FROM"
+    " (SELECT split_part(g, '.', 2)::bigint AS incarnation, split_part(g, '.', 3)::bigint AS"
+    " sequence FROM unnest($2::text[]) g) g LEFT JOIN assent.acceptor a ON a.tm = $1"
+    " AND a.incarnation = g.incarnation AND a.sequence = g.sequence"
     " UNION ALL SELECT 0, 0, '', EXISTS (SELECT FROM assent.acceptor WHERE tm = $1)";
 
-static void say_row(const char *tm, const struct pg_reply *reply, int row, cJSON *list)
+/* A database that may have lost a row proves nothing by not having it. */
+static bool may_have_lost_row(struct agent *agent, const struct gtrid *gtrid)
+{
+    const struct tm_link *tm = tms_known(agent, gtrid->tm);
+    const struct txn_number number = {gtrid->incarnation, gtrid->sequence};
+    return tm == NULL || tm->suspect || txn_not_after(&number, &tm->votes_after);
+}
+
+static void say_row(struct agent *agent, const char *tm, const struct pg_reply *reply, int row,
+                    cJSON *list)
 {
     struct gtrid gtrid = {.incarnation = strtoull(pg_value(reply, row, 0), NULL, 10),
                           .sequence = strtoull(pg_value(reply, row, 1), NULL, 10)};
     const char *outcome = pg_value(reply, row, 2);
     text_copy(gtrid.tm, sizeof gtrid.tm, tm, strlen(tm));
-    say(list, &gtrid,
-        outcome[0] == '\0'                                ? RECALL_ACCEPTOR
-        : outcome_from_word(outcome) == OUTCOME_COMMITTED ? RECALL_COMMIT
-                                                          : RECALL_ROLLBACK);
+    if (strcmp(pg_value(reply, row, 3), "t") == 0)
+        say(list, &gtrid,
+            recall_of_row(outcome[0] == '\0' ? OUTCOME_NONE : outcome_from_word(outcome)));
+    else if (!may_have_lost_row(agent, &gtrid))
+        say(list, &gtrid, RECALL_NO_ROW);
 }
 
 static void took_rows(void *arg, const struct pg_reply *reply)
@@ -144,7 +147,7 @@ static void took_rows(void *arg, const struct pg_reply *reply)
         if (strcmp(pg_value(reply, i, 0), "0") == 0)
             accepts = strcmp(pg_value(reply, i, 3), "t") == 0;
         else
-            say_row(tm, reply, i, list);
+            say_row(recalling.agent, tm, reply, i, list);
     }
     cJSON_AddBoolToObject(recalling.answer, "accepts", accepts);
     asker_object(recalling.asker, recalling.answer);
@@ -190,7 +193,7 @@ void recall_answer(struct agent *agent, struct asker *asker, const cJSON *object
     struct recalling *recalling = malloc(sizeof *recalling);
     if (recalling == NULL)
         abort();
-    *recalling = (struct recalling){asker, answer};
+    *recalling = (struct recalling){agent, asker, answer};
     control_ask(agent, took_rows, recalling, rows_sql, 2, tm, text);
     return;
 

@@ -138,7 +138,7 @@ bool row_read(const char *text, struct row *row)
 {
     struct failure failure;
     cJSON *object = cJSON_Parse(text);
-    bool read = object != NULL && cJSON_HasObjectItem(object, "xids") &&
+    bool read = cJSON_IsArray(cJSON_GetObjectItemCaseSensitive(object, "xids")) &&
                 field_u64(object, "incarnation", true, &row->gtrid.incarnation, &failure) == 0 &&
                 field_u64(object, "sequence", true, &row->gtrid.sequence, &failure) == 0 &&
                 field_u64(object, "promised", true, &row->acceptor.promised, &failure) == 0 &&

@@ -360,12 +360,11 @@ refused:
 
 /* ---- all of them ---- */
 
-int sessions_create(struct agent *agent, struct error *error)
+void sessions_create(struct agent *agent)
 {
     agent->sessions = calloc(1, sizeof *agent->sessions);
     if (agent->sessions == NULL)
-        return fail_errno(error, "make room for sessions");
-    return 0;
+        abort();
 }
 
 uint32_t sessions_open(const struct agent *agent)

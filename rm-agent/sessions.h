@@ -6,7 +6,7 @@
 
 #include "rm-agent/agent.h"
 
-int sessions_create(struct agent *agent, struct error *error);
+void sessions_create(struct agent *agent);
 
 /* `exec`. Takes the object over. */
 void sessions_exec(struct agent *agent, struct asker *asker, cJSON *object);

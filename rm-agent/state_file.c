@@ -220,7 +220,7 @@ int state_file_open(struct agent *agent, struct error *error)
         return 0;
     struct state_file *file = calloc(1, sizeof *file);
     if (file == NULL)
-        return fail_errno(error, "make room for the state file");
+        abort();
     file->path = path;
     if (read_file(file, agent->options->rm, error) != 0)
         return -1;

@@ -53,8 +53,10 @@ static PQconninfoOption *effective(const char *conninfo)
     const char *const keywords[] = {"dbname", "sslmode", NULL};
     const char *const values[] = {conninfo, "not to be connected", NULL};
     PGconn *conn = PQconnectStartParams(keywords, values, 1);
-    PQconninfoOption *options = conn == NULL ? NULL : PQconninfo(conn);
+    PQconninfoOption *options = PQconninfo(conn);
     PQfinish(conn);
+    if (options == NULL) /* no memory: what cannot be read has the defaults */
+        abort();
     return options;
 }
 
@@ -77,8 +79,6 @@ static struct host *more_hosts(struct host *hosts, uint32_t count)
 struct targets *targets_read(const char *conninfo)
 {
     PQconninfoOption *options = effective(conninfo);
-    if (options == NULL)
-        return NULL;
     struct targets *targets = calloc(1, sizeof *targets);
     if (targets == NULL)
         abort();

@@ -19,8 +19,8 @@ struct target {
     const char *host, *hostaddr, *port;
 };
 
-/* Reads where the conninfo leads to at this moment. NULL: libpq cannot read it, and says why when
- * it is to connect. */
+/* Reads where the conninfo leads to at this moment. One that libpq cannot read leads to libpq's
+ * default, and libpq says why when it is to connect. */
 struct targets *targets_read(const char *conninfo);
 /* targets may be NULL. */
 void targets_free(struct targets *targets);

@@ -27,12 +27,11 @@ struct tms {
     struct tm_link *by_name;
 };
 
-int tms_create(struct agent *agent, struct error *error)
+void tms_create(struct agent *agent)
 {
     agent->tms = calloc(1, sizeof *agent->tms);
     if (agent->tms == NULL)
-        return fail_errno(error, "make room for coordinators");
-    return 0;
+        abort();
 }
 
 static struct tm_link *find(struct agent *agent, const char *name)

@@ -57,7 +57,7 @@ struct tm_link {
     UT_hash_handle hh;
 };
 
-int tms_create(struct agent *agent, struct error *error);
+void tms_create(struct agent *agent);
 
 /* The coordinator of that name if it has registered with this start, else NULL. */
 struct tm_link *tms_find(struct agent *agent, const char *name);

@@ -21,6 +21,7 @@ enum move {
     PROMISE, /* unless a higher ballot was promised */
     ACCEPT,  /* the same */
     NOTE,    /* the outcome */
+    LEAD,    /* nothing here, but the agent is to lead */
     SAY_DECIDED,
     SAY_ENDED,
 };
@@ -28,12 +29,12 @@ enum move {
 /* clang-format off */
 static const enum move moves[ROW_STATES][BALLOTS] = {
 #define ROW(...) {HOLE, __VA_ARGS__, REFUSE, REFUSE, REFUSE, REFUSE, REFUSE} /* answers are for leaders */
-    /*                   JOIN       PLEDGE       ASK_PROMISE  ASK_ACCEPT   TELL */
-    [ROW_NONE]     = ROW(ENTER,     PLEDGE,      PROMISE,     ACCEPT,      NOTE),
-    [ROW_OPEN]     = ROW(IGNORE,    PLEDGE,      PROMISE,     ACCEPT,      NOTE),
-    [ROW_ACCEPTED] = ROW(IGNORE,    PLEDGE,      PROMISE,     ACCEPT,      NOTE),
-    [ROW_DECIDED]  = ROW(IGNORE,    SAY_DECIDED, SAY_DECIDED, SAY_DECIDED, SAY_DECIDED),
-    [ROW_ENDED]    = ROW(SAY_ENDED, SAY_ENDED,   SAY_ENDED,   SAY_ENDED,   SAY_ENDED),
+    /*                   JOIN       PLEDGE       ASK_PROMISE  ASK_ACCEPT   TELL         ASK_LEAD */
+    [ROW_NONE]     = ROW(ENTER,     PLEDGE,      PROMISE,     ACCEPT,      NOTE,        LEAD),
+    [ROW_OPEN]     = ROW(IGNORE,    PLEDGE,      PROMISE,     ACCEPT,      NOTE,        LEAD),
+    [ROW_ACCEPTED] = ROW(IGNORE,    PLEDGE,      PROMISE,     ACCEPT,      NOTE,        LEAD),
+    [ROW_DECIDED]  = ROW(IGNORE,    SAY_DECIDED, SAY_DECIDED, SAY_DECIDED, SAY_DECIDED, SAY_DECIDED),
+    [ROW_ENDED]    = ROW(SAY_ENDED, SAY_ENDED,   SAY_ENDED,   SAY_ENDED,   SAY_ENDED,   SAY_ENDED),
 #undef ROW
 };
 /* clang-format on */
@@ -51,6 +52,7 @@ const char *const ballot_words[BALLOTS] = {
     [BALLOT_ASK_PROMISE] = "ask-promise",
     [BALLOT_ASK_ACCEPT] = "ask-accept",
     [BALLOT_TELL] = "tell",
+    [BALLOT_ASK_LEAD] = "ask-lead",
     [BALLOT_PROMISED] = "promised",
     [BALLOT_ACCEPTED] = "accepted",
     [BALLOT_OUTBID] = "outbid",
@@ -162,6 +164,9 @@ bool acceptor_judge(struct acceptor_row *row, bool ended, const struct ballot *a
         break;
     case SAY_ENDED:
         answer->type = BALLOT_ENDED;
+        break;
+    case LEAD:
+        answer->type = BALLOT_ASK_LEAD;
         break;
     case IGNORE:
     case REFUSE:

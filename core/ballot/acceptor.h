@@ -29,7 +29,8 @@ enum acceptor_state {
 
 /* Judge what a leader, or the TM, says about a transaction of which `row` is on the disk. `ended`:
  * the horizon has passed it. Changes *row to what must be on the disk before *answer is sent; true
- * if that is a change. answer->type is BALLOT_NONE where there is nothing to say. */
+ * if that is a change. answer->type is BALLOT_NONE where there is nothing to say, and
+ * BALLOT_ASK_LEAD where nothing is said either, but its agent is to lead. */
 bool acceptor_judge(struct acceptor_row *row, bool ended, const struct ballot *asked,
                     struct ballot *answer);
 

@@ -66,6 +66,7 @@
     X(NO_MAJORITY, "a leader is content with one acceptor")                                        \
     X(FREE_COMMIT, "a leader that finds nothing accepted commits")                                 \
     X(BALLOT_REUSED, "a leader that starts again uses the same ballot")                            \
+    X(FORGOTTEN_IS_UNDONE, "what is prepared below the horizon is taken for never decided")        \
     X(FORGOTTEN_EARLY, "FORGET does not except the transactions that have not ended")              \
     X(PRECOMMIT_UNLOGGED, "PRECOMMIT is sent before its record is durable")                        \
     X(PREPARE_AFTER_PROMISE, "a branch is prepared although a leader has asked about it")          \
@@ -79,6 +80,10 @@
     X(LATE_STATEMENT, "a statement is taken while its branch is being prepared")                   \
     X(MARKER_OF_ANYBODY, "whoever may log in may write the marker of a one-phase commit")          \
     X(ROW_NOT_CARRIED_OUT, "a starting agent does not look what its rows have decided")            \
+    X(LOST_IS_REMEMBERED, "a log that replaces a lost one does not say that it has forgotten")     \
+    X(LOST_VOTES_PROVE, "where the log is lost, what has voted yes counts as told to commit")      \
+    X(ADOPTED_BEHIND, "an agent that adopts a new log holds it to the position of the lost one")   \
+    X(LOST_BY_NAME, "a new log commits what is prepared under a gid, whatever was voted for")      \
     X(LOG_UNCHECKED, "the log's reader believes a record whatever its checksum")
 
 enum mutant {

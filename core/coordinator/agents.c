@@ -180,8 +180,10 @@ void result_event(struct step *s)
         ballot_event(s);
         return;
     }
-    if (result->type == RESULT_SCANNED && c->scanned[s->event->rm] < result->number)
+    if (result->type == RESULT_SCANNED && c->scanned[s->event->rm] < result->number) {
         c->scanned[s->event->rm] = result->number;
+        end_recovered(s);
+    }
     enum txn_event event = result_means(result->type);
     if (event == TE_HOLE)
         return;

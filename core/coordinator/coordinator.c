@@ -667,6 +667,8 @@ static void follow(struct step *s)
     s->branch->progress = BR_YES;
     s->branch->refound = true;
     s->branch->xid = result->xid;
+    if (s->txn->passing)
+        s->txn->settled_scan = s->c->scans; /* it has to be asked once more */
     drive(s, s->branch);
 }
 
@@ -736,21 +738,40 @@ static bool was_ended_by_dba(const struct coordinator *c, const struct gtrid *gt
     return ended != NULL && ended->unsure && ended->outcome == OUTCOME_COMMITTED;
 }
 
+/* As the log remembers it; below the horizon as this start has ended it, if it has. */
+static enum outcome remembered_outcome(const struct coordinator *c, const struct gtrid *gtrid)
+{
+    const struct ended *ended = live_find_ended(&c->live, gtrid->incarnation, gtrid->sequence);
+    enum outcome outcome = outcomes_find(&c->outcomes, gtrid->incarnation, gtrid->sequence);
+    bool known = ended != NULL &&
+                 (ended->outcome == OUTCOME_COMMITTED || ended->outcome == OUTCOME_ROLLED_BACK);
+    return outcome == OUTCOME_FORGOTTEN && known ? ended->outcome : outcome;
+}
+
+/* Above all that this log has given out. */
+static bool is_beyond(const struct coordinator *c, const struct gtrid *gtrid)
+{
+    return gtrid->incarnation > c->incarnation ||
+           (gtrid->incarnation == c->incarnation && gtrid->sequence > c->sequence);
+}
+
 /* An agent has something of a transaction that is over, or that we do not know: abort, in every
- * case in which we may speak at all. */
+ * case in which we may speak at all. Below the horizon we may not: a branch that was committed
+ * everywhere comes back with a database that has lost the COMMIT PREPARED, and nothing is
+ * remembered by which it would be told from one that was never decided. */
 static void judge_stray(struct step *s, bool prepared)
 {
     const struct branch_id *id = &s->event->result->branch;
     const struct gtrid *gtrid = &id->gtrid;
-    if (gtrid->incarnation > s->c->incarnation ||
-        (gtrid->incarnation == s->c->incarnation && gtrid->sequence > s->c->sequence)) {
+    if (is_beyond(s->c, gtrid)) {
         s->c->alarms++;
         return;
     }
-    enum outcome outcome = outcomes_find(&s->c->outcomes, gtrid->incarnation, gtrid->sequence);
+    enum outcome outcome = remembered_outcome(s->c, gtrid);
     if (prepared && !coordinator_may_tell(s->c, gtrid->incarnation, outcome))
         return;
-    if (prepared && was_ended_by_dba(s->c, gtrid)) {
+    bool forgotten = outcome == OUTCOME_FORGOTTEN && !MUTANT(FORGOTTEN_IS_UNDONE);
+    if (prepared && (forgotten || was_ended_by_dba(s->c, gtrid))) {
         s->c->alarms++;
         return;
     }
@@ -768,10 +789,12 @@ static void judge_stray(struct step *s, bool prepared)
 enum error_code coordinator_outcome(const struct coordinator *c, const struct gtrid *gtrid,
                                     enum outcome *out)
 {
-    if (!text_equal(gtrid->tm, c->settings.tm, TM_NAME_BYTES) ||
-        gtrid->incarnation > c->incarnation ||
-        (gtrid->incarnation == c->incarnation && gtrid->sequence > c->sequence))
+    if (!text_equal(gtrid->tm, c->settings.tm, TM_NAME_BYTES))
         return ERR_UNKNOWN_TRANSACTION;
+    /* An old log, or an empty one in the place of one that is lost, has not reached what was begun
+     * and may have committed: until every agent has spoken it cannot say that it never was. */
+    if (is_beyond(c, gtrid))
+        return registry_may_presume(&c->registry, NULL) ? ERR_UNKNOWN_TRANSACTION : ERR_NOT_READY;
     uint32_t at = live_find(&c->live, gtrid->incarnation, gtrid->sequence);
     if (at != NO_ITEM) {
         *out = decided(&c->live.txns[at]);
@@ -809,8 +832,8 @@ void say_what_is_known(struct step *s, const struct gtrid *gtrid)
 static void say_over(struct step *s, const struct gtrid *gtrid)
 {
     enum outcome outcome;
-    bool known = coordinator_outcome(s->c, gtrid, &outcome) == ERR_NONE;
-    refuse_request(s, known ? ERR_WRONG_STATE : ERR_UNKNOWN_TRANSACTION);
+    enum error_code error = coordinator_outcome(s->c, gtrid, &outcome);
+    refuse_request(s, error == ERR_NONE ? ERR_WRONG_STATE : error);
 }
 
 /* ---- the table ---- */

@@ -190,6 +190,7 @@ void precommit_voted(struct step *s);
 void precommit_again(struct step *s);
 void precommit_polled(struct step *s);
 void precommit_asked(struct step *s);
+void end_recovered(struct step *s);
 void precommit_asked_stray(struct step *s);
 void precommit_learn(struct step *s);
 /* A DBA has decided it. */

@@ -84,6 +84,7 @@ struct txn {
     enum outcome decision; /* MIXED: what the TM had decided; RESOLVED: what a DBA has */
     bool heuristic;        /* RESOLVED: against the log, or without evidence */
     bool stray;            /* RESOLVED: it was not live: what belongs to it nobody knows */
+    bool passing;          /* RESOLVED: it is over once every agent has been asked since */
     uint64_t settled_scan; /* the last scan that had been ordered when a DBA spoke; of this start */
     struct reason reason;
     char key[KEY_BYTES];

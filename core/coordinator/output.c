@@ -171,7 +171,9 @@ enum outcome decided(const struct txn *txn)
     case TXN_MIXED:
         return OUTCOME_MIXED;
     case TXN_RESOLVED:
-        return txn->heuristic ? OUTCOME_MIXED : txn->decision;
+        if (txn->heuristic) /* a person's word for what was in a lost log proves nothing */
+            return txn->passing ? OUTCOME_FORGOTTEN : OUTCOME_MIXED;
+        return txn->decision;
     case TXN_LOGGING:
         return MUTANT(TELL_EARLY) ? OUTCOME_COMMITTED : OUTCOME_IN_PROGRESS;
     case TXN_DELEGATED:

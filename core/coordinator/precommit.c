@@ -161,6 +161,15 @@ static void answer_decided(struct step *s, enum outcome outcome)
     ballot->value = outcome;
 }
 
+/* Nothing is remembered of it. Whoever asks knows better than we whether its database has lost
+ * something since. */
+static void answer_ended(struct step *s)
+{
+    struct ballot *ballot = ballot_to(s, s->event->rm, BALLOT_ENDED);
+    if (ballot != NULL)
+        ballot->gtrid = s->event->result->ballot.gtrid;
+}
+
 /* ---- the leader ---- */
 
 static void decide(struct step *s, enum outcome outcome)
@@ -461,13 +470,11 @@ void precommit_asked_stray(struct step *s)
 {
     const struct gtrid *gtrid = &s->event->result->ballot.gtrid;
     enum outcome outcome;
-    if (coordinator_outcome(s->c, gtrid, &outcome) != ERR_NONE) {
+    if (coordinator_outcome(s->c, gtrid, &outcome) != ERR_NONE)
         s->c->alarms++;
-        return;
-    }
-    if (outcome == OUTCOME_FORGOTTEN && coordinator_may_tell(s->c, gtrid->incarnation, outcome))
-        outcome = OUTCOME_ROLLED_BACK;
-    if (outcome == OUTCOME_COMMITTED || outcome == OUTCOME_ROLLED_BACK)
+    else if (outcome == OUTCOME_FORGOTTEN)
+        answer_ended(s);
+    else if (outcome == OUTCOME_COMMITTED || outcome == OUTCOME_ROLLED_BACK)
         answer_decided(s, outcome);
 }
 

@@ -175,6 +175,31 @@ static bool may_still_show(const struct coordinator *c, const struct txn *txn, u
     return false;
 }
 
+/* Has every agent shown all that it has prepared, and nothing of this, since it was settled? */
+static bool was_asked_of_all(const struct coordinator *c, const struct txn *txn)
+{
+    for (uint32_t i = 0; i < c->registry.count; i++) {
+        const struct rm *rm = &c->registry.rms[i];
+        bool owes = !rm->retired && (rm->configured || rm->logged);
+        if (owes && (rm->state != RM_UP || c->scanned[i] <= txn->settled_scan))
+            return false;
+    }
+    return true;
+}
+
+/* What a new log says of the transactions of the lost one: their branches are rolled back wherever
+ * they are found, and the last agent that has none of them ends it. A person's word for it
+ * proves nothing, and nobody is told that it ended so. */
+void end_recovered(struct step *s)
+{
+    struct coordinator *c = s->c;
+    for (uint32_t i = 0; i < c->live.txns_max; i++) {
+        const struct txn *txn = &c->live.txns[i];
+        if (txn->state == TXN_RESOLVED && txn->passing && was_asked_of_all(c, txn))
+            live_remove(&c->live, i, txn->heuristic ? OUTCOME_FORGOTTEN : txn->decision, c->scans);
+    }
+}
+
 static void judge_forget(const struct coordinator *c, const struct txn *txn,
                          struct resolution_view *out)
 {
@@ -328,6 +353,7 @@ static void become_resolved(struct coordinator *c, uint32_t at, const struct rec
     txn->state = TXN_RESOLVED;
     txn->resend_at_ms = TIMER_NEVER;
     txn->decision = record->outcome;
+    txn->passing = (record->flags & RESOLVED_RECOVERED) != 0;
     txn->heuristic = (record->flags & RESOLVED_HEURISTIC) != 0;
     txn->settled_scan = c->scans;
     give_reason(txn, record);

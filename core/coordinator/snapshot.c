@@ -141,7 +141,8 @@ static bool snapshot_resolved(const struct txn *txn, struct record *out)
         return false;
     snapshot_reason(txn, out);
     out->outcome = txn->decision;
-    out->flags = (txn->stray ? RESOLVED_STRAY : 0u) | (txn->heuristic ? RESOLVED_HEURISTIC : 0u);
+    out->flags = (txn->stray ? RESOLVED_STRAY : 0u) | (txn->heuristic ? RESOLVED_HEURISTIC : 0u) |
+                 (txn->passing ? RESOLVED_RECOVERED : 0u);
     return true;
 }
 

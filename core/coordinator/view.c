@@ -156,7 +156,7 @@ static void view_live(const struct coordinator *c, const struct txn *txn, uint64
     out->state = shown(txn->state);
     if (txn->state == TXN_RESOLVED && txn->decision == OUTCOME_ROLLED_BACK)
         out->state = SHOWN_ROLLED_BACK;
-    if (txn->state == TXN_RESOLVED && txn->heuristic)
+    if (txn->state == TXN_RESOLVED && txn->heuristic && !txn->passing)
         out->state = SHOWN_MIXED;
     out->protocol = txn->protocol;
     view_ballot(c, txn, &out->ballot);

@@ -41,6 +41,7 @@ enum ballot_type {
     BALLOT_ASK_PROMISE, /* leader: hear nobody below this number */
     BALLOT_ASK_ACCEPT,  /* leader: accept this value */
     BALLOT_TELL,        /* leader: this is decided */
+    BALLOT_ASK_LEAD,    /* acceptor without a vote: lead this, for I may not */
     BALLOT_PROMISED,    /* acceptor: value, accepted: what it has accepted last, if anything */
     BALLOT_ACCEPTED,
     BALLOT_OUTBID,  /* it has promised a higher one: promised */
@@ -52,11 +53,11 @@ enum ballot_type {
 struct ballot {
     enum ballot_type type;
     struct gtrid gtrid;
-    uint64_t number;      /* all but JOIN, TELL, DECIDED, ENDED */
+    uint64_t number;      /* all but JOIN, TELL, ASK_LEAD, DECIDED, ENDED */
     enum outcome value;   /* COMMITTED or ROLLED_BACK; PROMISED: NONE if nothing was accepted */
     uint64_t accepted;    /* PROMISED: at this ballot */
     uint64_t promised;    /* OUTBID */
-    struct roster roster; /* JOIN, ASK_PROMISE, ASK_ACCEPT, TELL */
+    struct roster roster; /* JOIN, ASK_PROMISE, ASK_ACCEPT, TELL, ASK_LEAD */
 };
 
 extern const char *const ballot_words[BALLOTS]; /* "ask-promise", ...: as on the wire */

@@ -66,6 +66,8 @@ enum record_flag {
 enum resolved_flag {
     RESOLVED_HEURISTIC = 1, /* against the log or the evidence, or without any */
     RESOLVED_STRAY = 2,     /* of a transaction that was not live */
+    RESOLVED_RECOVERED =
+        4, /* by a new log in place of a lost one: is over once all have been asked */
 };
 
 struct record_branch {

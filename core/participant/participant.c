@@ -646,7 +646,8 @@ static bool is_new_work(enum participant_event_type type)
 
 static uint32_t reserved(const struct participant *participant)
 {
-    return participant->slots_max / RESERVED_PART;
+    uint32_t part = participant->slots_max / RESERVED_PART;
+    return part > 0 ? part : 1;
 }
 
 bool participant_has_room(const struct participant *participant)
@@ -741,11 +742,24 @@ bool participant_fence(struct participant *participant, const char *tm, uint64_t
     return false;
 }
 
+void participant_unplace(struct participant *participant, const char *tm)
+{
+    for (uint32_t i = 0; i < participant->slots_max; i++)
+        if (text_equal(participant->slots[i].id.gtrid.tm, tm, TM_NAME_BYTES))
+            participant->slots[i].lsn = 0;
+}
+
 enum branch_state participant_state(const struct participant *participant,
                                     const struct branch_id *branch)
 {
     uint32_t at = find(participant, branch);
     return at == NO_ITEM ? BRANCH_NONE : participant->slots[at].state;
+}
+
+uint64_t participant_xid(const struct participant *participant, const struct branch_id *branch)
+{
+    uint32_t at = find(participant, branch);
+    return at == NO_ITEM ? 0 : participant->slots[at].xid;
 }
 
 uint32_t participant_count(const struct participant *participant)

@@ -156,8 +156,14 @@ uint64_t participant_wake_ms(const struct participant *participant);
 bool participant_fence(struct participant *participant, const char *tm, uint64_t incarnation,
                        struct participant_event *out);
 
+/* Another log of this TM is followed: what was ordered of it carries a position of the old one,
+ * which must not be stored any more. */
+void participant_unplace(struct participant *participant, const char *tm);
+
 enum branch_state participant_state(const struct participant *participant,
                                     const struct branch_id *branch);
+/* That it has voted for, or was told to commit; 0: not known. */
+uint64_t participant_xid(const struct participant *participant, const struct branch_id *branch);
 uint32_t participant_count(const struct participant *participant);
 /* Those that need their place in the table: without the answers that are only remembered. */
 uint32_t participant_held(const struct participant *participant);

@@ -19,6 +19,7 @@ enum {
     TMS_MAX = 16,
     LATE_MS = 5000, /* behind a PREPARE's time, when we no longer wait for a TM that lives */
     TELL_MOST = 12, /* times, of those who do not answer */
+    FOR_OTHERS_MS = 20 * 1000, /* a leader who was asked to lead goes on that long */
 };
 
 struct ending {
@@ -32,6 +33,9 @@ struct ending {
     uint64_t late_ms; /* TIMER_NEVER: no limit */
     uint32_t resend_ms;
     struct leader leader;
+    bool barred;               /* LED: our own row may not vote */
+    uint32_t asked;            /* then: whom to ask to lead next */
+    uint64_t for_others_until; /* we were asked to lead, though nothing of it may be here */
     enum outcome outcome;
     bool clear;    /* DECIDED: nothing is prepared here any more */
     uint32_t deaf; /* DECIDED: who has not answered that it knows */
@@ -68,17 +72,19 @@ enum move {
     FINISH,
     LATE,
     CLEARED,
+    ASK,
+    LEAD,
     WAKE
 };
 
 /* clang-format off */
 static const enum move moves[ENDING_STATES][XE_EVENTS] = {
 #define ROW(...) {HOLE, __VA_ARGS__}
-    /*                     WATCH   OVER    ANSWER  OUTCOME CLEAR    TICK */
-    [ENDING_NONE]    = ROW(WATCH,  IGNORE, IGNORE, FINISH, IGNORE,  IMPOSSIBLE),
-    [ENDING_WATCHED] = ROW(WATCH,  DROP,   IGNORE, FINISH, LEAVE,   WAKE),
-    [ENDING_LED]     = ROW(WATCH,  DROP,   STEP,   FINISH, LEAVE,   WAKE),
-    [ENDING_DECIDED] = ROW(LATE,   IGNORE, HEARD,  IGNORE, CLEARED, WAKE),
+    /*                     WATCH   OVER    ANSWER  OUTCOME CLEAR    BARRED LEAD    TICK */
+    [ENDING_NONE]    = ROW(WATCH,  IGNORE, IGNORE, FINISH, IGNORE,  IGNORE, LEAD,   IMPOSSIBLE),
+    [ENDING_WATCHED] = ROW(WATCH,  DROP,   IGNORE, FINISH, LEAVE,   IGNORE, LEAD,   WAKE),
+    [ENDING_LED]     = ROW(WATCH,  DROP,   STEP,   FINISH, LEAVE,   ASK,    LEAD,   WAKE),
+    [ENDING_DECIDED] = ROW(LATE,   IGNORE, HEARD,  IGNORE, CLEARED, IGNORE, IGNORE, WAKE),
 #undef ROW
 };
 /* clang-format on */
@@ -91,8 +97,8 @@ const char *ending_state_word(enum ending_state state)
 
 const char *ending_event_word(enum ending_event event)
 {
-    static const char *const words[XE_EVENTS] = {"hole",    "watch", "over", "answer",
-                                                 "outcome", "clear", "tick"};
+    static const char *const words[XE_EVENTS] = {"hole",  "watch",  "over", "answer", "outcome",
+                                                 "clear", "barred", "lead", "tick"};
     return words[event];
 }
 
@@ -326,17 +332,23 @@ static uint32_t name_hash(const char *name)
     return (uint32_t)hash_bytes(name, text_length(name, BRANCH_NAME_BYTES), 0);
 }
 
+static void enter(const struct terminator *t, struct ending *ending,
+                  const struct terminator_event *event)
+{
+    if (ending->state != ENDING_NONE)
+        return;
+    ending->state = ENDING_WATCHED;
+    ending->roster = *event->roster;
+    ending->rank = roster_rank(event->roster, t->settings.rm);
+    ending->leader.rank = ending->rank;
+    ending->since_ms = event->now_ms;
+}
+
 static void watch(struct terminator *t, uint32_t at, const struct terminator_event *event)
 {
     struct ending *ending = &t->endings[at];
     uint32_t hash = name_hash(event->branch), i = 0;
-    if (ending->state == ENDING_NONE) {
-        ending->state = ENDING_WATCHED;
-        ending->roster = *event->roster;
-        ending->rank = roster_rank(event->roster, t->settings.rm);
-        ending->leader.rank = ending->rank;
-        ending->since_ms = event->now_ms;
-    }
+    enter(t, ending, event);
     if (event->timeout_ms != 0 && ending->late_ms == TIMER_NEVER)
         ending->late_ms = event->now_ms + event->timeout_ms;
     while (i < ending->branch_count && ending->branches[i] != hash)
@@ -380,10 +392,24 @@ static void step_leader(struct terminator *t, uint32_t at, const struct terminat
 {
     struct ending *ending = &t->endings[at];
     enum leader_event means = answer_means(ending, event->ballot->type, event->from);
-    if (event->ballot->type == BALLOT_ENDED)
+    if (event->ballot->type == BALLOT_ENDED && ending->barred)
+        forget(t, at); /* what was committed here may have been lost: it is a DBA's */
+    else if (event->ballot->type == BALLOT_ENDED)
         finish(t, at, OUTCOME_ROLLED_BACK, 0, event->now_ms, out);
     else if (means != LE_HOLE)
         carry_out(t, at, lead(ending, means, event->from, event->ballot), event->now_ms, out);
+}
+
+/* Our row may have lost a number that we have led before, so we lead none. Anybody who may vote can
+ * lead, and finds what was decided: one after the other, as long as we wake. */
+static void ask_to_lead(struct ending *ending, struct terminator_actions *out)
+{
+    uint32_t others = ending->roster.count - 1;
+    ending->barred = true;
+    if (others == 0)
+        return;
+    uint32_t to = (ending->rank + 1 + ending->asked++ % others) % ending->roster.count;
+    say(ending, BALLOT_ASK_LEAD, rank_bit(to), out);
 }
 
 static void forget_if_done(struct terminator *t, uint32_t at)
@@ -391,6 +417,20 @@ static void forget_if_done(struct terminator *t, uint32_t at)
     const struct ending *ending = &t->endings[at];
     if (ending->clear && ending->deaf == 0)
         forget(t, at);
+}
+
+static void lead_or_repeat(struct terminator *t, uint32_t at, uint64_t now_ms,
+                           struct terminator_actions *out)
+{
+    struct ending *ending = &t->endings[at];
+    bool first = ending->state == ENDING_WATCHED;
+    if (first)
+        ending->resend_ms = t->settings.resend_least_ms;
+    wake_in(t, at, now_ms);
+    if (t->hushed || ending->rank == RANK_NONE)
+        return;
+    ending->state = ENDING_LED;
+    carry_out(t, at, lead(ending, first ? LE_LEAD : LE_AGAIN, ending->rank, NULL), now_ms, out);
 }
 
 static void wake(struct terminator *t, uint32_t at, uint64_t now_ms, struct terminator_actions *out)
@@ -402,20 +442,22 @@ static void wake(struct terminator *t, uint32_t at, uint64_t now_ms, struct term
         tell_again(ending, out);
         wake_in(t, at, now_ms);
         forget_if_done(t, at);
-        return;
-    }
-    if (ending->state == ENDING_WATCHED && lead_ms(t, ending) > now_ms) {
+    } else if (ending->state == ENDING_WATCHED && lead_ms(t, ending) > now_ms) {
         timers_set(&t->timers, at, lead_ms(t, ending)); /* it was heard from meanwhile */
-        return;
+    } else {
+        lead_or_repeat(t, at, now_ms, out);
     }
-    bool first = ending->state == ENDING_WATCHED;
-    if (first)
-        ending->resend_ms = t->settings.resend_least_ms;
-    wake_in(t, at, now_ms);
-    if (t->hushed || ending->rank == RANK_NONE)
-        return;
-    ending->state = ENDING_LED;
-    carry_out(t, at, lead(ending, first ? LE_LEAD : LE_AGAIN, ending->rank, NULL), now_ms, out);
+}
+
+/* Nothing of it need be here: then it is left once it is decided, or nobody asks any more. */
+static void lead_for_another(struct terminator *t, uint32_t at,
+                             const struct terminator_event *event, struct terminator_actions *out)
+{
+    struct ending *ending = &t->endings[at];
+    enter(t, ending, event);
+    ending->for_others_until = event->now_ms + FOR_OTHERS_MS;
+    if (ending->state == ENDING_WATCHED)
+        lead_or_repeat(t, at, event->now_ms, out);
 }
 
 bool terminator_step(struct terminator *t, const struct terminator_event *event,
@@ -440,7 +482,8 @@ bool terminator_step(struct terminator *t, const struct terminator_event *event,
         drop(t, at, event->branch);
         break;
     case LEAVE:
-        forget(t, at);
+        if (event->now_ms >= t->endings[at].for_others_until)
+            forget(t, at);
         break;
     case STEP:
         step_leader(t, at, event, out);
@@ -460,6 +503,12 @@ bool terminator_step(struct terminator *t, const struct terminator_event *event,
     case CLEARED:
         t->endings[at].clear = true;
         forget_if_done(t, at);
+        break;
+    case ASK:
+        ask_to_lead(&t->endings[at], out);
+        break;
+    case LEAD:
+        lead_for_another(t, at, event, out);
         break;
     case WAKE:
         wake(t, at, event->now_ms, out);

@@ -12,6 +12,7 @@
  *    one: it forgets all in a crash;
  *  - now and then, the same for what has been prepared since, and XE_CLEAR for what is gone without
  *    a word, its answer lost: the TM may never speak of it again;
+ *  - where our own row does not answer a pledge, since it may not vote: XE_BARRED;
  *  - with TA_FINISH: order every branch of the transaction that is prepared here, or about to be,
  *    to its end, as the TM would have; XE_CLEAR when there is none.
  */
@@ -35,6 +36,8 @@ enum ending_event {
     XE_ANSWER,  /* from an acceptor: ballot, from */
     XE_OUTCOME, /* our own row knows it: ballot.value */
     XE_CLEAR,   /* nothing of the transaction is prepared here, nor about to be */
+    XE_BARRED,  /* our own row may not vote on it: its database may have lost what it said */
+    XE_LEAD,    /* another, whose row may not vote, asks us to lead: roster */
     XE_TICK,    /* from terminator_due() */
     XE_EVENTS
 };

@@ -69,6 +69,7 @@ void agent_tell(struct sim *sim, struct agent *agent, const struct result *resul
 {
     if (agent->outbox_count == OUTBOX)
         flush_results(sim, agent);
+    recovery_noted(agent, result);
     agent->outbox[agent->outbox_count] = *result;
     agent->outbox[agent->outbox_count++].agent_incarnation = agent->incarnation;
 }
@@ -522,6 +523,7 @@ void agent_start(struct sim *sim, uint32_t rm)
     agent->tm_life = 0;
     agent->registered = false;
     agent->outbox_count = 0;
+    agent->recalled_count = agent->recalled_next = 0;
     agent->timer_us = 0;
     agent->flushed_beat = 0;
     memset(agent->sessions, 0, sizeof agent->sessions);
@@ -909,6 +911,8 @@ void agent_receive(struct sim *sim, uint32_t rm, struct message *message)
             take_exec(sim, agent, message);
         else if (message->type == MESSAGE_BALLOTS)
             ballots_from_peer(sim, agent, message);
+        else if (message->type == MESSAGE_OF_DBA)
+            recovery_asked(sim, agent, message);
         else
             take_from_tm(sim, agent, message);
     }

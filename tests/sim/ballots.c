@@ -151,7 +151,8 @@ static void step(struct sim *sim, struct agent *agent, const struct terminator_e
     if (before != after)
         note(sim, rm_word(agent->rm), "agent: %s is %s, was %s", gtrid_word(&event->gtrid),
              ending_state_word(after), ending_state_word(before));
-    if (before == ENDING_WATCHED && after == ENDING_LED)
+    /* Whoever is asked to lead has no say in it: who asks had to have a reason. */
+    if (before == ENDING_WATCHED && after == ENDING_LED && event->type == XE_TICK)
         checker_leads(sim, agent, &event->gtrid);
     for (uint32_t i = 0; i < actions.count; i++) {
         if (actions.list[i].type == TA_SAY)
@@ -167,7 +168,7 @@ static void step(struct sim *sim, struct agent *agent, const struct terminator_e
 static bool is_question(enum ballot_type type)
 {
     return type == BALLOT_JOIN || type == BALLOT_ASK_PROMISE || type == BALLOT_ASK_ACCEPT ||
-           type == BALLOT_TELL;
+           type == BALLOT_TELL || type == BALLOT_ASK_LEAD;
 }
 
 static void take_answer(struct sim *sim, struct agent *agent, const struct ballot *ballot,
@@ -232,6 +233,16 @@ void ballots_answer(struct sim *sim, struct agent *agent, const struct statement
         struct terminator_event outcome = event_of(sim, agent, XE_OUTCOME, &asked.gtrid);
         outcome.ballot = &answer;
         step(sim, agent, &outcome);
+    }
+    if (command->barred && asker == agent->rm) {
+        struct terminator_event barred = event_of(sim, agent, XE_BARRED, &asked.gtrid);
+        step(sim, agent, &barred);
+    }
+    if (answer.type == BALLOT_ASK_LEAD) {
+        struct terminator_event lead = event_of(sim, agent, XE_LEAD, &asked.gtrid);
+        lead.roster = &asked.roster;
+        step(sim, agent, &lead);
+        return;
     }
     if (answer.type == BALLOT_NONE)
         return;

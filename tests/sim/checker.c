@@ -196,6 +196,14 @@ static void check_votes(struct sim *sim, const struct host *host, struct fate *f
     }
 }
 
+/* Its database was left out when the log was lost, and follows no log that there is: the new one
+ * does not know of this branch, which is ended by hand before its agent adopts it. */
+static bool is_left_out(const struct sim *sim, const struct fate_branch *branch)
+{
+    const struct uuid *log = &sim->databases[rm_number(branch->id.rm)].row.log;
+    return sim->recovery.losses > 0 && memcmp(log, &sim->hosts[0].disk.log, sizeof *log) != 0;
+}
+
 /* Whoever claims that it is applied everywhere has to have noticed what was done by hand. What a
  * database has lost since is not held against anybody, unless an xid's evidence was believed there
  * that may be another's by now. */
@@ -213,7 +221,8 @@ void check_applied(struct sim *sim, struct fate *fate, bool claimed, const char 
         bool other_way = claimed && branch->by_hand && branch->rolled_back && !fate->worded;
         bool wrong =
             lost ? branch->misjudged && !fate->worded : !taken && !branch_is_excused(sim, branch);
-        if (branch->in_record && branch->commits == 0 && (other_way || wrong))
+        if (branch->in_record && branch->commits == 0 && !is_left_out(sim, branch) &&
+            (other_way || wrong))
             violation(sim, "%s: %s, and it is not applied at %s", gtrid_word(&fate->gtrid), why,
                       branch->id.rm);
     }
@@ -224,7 +233,8 @@ void check_applied(struct sim *sim, struct fate *fate, bool claimed, const char 
 void check_retention(struct sim *sim, const struct fate *fate)
 {
     uint64_t ran_us = tm_ran_us(sim) - fate->known_us + sim->jumped_ms * MS;
-    if (!sim->checker.forked && !fate->excused && ran_us < sim->plan.retention_ms * MS)
+    if (!sim->checker.forked && !fate->excused && !fate->lost &&
+        ran_us < sim->plan.retention_ms * MS)
         violation(sim,
                   "%s is forgotten %llu ms of running time after it %s, and is to be "
                   "remembered for %llu",
@@ -268,8 +278,8 @@ static void check_key(struct sim *sim, const struct fate *fate)
             &sim->checker.fates[i]; /* For its time, which is as long as an outcome's here. */
         bool remembered =
             tm_ran_us(sim) - other->known_us + sim->jumped_ms * MS < sim->plan.retention_ms * MS;
-        if (other != fate && text_equal(other->key, fate->key, KEY_BYTES) && remembered &&
-            other->commit_durable && !sim->checker.forked)
+        if (other != fate && !other->lost && text_equal(other->key, fate->key, KEY_BYTES) &&
+            remembered && other->commit_durable && !sim->checker.forked)
             violation(sim, "%s and %s commit under one key, %s", gtrid_word(&other->gtrid),
                       gtrid_word(&fate->gtrid), fate->key);
     }
@@ -308,6 +318,8 @@ static void see_commit(struct sim *sim, uint32_t host, const struct record *reco
 static void see_resolved(struct sim *sim, struct fate *fate, const struct record *record)
 {
     bool heuristic = (record->flags & RESOLVED_HEURISTIC) != 0;
+    if (fate->said != OUTCOME_NONE && fate->said == record->outcome && record->branch_count == 0)
+        return;          /* when its log was lost: he is held to that like the log itself */
     fate->worded = true; /* forgotten, too: it is mended by hand by now */
     for (uint32_t i = 0; i < fate->branch_count && record->outcome != OUTCOME_FORGOTTEN; i++)
         fate->branches[i].shown = false;
@@ -622,6 +634,39 @@ bool checker_unfinished(struct sim *sim, struct gtrid *out)
             return true;
     }
     return false;
+}
+
+/* What is remembered is over with it, and keys may be used again. */
+void checker_log_lost(struct sim *sim)
+{
+    for (uint32_t i = 0; i < sim->checker.count; i++) {
+        sim->checker.fates[i].was_decided = sim->checker.fates[i].commit_durable;
+        sim->checker.fates[i].lost = true;
+        sim->checker.fates[i].said = OUTCOME_NONE;
+    }
+}
+
+static bool is_known_to_have_committed(const struct fate *fate)
+{
+    for (uint32_t i = 0; i < fate->branch_count; i++)
+        if (fate->branches[i].commits > 0)
+            return true;
+    return fate->told_committed;
+}
+
+/* A decision of which nobody had heard is lost with its log where a DBA says so, and with it
+ * alone. What he says without having seen what contradicts it is his, and is no rule's fault. */
+void checker_recovered(struct sim *sim, const struct lost *lost)
+{
+    for (uint32_t i = 0; i < lost->count; i++) {
+        const struct lost_txn *txn = &lost->txns[i];
+        struct fate *fate = checker_fate(sim, &txn->gtrid);
+        bool committed = is_known_to_have_committed(fate);
+        bool against = txn->by_word && txn->outcome == OUTCOME_ROLLED_BACK;
+        fate->said = txn->outcome;
+        fate->commit_durable = fate->was_decided && (!against || committed);
+        fate->heuristic |= against && committed;
+    }
 }
 
 /* Entries that were durable are gone: what they did is undone, and that they were there is known to

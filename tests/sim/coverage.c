@@ -104,7 +104,7 @@ static const char *terminator_column(unsigned column)
 static bool acceptor_cell_possible(unsigned row, unsigned column)
 {
     (void)row;
-    return column <= BALLOT_TELL;
+    return column <= BALLOT_ASK_LEAD;
 }
 
 /* PostgreSQL has no such answer: 42704 where no gid is looked up, a wrong tag of a command that

@@ -457,6 +457,9 @@ static void strike(struct sim *sim, enum fault fault)
     case FAULT_RESTORED:
         fault_restored(sim);
         break;
+    case FAULT_LOST_LOG:
+        fault_lost_log(sim);
+        break;
     case FAULTS:
         break;
     }
@@ -571,7 +574,7 @@ void faults_end(struct sim *sim)
 void faults_mend(struct sim *sim)
 {
     struct host *host = &sim->hosts[0];
-    if (!host->up || !coordinator_registry(host->coordinator)->fenced)
+    if (!host->up || !coordinator_registry(host->coordinator)->fenced || recovery_needed(sim))
         return;
     const struct registry *registry = coordinator_registry(host->coordinator);
     enum refusal refusal = registry->rms[registry->fenced_by].refusal;

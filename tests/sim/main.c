@@ -30,7 +30,8 @@ static void usage(FILE *out)
         "                                             a range; stops at the first violation, or\n"
         "                                             goes on\n"
         "       ... --theme NAME                      each a night of this theme; names are\n"
-        "                                             those of doc/testing.md\n"
+        "                                             those of doc/testing.md, and ordinary:\n"
+        "                                             a night of none\n"
         "       assent-sim --nights FILE              those whose seeds are in it\n"
         "       assent-sim --mutants[=NAME]           is every planted mistake found?\n"
         "       assent-sim --mutant NAME --seed N     one of them at work\n");
@@ -98,7 +99,29 @@ static int run_share(uint64_t from, uint64_t count, uint64_t job, uint64_t jobs,
     return failed;
 }
 
-/* One seed a line, and behind it why it is there. */
+static uint32_t find_theme(const char *name)
+{
+    uint32_t theme = theme_find(name);
+    if (theme == 0) {
+        fprintf(stderr, "assent-sim: no theme: %s\n", name);
+        exit(2);
+    }
+    return theme;
+}
+
+/* "4711  why it is there", or, where it is a night of a theme, "restored 4711  why". */
+static bool read_night(const char *line, uint64_t *seed)
+{
+    char theme[32];
+    sim.theme = 0;
+    if (sscanf(line, "%" SCNu64, seed) == 1)
+        return true;
+    if (sscanf(line, "%31s %" SCNu64, theme, seed) != 2)
+        return false;
+    sim.theme = find_theme(theme);
+    return true;
+}
+
 static int run_nights(const char *path)
 {
     char line[256];
@@ -110,7 +133,7 @@ static int run_nights(const char *path)
         return 2;
     }
     while (fgets(line, sizeof line, file) != NULL) {
-        if (sscanf(line, "%" SCNu64, &seed) != 1)
+        if (!read_night(line, &seed))
             continue;
         count++;
         if (sim_run(&sim, seed, false))
@@ -187,13 +210,16 @@ static int run_range(uint64_t from, uint64_t count, uint64_t jobs)
 
 enum { MUTANT_SEEDS = 20000, THEME_SEEDS = 2000 };
 
-/* Those that only nights of a theme find. */
+/* Those that are looked for in nights of a theme: doc/testing.md says who else finds them. */
 static const char *const theme_of[MUTANTS_END] = {
     [MUTANT_SUSPICION_FORGOTTEN] = "restored",  [MUTANT_NEWCOMER_ONCE] = "lost-answers",
     [MUTANT_QUARANTINED_COUNTS] = "quarantine", [MUTANT_CHUNK_DATED_BY_FIRST] = "uptime",
     [MUTANT_DATED_BY_UPTIME] = "uptime",        [MUTANT_FULL_FORGETS] = "full-table",
     [MUTANT_LATE_STATEMENT] = "late-statement", [MUTANT_MARKER_OF_ANYBODY] = "markers",
     [MUTANT_ROW_NOT_CARRIED_OUT] = "how-soon",  [MUTANT_FORGOTTEN_EARLY] = "horizon",
+    [MUTANT_FORGOTTEN_IS_UNDONE] = "uptime",    [MUTANT_LOST_IS_REMEMBERED] = "lost-log",
+    [MUTANT_LOST_VOTES_PROVE] = "lost-log",     [MUTANT_LOST_BY_NAME] = "lost-log",
+    [MUTANT_ADOPTED_BEHIND] = "lost-log",
 };
 
 static const struct {
@@ -220,10 +246,10 @@ static void look_for(enum mutant mutant, struct find *find)
         _exit(0);
     strcpy(find->violation, "an assertion fails");
     uint64_t seeds = MUTANT_SEEDS;
-    if (theme_of[mutant] != NULL) {
+    if (sim.theme == 0 && theme_of[mutant] != NULL)
         sim.theme = theme_find(theme_of[mutant]);
+    if (sim.theme != 0)
         seeds = THEME_SEEDS;
-    }
     for (find->seed = 1; find->seed <= seeds; find->seed++) {
         if (sim_run(&sim, find->seed, false))
             continue;
@@ -236,6 +262,7 @@ static void look_for(enum mutant mutant, struct find *find)
 /* In a process of its own: a mistake may well end in an assertion, which is found too. */
 static bool mutant_found(enum mutant mutant)
 {
+    const char *theme = sim.theme != 0 ? theme_name(sim.theme) : theme_of[mutant];
     struct find *find =
         mmap(NULL, sizeof *find, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (find == MAP_FAILED)
@@ -249,8 +276,7 @@ static bool mutant_found(enum mutant mutant)
                  (WIFSIGNALED(status) || WEXITSTATUS(status) != 0);
     if (found)
         printf("%-21s seed %5" PRIu64 "%s%s  %s\n", mutants[mutant].name, find->seed,
-               theme_of[mutant] != NULL ? " of " : "",
-               theme_of[mutant] != NULL ? theme_of[mutant] : "", find->violation);
+               theme != NULL ? " of " : "", theme != NULL ? theme : "", find->violation);
     else
         printf("%-21s ESCAPED     %s\n", mutants[mutant].name, mutants[mutant].words);
     munmap(find, sizeof *find);
@@ -334,11 +360,7 @@ int main(int argc, char **argv)
                     mutant_planted = (enum mutant)i;
             break;
         case 't':
-            sim.theme = theme_find(optarg);
-            if (sim.theme == 0) {
-                fprintf(stderr, "assent-sim: no theme: %s\n", optarg);
-                return 2;
-            }
+            sim.theme = find_theme(optarg);
             break;
         case 'g':
             goes_on = true;

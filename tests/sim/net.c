@@ -55,7 +55,9 @@ void deliver(struct sim *sim, struct message *message)
 {
     uint32_t to = message->to;
     mix(sim, to);
-    if (to < HOSTS)
+    if (message->type == MESSAGE_TO_DBA)
+        recovery_receive(sim, message);
+    else if (to < HOSTS)
         tm_receive(sim, to, message);
     else if (to < HOSTS + RMS)
         agent_receive(sim, to - HOSTS, message);

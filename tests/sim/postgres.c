@@ -639,8 +639,10 @@ static void run_ballot(struct sim *sim, struct statement *command)
     const struct ballot *asked = &command->ballot;
     struct txn_number number = {asked->gtrid.incarnation, asked->gtrid.sequence};
     if (txn_not_after(&number, &database->votes_after) && asked->type != BALLOT_TELL &&
-        !MUTANT(SUSPECT_VOTES))
-        return; /* it may have forgotten what it said */
+        !MUTANT(SUSPECT_VOTES)) {
+        command->barred = true; /* it may have forgotten what it said */
+        return;
+    }
     struct row row = row_of(database, &asked->gtrid, &asked->roster);
     bool ended = forget_is_ended(&database->forgotten, &asked->gtrid);
     if (!acceptor_judge(&row.acceptor, ended, asked, &command->answer))
@@ -865,6 +867,17 @@ void database_register(struct sim *sim, uint32_t rm, const struct offer *offer, 
     flush(database);
 }
 
+void database_adopt(struct sim *sim, uint32_t rm, const struct adoption *adoption)
+{
+    struct database *database = db(sim, rm);
+    struct offer offer = {
+        .log = adoption->log, .incarnation = adoption->incarnation, .instance = adoption->instance};
+    struct wal_entry entry = {.type = WAL_POSITION, .xid = take_xid(database), .value = 0};
+    if (!MUTANT(ADOPTED_BEHIND))
+        append(database, &entry);
+    database_register(sim, rm, &offer, 0);
+}
+
 void database_raise_incarnation(struct sim *sim, uint32_t rm, uint64_t above)
 {
     struct database *database = db(sim, rm);
@@ -877,16 +890,11 @@ void database_raise_incarnation(struct sim *sim, uint32_t rm, uint64_t above)
 }
 
 /* A DBA finishes whatever is prepared first, one way or the other. */
-void database_by_hand(struct sim *sim, uint32_t rm)
+static void finish_by_hand(struct sim *sim, uint32_t rm, const struct prepared *which, bool commit,
+                           bool on_his_own)
 {
     struct database *database = db(sim, rm);
-    bool commit = choice(sim, 5000);
-    uint32_t at = 0;
-    while (at < PREPARED_MAX && !database->prepared[at].used)
-        at++;
-    if (!database->up || at == PREPARED_MAX)
-        return;
-    struct prepared was = database->prepared[at];
+    const struct prepared was = *which;
     struct wal_entry entry = {
         .type = commit ? WAL_COMMIT_PREPARED : WAL_ROLLBACK_PREPARED,
         .xid = was.xid,
@@ -898,7 +906,29 @@ void database_by_hand(struct sim *sim, uint32_t rm)
     note(sim, rm_word(rm), "a DBA %s %s by hand", commit ? "commits" : "rolls back",
          branch_word(&was.branch));
     if (commit)
-        checker_committed(sim, &was.branch, was.xid, was.statements, true, true);
+        checker_committed(sim, &was.branch, was.xid, was.statements, true, on_his_own);
     else
-        checker_undone(sim, &was.branch, was.xid, true);
+        checker_undone(sim, &was.branch, was.xid, on_his_own);
+}
+
+void database_ended_by_word(struct sim *sim, uint32_t rm, const struct branch_id *branch,
+                            bool commit)
+{
+    const struct prepared *prepared = database_find(db(sim, rm), branch);
+    if (prepared == NULL)
+        return;
+    checker_branch(sim, branch)->by_word = true;
+    finish_by_hand(sim, rm, prepared, commit, false);
+}
+
+void database_by_hand(struct sim *sim, uint32_t rm)
+{
+    struct database *database = db(sim, rm);
+    bool commit = choice(sim, 5000);
+    uint32_t at = 0;
+    while (at < PREPARED_MAX && !database->prepared[at].used)
+        at++;
+    if (!database->up || at == PREPARED_MAX)
+        return;
+    finish_by_hand(sim, rm, &database->prepared[at], commit, true);
 }

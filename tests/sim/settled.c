@@ -44,6 +44,15 @@ static bool of_the_lost_fork(const struct sim *sim, const struct branch_id *bran
            branch->gtrid.incarnation >= coordinator_incarnation(coordinator);
 }
 
+/* Below the horizon nobody may presume anything: what is found there is a DBA's. */
+static bool is_no_longer_remembered(const struct sim *sim, const struct gtrid *gtrid)
+{
+    const struct coordinator *coordinator = sim->hosts[0].coordinator;
+    enum outcome outcome = OUTCOME_NONE;
+    return coordinator != NULL && coordinator_outcome(coordinator, gtrid, &outcome) == ERR_NONE &&
+           outcome == OUTCOME_FORGOTTEN;
+}
+
 static bool database_settled(struct sim *sim, uint32_t rm, bool complain)
 {
     struct database *database = &sim->databases[rm];
@@ -55,7 +64,8 @@ static bool database_settled(struct sim *sim, uint32_t rm, bool complain)
         const struct fate_branch *branch = checker_branch(sim, &prepared->branch);
         /* What a DBA has forgotten before its branch was seen is his to resolve again. */
         bool forgotten = fate->forgotten && !branch->shown;
-        if (fate->excused || forgotten || of_the_lost_fork(sim, &prepared->branch))
+        if (fate->excused || forgotten || of_the_lost_fork(sim, &prepared->branch) ||
+            is_no_longer_remembered(sim, &prepared->branch.gtrid))
             continue;
         /* What was voted for is lost, and another under its gid is left to the DBA, too. */
         if (database->released && branch_is_lost(branch) && prepared->xid != branch->voted_xid)
@@ -92,7 +102,9 @@ static bool agent_settled(struct sim *sim, uint32_t rm, bool complain)
     for (uint32_t i = participant_next(agent->participant, 0, &branch, &state); i != UINT32_MAX;
          i = participant_next(agent->participant, i + 1, &branch, &state))
         if (state != BRANCH_REFUSED && state != BRANCH_LEFT &&
-            !(state == BRANCH_READY && checker_branch(sim, &branch)->commits > 0) &&
+            !(state == BRANCH_READY &&
+              (checker_branch(sim, &branch)->commits > 0 || checker_branch(sim, &branch)->by_word ||
+               is_no_longer_remembered(sim, &branch.gtrid))) &&
             !fate_is_excused(sim, checker_fate(sim, &branch.gtrid)))
             return unsettled(sim, complain, branch_state_word(state), branch_word(&branch));
     if (terminator_count(agent->terminator) > excused_endings(sim, agent))
@@ -214,6 +226,8 @@ bool checker_settled(struct sim *sim, bool complain)
     const struct host *host = in_charge(sim);
     if (host == NULL || !coordinator_started(host->coordinator))
         return unsettled(sim, complain, "not started", "the coordinator");
+    if (recovery_needed(sim))
+        return unsettled(sim, complain, "not followed by every agent", "the log");
     if (!registry_may_presume(coordinator_registry(host->coordinator), NULL))
         return unsettled(sim, complain, "not accepted by every agent", "the coordinator");
     for (uint32_t rm = 0; rm < sim->plan.rms; rm++)
@@ -261,7 +275,9 @@ static void check_reported(struct sim *sim, const struct host *host, const struc
     if ((!differs && !fate->kept) || fate->forgotten || fate->excused || sim->checker.forked)
         return;
     coordinator_outcome(host->coordinator, &fate->gtrid, &outcome);
-    if (outcome != OUTCOME_MIXED)
+    /* What was over before a new log began is forgotten, and the DBA's word is in its audit trail.
+     */
+    if (outcome != OUTCOME_MIXED && !(fate->lost && outcome == OUTCOME_FORGOTTEN))
         violation(sim, "%s was settled by force, and is told as %s", gtrid_word(&fate->gtrid),
                   outcome_word(outcome));
 }

@@ -15,6 +15,7 @@
 #include <stdarg.h>
 
 #include "core/ballot/acceptor.h"
+#include "core/coordinator/lost.h"
 #include "core/coordinator/turn.h"
 #include "core/participant/closed.h"
 #include "core/participant/participant.h"
@@ -41,6 +42,7 @@ enum {
     SESSIONS = 32,
     VOTES = TXN_BRANCHES,
     CLIENTS = 512,
+    RECALLED_MAX = 64,
     INBOX = 256,
     OUTBOX = 64,
     /* Two logs of one name may each be behind at some agent: no start of either is accepted. */
@@ -93,6 +95,8 @@ enum happening_type {
     HAPPENS_AT_PRECOMMIT,
     HAPPENS_PUT_BACK,
     HAPPENS_REWIND,
+    HAPPENS_DBA,         /* who recovers what is lost */
+    HAPPENS_DBA_TIMEOUT, /* of his command: no answer, or its log is written */
 };
 
 struct message;
@@ -131,6 +135,8 @@ enum message_type {
     MESSAGE_EXEC,       /* application to agent */
     MESSAGE_EXEC_REPLY,
     MESSAGE_BALLOTS, /* agent to agent */
+    MESSAGE_OF_DBA,  /* assentctl recover to an agent */
+    MESSAGE_TO_DBA,
 };
 
 /* SQL through an agent. The real codec of exec belongs to the agent's own tests. */
@@ -143,6 +149,8 @@ struct exec_body {
     enum error_code error; /* of the reply */
 };
 
+enum dba_question { DBA_LIST, DBA_RECALL, DBA_ADOPT };
+
 struct message {
     enum message_type type;
     uint32_t from, to;           /* nodes */
@@ -150,6 +158,7 @@ struct message {
     uint64_t serial;             /* of the request that it is or answers */
     uint32_t copies;             /* still under way */
     struct exec_body exec;
+    enum dba_question question;
     size_t length;
     char *text; /* JSON */
 };
@@ -258,6 +267,7 @@ struct host {
     bool up;
     uint64_t up_since_us, ran_us; /* before that */
     bool gone;                    /* for good: the copy was taken off */
+    bool held;                    /* stopped by a DBA */
     bool unfence;                 /* the operator says that this log is the true one */
     bool presumed;                /* was once in a position to presume aborts */
     uint64_t life;
@@ -280,6 +290,14 @@ struct host {
 
 void tm_start(struct sim *sim, uint32_t host);
 void tm_crash(struct sim *sim, uint32_t host, bool power_lost);
+/* What a start on this log would know, without one. */
+struct dry_log {
+    struct coordinator *coordinator;
+    struct start_id newest;
+};
+void tm_dry_start(struct sim *sim, struct dry_log *out);
+/* Does it hold at least what a new log opens with? */
+bool tm_log_is_opened(struct sim *sim);
 /* Every one of them, for ever: only agents are left. */
 void tm_is_gone(struct sim *sim);
 void tm_turn(struct sim *sim, uint32_t host);
@@ -500,6 +518,11 @@ void database_forget(struct sim *sim, uint32_t rm, const struct forget *forget);
 void database_identify(struct sim *sim, uint32_t rm, const struct order *recover);
 /* Its agent has seen that it lost data. */
 void database_suspect(struct sim *sim, uint32_t rm);
+/* Another log is followed from here on. */
+void database_adopt(struct sim *sim, uint32_t rm, const struct adoption *adoption);
+/* A DBA ends a branch as its transaction has ended. */
+void database_ended_by_word(struct sim *sim, uint32_t rm, const struct branch_id *branch,
+                            bool commit);
 /* By a DBA's hand, behind everybody's back. */
 void database_by_hand(struct sim *sim, uint32_t rm);
 
@@ -549,6 +572,13 @@ struct agent {
         uint32_t wal;
     } kept;
     uint64_t able_us; /* since when it has its database */
+    /* What it recalls of branches that are over: a ring. */
+    uint32_t recalled_count, recalled_next;
+    struct {
+        struct branch_id branch;
+        uint32_t recall;
+        uint64_t xid;
+    } recalled[RECALLED_MAX];
 };
 
 void agent_start(struct sim *sim, uint32_t rm);
@@ -644,6 +674,7 @@ struct fate_branch {
     uint64_t lost_xid; /* was prepared durably, and its database was put back to before */
     bool lost_end;     /* its database was put back to before it was committed or rolled back */
     bool left;         /* read-only */
+    bool by_word;      /* ended by a DBA as its transaction had ended, its log being lost */
     uint64_t voted_xid;
     uint64_t beat;         /* that went with its vote */
     uint32_t acknowledged; /* statements that the application was told are done */
@@ -684,12 +715,16 @@ struct fate {
     bool asked_to_commit; /* the application has sent commit */
     bool told_committed, told_rolled_back;
     char key[KEY_BYTES];
-    bool excused;   /* of a log that was put away, or given out twice: nobody can know of it */
-    bool forced;    /* a DBA has asked to settle it against all evidence */
-    bool heuristic; /* and the log has it so: its branches may differ, and it has to be said */
-    bool forgotten; /* a DBA has dealt with it */
-    bool worded;    /* a DBA has said how it ended, or that it is mended */
-    bool kept;      /* forced when it was live no more: mixed until it is forgotten */
+    bool excused;      /* of a log that was put away, or given out twice: nobody can know of it */
+    bool forced;       /* a DBA has asked to settle it against all evidence */
+    bool heuristic;    /* and the log has it so: its branches may differ, and it has to be said */
+    bool forgotten;    /* a DBA has dealt with it */
+    bool worded;       /* a DBA has said how it ended, or that it is mended */
+    bool lost;         /* its log was */
+    bool was_decided;  /* to commit, in that log */
+    enum outcome said; /* by a DBA, or proved, since */
+    enum outcome audited; /* as the log that is there has it */
+    bool kept;            /* forced when it was live no more: mixed until it is forgotten */
     uint32_t branch_count;
     struct fate_branch branches[TXN_BRANCHES * 2];
 };
@@ -728,6 +763,9 @@ void checker_told(struct sim *sim, const struct reply *reply, const struct uuid 
 /* The last transaction that is decided or delegated in a log, and that no log has ended. */
 bool checker_unfinished(struct sim *sim, struct gtrid *out);
 void checker_log_swapped(struct sim *sim, const struct disk *from, const struct disk *to);
+/* The log is gone, and what it alone knew with it; and a new one says how it all ends. */
+void checker_log_lost(struct sim *sim);
+void checker_recovered(struct sim *sim, const struct lost *lost);
 /* It was put back: so many entries of its WAL were durable. */
 void checker_rewound(struct sim *sim, uint32_t rm, uint32_t durable);
 /* What rows have decided is carried out soon. */
@@ -756,6 +794,7 @@ enum fault {
     FAULT_BY_HAND,
     FAULT_DBA,
     FAULT_RESTORED,
+    FAULT_LOST_LOG,
     FAULTS,
 };
 
@@ -811,6 +850,7 @@ struct plan {
     uint32_t agent_branches;        /* that an agent has room for; 0: as many as it needs */
     uint32_t hasty;                 /* commit is asked for while a statement runs */
     uint32_t forged_markers;        /* by somebody who may log in */
+    uint32_t recovery_killed;       /* assentctl recover, at each of its steps */
     uint32_t carried_out_ms;        /* within which an agent does what its row has decided */
 };
 
@@ -827,6 +867,7 @@ void fault_alone_is_put_back(struct sim *sim, uint32_t rm);
 /* This night's theme, if it has one of those in themes.c; their numbers count from 1, and 0 is none
  * of them. */
 void theme_draw(struct sim *sim);
+enum { THEME_ORDINARY = UINT32_MAX }; /* none of them, whatever the seed says: "ordinary" */
 uint32_t theme_find(const char *name);
 const char *theme_name(uint32_t theme);
 void fault_strikes(struct sim *sim);
@@ -840,6 +881,51 @@ void fault_at_precommit(struct sim *sim);
 void faults_end(struct sim *sim);
 /* In the quiet: a coordinator that stands fenced gets the other log back. */
 void faults_mend(struct sim *sim);
+
+/* ---- a DBA whose coordinator's log is lost: recovery.c ---- */
+
+enum recovery_step {
+    RECOVERY_NONE, /* no command runs */
+    RECOVERY_LISTS,
+    RECOVERY_RECALLS,
+    RECOVERY_LOOKS, /* for what was voted for and not listed */
+    RECOVERY_WRITES,
+    RECOVERY_ADOPTS,
+};
+
+struct recovery {
+    uint32_t losses;
+    bool written;    /* the log in its place is one that the command wrote, or began to */
+    bool nobodys;    /* or is empty, or not known to be whole: no agent follows it */
+    bool one_adopts; /* the command is --adopt, and not --lost-log */
+    uint32_t adopter;
+    enum recovery_step step;
+    uint64_t life;   /* of who runs it again */
+    uint64_t serial; /* of what the command waits for */
+    uint32_t rm;     /* who is asked */
+    bool without[RMS];
+    uint32_t silent[RMS]; /* in a row */
+    uint32_t listed_count[RMS];
+    struct {
+        struct branch_id branch;
+        uint64_t xid;
+    } listed[RMS][PREPARED_MAX];
+    uint32_t unlisted_count;
+    struct branch_id unlisted[PREPARED_MAX * 2];
+    struct start_id start;
+    struct lost lost;
+    struct lost_txn txns[TXNS];
+};
+
+/* Does an agent follow another log than the one that is there? */
+bool recovery_needed(const struct sim *sim);
+void fault_lost_log(struct sim *sim);
+void recovery_comes(struct sim *sim);
+void recovery_timeout(struct sim *sim);
+void recovery_receive(struct sim *sim, struct message *message);
+/* An agent's part: it is asked by the command, and it has said something. */
+void recovery_asked(struct sim *sim, struct agent *agent, const struct message *message);
+void recovery_noted(struct agent *agent, const struct result *result);
 
 /* ---- the world: world.c ---- */
 
@@ -870,6 +956,7 @@ struct sim {
     struct application apps[APPS];
     struct statement commands[COMMANDS_MAX];
     struct checker checker;
+    struct recovery recovery;
     struct turn turn;
     bool violated;
     char violation[1024];

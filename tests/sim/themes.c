@@ -2,9 +2,9 @@
  * tests/sim/themes.c - nights that have one fault in plenty, each under a name.
  *
  * Every eighth night is one of these, by its seed; --theme NAME makes any night one of them. Each
- * has a planted mistake that only its nights find (core/base/mutant.h). To add one: a function that
- * draws it, and a line in the table. Little else goes wrong in these nights, so that much is under
- * way when the fault strikes.
+ * has a planted mistake that its nights find (core/base/mutant.h), and most others' do not. To add
+ * one: a function that draws it, and a line in the table. Little else goes wrong in these nights,
+ * so that much is under way when the fault strikes.
  */
 #include <string.h>
 
@@ -105,6 +105,7 @@ static void draw_uptime(struct sim *sim)
     plan->fault_weight[FAULT_TM_DIES] = 6;
     plan->fault_weight[FAULT_CLOCK_JUMPS] = 1;
     plan->fault_weight[FAULT_APPLICATION_DIES] = 3;
+    plan->fault_weight[FAULT_REWIND] = (uint32_t)between(sim, 0, 2);
     plan->retention_ms = between(sim, 2000, 30000);
     plan->keyed = 9000;
     plan->run_again = 0;
@@ -117,7 +118,7 @@ static void draw_full_table(struct sim *sim)
 {
     struct plan *plan = &sim->plan;
     draw_calm(sim);
-    plan->agent_branches = (uint32_t)between(sim, 1, 4);
+    plan->agent_branches = (uint32_t)between(sim, 2, 5); /* one of them for what ends branches */
     plan->own_connection = some(sim, 9000);
     plan->fault_weight[FAULT_AGENT_DIES] = 1;
     plan->fault_weight[FAULT_TM_DIES] = 1;
@@ -210,6 +211,42 @@ static void draw_horizon(struct sim *sim)
         plan->data_rms = plan->rms - 1; /* a witness is told by a message alone */
 }
 
+/* The coordinator's log is lost while much is under way, and a DBA recovers what he can. */
+static void draw_lost_log(struct sim *sim)
+{
+    struct plan *plan = &sim->plan;
+    draw_calm(sim);
+    plan->fault_weight[FAULT_LOST_LOG] = 4;
+    plan->fault_weight[FAULT_TM_DIES] = (uint32_t)between(sim, 0, 2);
+    plan->fault_weight[FAULT_AGENT_DIES] = (uint32_t)between(sim, 0, 6);
+    plan->fault_weight[FAULT_DATABASE_CRASHES] = (uint32_t)between(sim, 0, 4);
+    plan->fault_weight[FAULT_PARTITION] = (uint32_t)between(sim, 0, 3);
+    plan->fault_every_us = between(sim, 200 * MS, 1500 * MS);
+    plan->quiet_us = between(sim, 10 * SECOND, 30 * SECOND);
+    plan->recovery_killed = some(sim, 1500);
+    plan->delay_most_us = between(sim, 5 * MS, 1 * SECOND);
+    plan->lock_wait = some(sim, 3000);
+    plan->busy = some(sim, 2000);
+    plan->own_connection = some(sim, 8000);
+    plan->run_again = 0;
+    if (choice(sim, 3000)) {
+        /* What was voted for under a name its agent alone recalls, as long as it lives, and of what
+         * it has seen the end of. */
+        plan->run_again = (uint32_t)between(sim, 2000, 8000);
+        plan->own_connection = 8000;
+        plan->fault_weight[FAULT_AGENT_DIES] = plan->fault_weight[FAULT_DATABASE_CRASHES] = 0;
+        plan->crash_at_work = plan->connection_cut = plan->busy = plan->unsent = 0;
+    }
+    plan->gone_us = 0;
+    plan->at_precommit = 0;
+    plan->may_go = plan->may_rewind = false;
+    plan->three_phase = 0;
+    if (choice(sim, 4000)) {
+        plan->three_phase = choice(sim, 5000) ? 10000 : 5000;
+        plan->silence_ms = (uint32_t)between(sim, 300, 3000);
+    }
+}
+
 static const struct {
     const char *name;
     void (*draw)(struct sim *sim);
@@ -218,22 +255,27 @@ static const struct {
     {"quarantine", draw_quarantine}, {"uptime", draw_uptime},
     {"full-table", draw_full_table}, {"late-statement", draw_late_statement},
     {"markers", draw_markers},       {"how-soon", draw_how_soon},
-    {"horizon", draw_horizon},
+    {"horizon", draw_horizon},       {"lost-log", draw_lost_log},
 };
 
 enum { THEMES = sizeof themes / sizeof *themes };
+
+static const char ordinary[] = "ordinary";
 
 uint32_t theme_find(const char *name)
 {
     for (uint32_t i = 0; i < THEMES; i++)
         if (strcmp(themes[i].name, name) == 0)
             return i + 1;
-    return 0;
+    return strcmp(name, ordinary) == 0 ? (uint32_t)THEME_ORDINARY : 0;
 }
 
 const char *theme_name(uint32_t theme)
 {
-    return theme == 0 ? NULL : theme <= THEMES ? themes[theme - 1].name : NULL;
+    return theme == THEME_ORDINARY ? ordinary
+           : theme == 0            ? NULL
+           : theme <= THEMES       ? themes[theme - 1].name
+                                   : NULL;
 }
 
 void theme_draw(struct sim *sim)
@@ -242,6 +284,6 @@ void theme_draw(struct sim *sim)
     /* By the seed and not by a draw: the other nights stay what they are. */
     if (theme == 0 && sim->seed % 8 == 5)
         theme = 1 + (uint32_t)(sim->seed / 8 % THEMES);
-    if (theme != 0)
+    if (theme != 0 && theme != THEME_ORDINARY)
         themes[theme - 1].draw(sim);
 }

@@ -284,7 +284,7 @@ static void take_answer(struct sim *sim, struct host *host, const struct message
     const struct registry *registry = coordinator_registry(host->coordinator);
     if (registry->rms[event->rm].state == RM_UP)
         checker_accepted(sim, rm, answer.beat);
-    if (registry->fenced && !sim->checker.forked)
+    if (registry->fenced && !sim->checker.forked && !sim->recovery.nobodys)
         violation(sim, "the coordinator is fenced, and its log is the only one there is");
     ask_in_passing(sim, host);
     host->presumed |= registry_may_presume(registry, NULL);
@@ -591,10 +591,78 @@ static bool replay_frame(void *arg, const struct frame *frame)
     return true;
 }
 
+struct dry_replay {
+    struct sim *sim;
+    struct coordinator *coordinator;
+    uint32_t records;
+};
+
+static bool replay_dry(void *arg, const struct frame *frame)
+{
+    static struct record record;
+    struct dry_replay *replay = arg;
+    const char *why;
+    replay->records++;
+    record_decode(frame->type, frame->version, frame->payload, frame->length, &record);
+    record.lsn = frame->lsn;
+    if (record.type == RECORD_RESOLVED) {
+        struct gtrid gtrid = {.incarnation = record.incarnation, .sequence = record.sequence};
+        memcpy(gtrid.tm, tm_name, sizeof gtrid.tm);
+        checker_fate(replay->sim, &gtrid)->audited = record.outcome;
+    }
+    return coordinator_replay(replay->coordinator, &record, &why);
+}
+
+static uint32_t start_dry(struct sim *sim, struct dry_log *out)
+{
+    static struct writer unused;
+    static void *room;
+    struct host *host = host_of(sim, 0);
+    struct coordinator_settings settings = {
+        .transaction_timeout_ms = 1, .retention_ms = UINT64_MAX, .key_retention_ms = UINT64_MAX};
+    memcpy(settings.tm, tm_name, sizeof settings.tm);
+    if (room == NULL)
+        room = malloc(coordinator_bytes(&limits));
+    memset(room, 0, coordinator_bytes(&limits));
+    struct dry_replay replay = {.sim = sim,
+                                .coordinator = coordinator_init(room, &limits, &settings)};
+    memset(out, 0, sizeof *out);
+    for (uint32_t i = 0; i < sim->checker.count; i++)
+        sim->checker.fates[i].audited = OUTCOME_NONE;
+    disk_open(sim, &host->disk, &unused, replay_dry, &replay);
+    uint32_t rm_index = 0;
+    for (uint32_t rm = 0; rm < sim->plan.rms; rm++)
+        rm_index = coordinator_configure(replay.coordinator, rm_word(rm), rm_word(rm));
+    struct event event = {.type = EV_START,
+                          .log_incarnation = unused.chain.incarnation,
+                          .recovered_lsn = unused.chain.lsn};
+    turn_begin(&sim->turn, replay.coordinator);
+    turn_step(&sim->turn, &event);
+    coordinator_durable(replay.coordinator, 1, unused.chain.lsn + 1);
+    struct offer offer = {0};
+    coordinator_offer(replay.coordinator, rm_index, &offer);
+    for (uint32_t i = 0; i < offer.ancestor_count; i++)
+        if (offer.ancestors[i].incarnation > out->newest.incarnation)
+            out->newest = offer.ancestors[i];
+    out->coordinator = replay.coordinator;
+    return replay.records;
+}
+
+void tm_dry_start(struct sim *sim, struct dry_log *out)
+{
+    start_dry(sim, out);
+}
+
+bool tm_log_is_opened(struct sim *sim)
+{
+    struct dry_log unused;
+    return start_dry(sim, &unused) >= LOST_OPENING;
+}
+
 void tm_start(struct sim *sim, uint32_t index)
 {
     struct host *host = host_of(sim, index);
-    if (host->up || host->gone)
+    if (host->up || host->gone || host->held)
         return;
     struct coordinator_settings settings = {
         .transaction_timeout_ms = 8000,

@@ -203,6 +203,14 @@ static void happen(struct sim *sim, const struct happening *what)
         if (!sim->quiet)
             database_rewind(sim, who, what->which);
         break;
+    case HAPPENS_DBA:
+        if (sim->recovery.life == what->life)
+            recovery_comes(sim);
+        break;
+    case HAPPENS_DBA_TIMEOUT:
+        if (sim->recovery.serial == what->life)
+            recovery_timeout(sim);
+        break;
     case HAPPENS_AT_PRECOMMIT:
         if (!sim->quiet)
             fault_at_precommit(sim);
@@ -238,6 +246,7 @@ static void begin(struct sim *sim, uint64_t seed, bool verbose)
     memset(sim->commands, 0, sizeof sim->commands);
     sim->checker.count = 0;
     sim->checker.forked = false;
+    memset(&sim->recovery, 0, offsetof(struct recovery, listed));
     random_seed(&sim->random, seed);
     plan_draw(sim);
     for (uint32_t i = 0; i < HOSTS; i++) {

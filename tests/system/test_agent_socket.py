@@ -176,6 +176,9 @@ def test_a_new_conninfo_is_used_for_the_next_connections(site):
     ("socket_mode", lambda text: text.replace("[agent]\n", "[agent]\nsocket_mode = 0666\n")),
     ("socket_group", lambda text: text.replace("[agent]\n", "[agent]\nsocket_group = nobody\n")),
     ("peer_url", lambda text: text.replace("[agent]\n", "[agent]\npeer_url = ipc:///other\n")),
+    ("max_branches", lambda text: text.replace("[agent]\n", "[agent]\nmax_branches = 77\n")),
+    ("state_file", lambda text: text.replace("[agent]\n", "[agent]\nstate_file = /nowhere/s\n")),
+    ("witness", lambda text: text[:text.index("[exec shop]")] + "witness = yes\n"),
     ("termination_timeout",
      lambda text: text.replace("[agent]\n", "[agent]\ntermination_timeout = 9s\n")),
 ])

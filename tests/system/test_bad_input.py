@@ -49,6 +49,12 @@ def test_malformed_json_is_an_invalid_request(client):
     assert client.call("status")["ok"]
 
 
+@pytest.mark.parametrize("batch", [b"{}", b"[]", b"[" + b"{}," * 10000 + b"{}]"])
+def test_a_batch_that_is_none_is_refused_as_a_whole(client, batch):
+    assert error_of(client.call_bytes(b'{"batch":' + batch + b"}")) == "invalid_request"
+    assert client.call("status")["ok"]
+
+
 def test_an_agent_refuses_malformed_json_too(bank):
     with contextlib.closing(Client(bank.ledger.socket)) as client:
         for name, body in MALFORMED.items():

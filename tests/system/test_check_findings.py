@@ -1,7 +1,10 @@
 """What `assentctl check` finds in a coordinator that is not well, each with its way out."""
 
 import contextlib
+import json
+import socket
 import subprocess
+import threading
 
 import pytest
 
@@ -73,6 +76,25 @@ def test_a_database_that_is_in_the_log_and_not_configured(bank):
     assert "retire" in found(bank.ctl, "ledger", "in the log but not in the configuration")
 
 
+def test_a_coordinator_that_is_nearly_full(stopped_bank):
+    bank = stopped_bank
+    bank.conf.write_text(bank.conf.read_text().replace("[tm]\n", "[tm]\nmax_transactions = 10\n"))
+    bank.start()
+    assert not any("are live" in what for what in findings(bank.ctl, "coordinator"))
+    for _ in range(9):
+        bank.ctl.begin()
+    assert found(bank.ctl, "coordinator", "9 of at most 10 transactions are live") == (
+        "[tm] max_transactions")
+
+
+def test_a_database_that_was_retired_is_no_matter_any_more(bank):
+    bank.ledger.agent.stop()
+    wait_until(lambda: findings(bank.ctl, "ledger"))
+    bank.ctl("agents", "retire", "ledger", "--reason", "moved", code=0)
+    assert wait_until(lambda: (bank.ctl("check").reply or {}).get("findings"))
+    assert not findings(bank.ctl, "ledger")
+
+
 # ---- who may ----
 
 @pytest.mark.skipif(harness.POSTGRES_USER is None, reason="another user is needed")
@@ -92,6 +114,28 @@ def test_a_user_who_is_no_dba_decides_nothing(stopped_bank):
     assert bank.ctl("show", gtrid)["transaction"]["state"] == "active"
 
 
+@pytest.mark.skipif(harness.POSTGRES_USER is None, reason="another user is needed")
+def test_other_peoples_sql_is_shown_to_dbas_alone(stopped_bank):
+    bank = stopped_bank
+    bank.conf.write_text(bank.conf.read_text().replace("[tm]\n", "[tm]\nsocket_mode = 0666\n"))
+    bank.start()
+    commit = bank.commit_to_the_gate(bank.begin_move(30))
+    with contextlib.closing(bank.ledger.connect()) as waits:
+        waiting = threading.Thread(target=waits.cursor().execute,
+                                   args=("update account set balance = 17 where id = 1",))
+        waiting.start()
+        try:
+            wait_until(lambda: "balance = 17" in json.dumps(bank.ctl("in-doubt").reply))
+            seen = subprocess.run([harness.program("assentctl"), "-u", bank.url, "--json", "in-doubt"],
+                                  user=harness.POSTGRES_USER, capture_output=True, text=True, timeout=30)
+            assert seen.returncode == 0 and "balance = 17" not in seen.stdout
+            assert any(item["blocks"] for item in json.loads(seen.stdout)["in_doubt"])
+        finally:
+            bank.accounts.open_gate()
+            bank.ctl.finish(commit)
+            waiting.join(20)
+
+
 # ---- HTTP ----
 
 @pytest.fixture
@@ -109,6 +153,7 @@ def status_of(reply):
     (b"GET /healthz HTTP/1.1\r\nHost: 127.9.8.7:1\r\nConnection: close\r\n\r\n", 200),
     (b"GET /healthz HTTP/1.1\r\nHost: [::1]:80\r\nConnection: close\r\n\r\n", 200),
     (b"GET /healthz HTTP/1.0\r\n\r\n", 200),
+    (b"GET /healthz HTTP/1.7\r\nHost: localhost\r\nConnection: close\r\n\r\n", 505),
     (b"GET /healthz HTTP/1.1\r\nHost: db1.example\r\nConnection: close\r\n\r\n", 403),
     (b"GET /healthz HTTP/1.1\r\nHost: " + b"x" * 300 + b"\r\nConnection: close\r\n\r\n", 403),
     (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\n"
@@ -122,6 +167,25 @@ def status_of(reply):
 def test_a_request_from_elsewhere_or_of_two_minds_is_turned_away(web, request_, status):
     assert status_of(web.raw(request_)) == status
     assert web.healthy()
+
+
+def test_a_dba_who_comes_over_http_is_in_the_trail(web):
+    bank = web.bank
+    gtrid = bank.begin_move(1)
+    answer = web.post(f"/v1/transactions/{gtrid}/resolve", {"outcome": "rollback", "reason": "by mistake"})
+    assert answer.status == 200, answer.text
+    [line] = json.loads(bank.ctl_conf("audit").stdout)
+    assert line["who"] == "http" and line["gtrid"] == gtrid and line["reason"] == "by mistake"
+
+
+def test_loopback_of_ipv6_is_served_too(stopped_bank):
+    web = Web(stopped_bank)
+    stopped_bank.conf.write_text(stopped_bank.conf.read_text().replace(
+        web.url, f"http://[::1]:{web.port}"))
+    stopped_bank.start()
+    with contextlib.closing(socket.create_connection(("::1", web.port), timeout=10)) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: [::1]\r\nConnection: close\r\n\r\n")
+        assert status_of(connection.recv(1000)) == 200
 
 
 def test_a_fenced_coordinator_is_not_ready(bank):

@@ -1,5 +1,6 @@
 """What a daemon refuses to start with: the words name the file, the section and the key."""
 
+import json
 import re
 import subprocess
 
@@ -67,6 +68,8 @@ def test_a_coordinator_without_a_database_has_nothing_to_do(refused):
 @pytest.mark.parametrize("line, words", [
     ("presume_abort = perhaps", "presume_abort: `registered` or `same-host`, not `perhaps`"),
     ("transaction_timeout = 0s", "transaction_timeout: must not be 0"),
+    ("retention = 0s", "retention, key_retention: must not be 0"),
+    ("key_retention = 0s", "retention, key_retention: must not be 0"),
     ("http_listen = gopher://127.0.0.1:80", "http_listen"),
     ("http_listen = http://127.0.0.1", "http_listen"),
     ("http_listen = http://127.0.0.1:99999", "http_listen"),
@@ -102,6 +105,7 @@ def test_an_agent_names_what_is_missing(refused, key, words):
 @pytest.mark.parametrize("line, words", [
     ("peer_url = http://db1.example:80", "peer_url in [agent]: expected ipc:///path or tcp://"),
     ("termination_timeout = 1ms", "termination_timeout in [agent] must be at least"),
+    ("state_file = accounts.state", "state_file in [agent]: expected an absolute path"),
     ("witness = yes\n[exec shop]\nconninfo = dbname=shop", "witness holds no data"),
     ("[exec shop]", "conninfo in [exec shop] is missing"),
     ("[exec shop]\nconninfo = dbname=shop password", "conninfo in [exec shop] is no connection"),
@@ -117,7 +121,8 @@ def test_an_agent_does_not_repeat_a_conninfo_it_cannot_read(refused):
     assert "conninfo in [agent] is no connection string" in words
 
 
-@pytest.mark.parametrize("line", ["peer_url = tcp://db1.example:7411", "peer_url = ipc:///run/a.sock",
+@pytest.mark.parametrize("line", ["state_file = /var/lib/assent/accounts.state",
+                                  "peer_url = tcp://db1.example:7411", "peer_url = ipc:///run/a.sock",
                                   "witness = yes", "termination_timeout = 1min"])
 def test_an_agent_takes_what_is_right(tmp_path, line):
     conf = tmp_path / "agent.ini"
@@ -187,3 +192,32 @@ def test_a_coordinator_whose_trail_cannot_be_written_does_not_start(tmp_path):
     (tmp_path / "tm" / "audit.log").mkdir(parents=True)
     done = run("assentd", "-c", conf)
     assert done.returncode == 1 and "audit" in done.stderr
+
+
+STATE = {"rm": "accounts", "system_identifier": "7", "incarnation": "3", "wal": "100",
+         "beats": [{"tm": "bank", "beat": "5"}]}
+
+
+@pytest.mark.parametrize("text, words", [
+    ("no json", "it is no JSON"), ("{}", "rm"), ({**STATE, "rm": "ledger"}, "it is of resource manager ledger"),
+    ({**STATE, "system_identifier": -1}, "system_identifier"), ({**STATE, "incarnation": "soon"}, "incarnation"),
+    ({**STATE, "wal": None}, "wal"), ({**STATE, "beats": {}}, "beats"), ({**STATE, "beats": [{}]}, "tm"),
+    ({**STATE, "beats": [{"tm": "bank"}]}, "beat")])
+def test_an_agent_does_not_start_with_a_state_file_that_it_cannot_read(tmp_path, text, words):
+    """It would take a database that was set back for whole."""
+    state = tmp_path / "accounts.state"
+    state.write_text(text if isinstance(text, str) else json.dumps(text))
+    conf = tmp_path / "agent.ini"
+    conf.write_text(AGENT.replace("/nowhere", str(tmp_path)) + f"state_file = {state}\n")
+    done = run("assent-agent", "-c", conf)
+    assert done.returncode == 1
+    assert f"state_file {state} cannot be used: " in done.stderr and words in done.stderr
+    assert "the coordinators have to accept the database anew" in done.stderr
+
+
+def test_an_agent_does_not_start_where_its_state_file_cannot_be_opened(tmp_path):
+    (tmp_path / "file").write_text("")
+    conf = tmp_path / "agent.ini"
+    conf.write_text(AGENT.replace("/nowhere", str(tmp_path)) + f"state_file = {tmp_path}/file/state\n")
+    done = run("assent-agent", "-c", conf)
+    assert done.returncode == 1 and f"open {tmp_path}/file/state: Not a directory" in done.stderr

@@ -99,6 +99,21 @@ def test_what_is_being_prepared_when_the_log_is_lost_is_no_vote_and_nobody_may_c
     assert bank.balances() == (100, 100) and works(bank)
 
 
+def test_the_new_log_is_not_measured_by_positions_of_the_lost_one(bank):
+    for _ in range(10):
+        bank.ctl("commit", bank.begin_move(1), code=0)
+    gtrid = bank.begin_move(30)
+    bank.commit_to_the_gate(gtrid, "--wait", "decided")
+    lose_log(bank)
+    recover_lost(bank)
+    bank.accounts.open_gate()
+    start_again(bank)
+    wait_until(bank.nothing_prepared)
+    bank.tm.kill()
+    start_again(bank)
+    assert bank.ctl("status")["state"] == "ready" and works(bank)
+
+
 def test_a_word_against_the_proof_is_refused(bank):
     gtrid = lost_with_ledger_undone(bank)
     _, words = recover_lost(bank, "--rollback", gtrid, code=1)
@@ -156,13 +171,32 @@ def test_others_branches_and_those_of_later_starts_are_not_touched(bank):
     assert works(bank) and sorted(bank.accounts.prepared()) == sorted(gids)
 
 
+def enter_row(database, gtrid):
+    """As an acceptor of three phases that has joined, and heard no more."""
+    _, incarnation, sequence = gtrid.split(".")
+    database.sql("insert into assent.acceptor values ('bank', %s, %s, '{accounts,ledger}', true,"
+                 " '{}', '{}', 0, 0)", incarnation, sequence)
+
+
+def test_who_has_no_row_in_three_phases_has_not_voted_and_nobody_waits_for_its_acceptors(bank):
+    gtrid = bank.ctl.begin("--timeout", "600s")
+    bank.prepare_own(bank.accounts, gtrid, -30)
+    enter_row(bank.ledger, gtrid)
+    lose_log(bank)
+    assert plan(bank) == {
+        gtrid: ("rolled-back", "accounts has not voted for it, and cannot any more")}
+    recover_lost(bank)
+    start_again(bank)
+    wait_until(bank.nothing_prepared)
+    assert bank.balances() == (100, 100) and works(bank)
+
+
 def test_three_phases_are_left_to_their_acceptors_until_one_knows(bank):
     gtrid, _ = own_transfer(bank, 30)
     lose_log(bank)
     restart_agents(bank)
-    _, incarnation, sequence = gtrid.split(".")
-    bank.ledger.sql("insert into assent.acceptor values ('bank', %s, %s, '{accounts,ledger}', true,"
-                    " '{}', '{}', 0, 0)", incarnation, sequence)
+    for database in bank.databases:
+        enter_row(database, gtrid)
     _, words = recover_lost(bank, "--rollback", "rest", code=1)
     assert "its agents are deciding a transaction in three phases" in words
     bank.ledger.sql("update assent.acceptor set outcome = 'committed'")

@@ -54,6 +54,34 @@ def test_a_decided_transaction_names_the_agent_that_is_gone(bank):
     wait_until(bank.nothing_prepared, 20)
 
 
+def test_a_rollback_tells_whom_it_waits_for(bank):
+    gtrid = bank.begin_move(30)
+    bank.ledger.agent.pause()
+    rollback = bank.ctl.popen("rollback", gtrid)
+    try:
+        wait_until(lambda: transaction(bank, gtrid).get("waits_for") == ["ledger"])
+        assert transaction(bank, gtrid)["state"] == "rolling-back"
+        assert (None, "rollback decided") in words(transaction(bank, gtrid)["timeline"])
+        assert ("accounts", "applied") in words(transaction(bank, gtrid)["timeline"])
+    finally:
+        bank.ledger.agent.resume()
+    assert bank.ctl.finish(rollback).code == 0
+    wait_until(lambda: "over" in [what for _, what in words(transaction(bank, gtrid)["timeline"])], 20)
+    assert bank.balances() == (100, 100)
+
+
+def test_of_what_an_earlier_start_has_rolled_back_only_the_outcome_is_known(bank):
+    gtrid = bank.begin_move(30)
+    bank.ctl("rollback", gtrid, code=0)
+    assert transaction(bank, gtrid)["branches"]
+    bank.tm.stop()
+    bank.tm.start()
+    bank.wait_ready()
+    assert transaction(bank, gtrid) == {"gtrid": gtrid, "state": "rolled-back", "branches": []}
+    unknown = bank.ctl("show", "bank.99.1")
+    assert unknown.code == 1 and unknown.error == "unknown_transaction"
+
+
 def test_a_slow_transaction_is_a_line_in_the_log_with_the_time_of_each_phase(stopped_bank):
     bank = impatient(stopped_bank, "log_min_duration = 1ms")
     gtrid = bank.begin_move(30, "--label", "salaries")

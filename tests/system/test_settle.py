@@ -308,6 +308,37 @@ def test_a_changed_line_is_found(bank):
     assert bank.ctl_conf("audit", "verify").returncode == 0
 
 
+def test_a_trail_that_was_changed_is_told_at_the_next_start_and_goes_on(bank):
+    for verb in ("pause", "resume"):
+        bank.ctl("rm", verb, "ledger", *WHY, code=0)
+    bank.tm.stop()
+    path = bank.folder / "tm" / "audit.log"
+    path.write_text(path.read_text().replace("ticket 4711", "ticket 4712", 1))
+    bank.tm.start()
+    bank.wait_ready()
+    assert f"{path}: line 1 was changed" in bank.tm.log_text()
+    bank.ctl("rm", "pause", "ledger", *WHY, code=0)
+    bank.ctl("rm", "resume", "ledger", code=0)
+    assert json.loads(bank.ctl_conf("audit", "verify").stdout)["broken_line"] == 1
+
+
+def test_a_dba_decides_nothing_of_another_coordinators_transaction(bank):
+    for command in (("resolve", "other.1.1", "rollback", "--force"), ("forget", "other.1.1")):
+        refused = bank.ctl(*command, *WHY)
+        assert refused.code == 1 and refused.error == "unknown_transaction"
+        assert "another coordinator" in refused.words + json.dumps(refused.reply)
+
+
+def test_a_plan_names_each_branch(bank):
+    gtrid = bank.begin_move(10)
+    bank.ctl("enlist", gtrid, "ledger/second", code=0)
+    plan = bank.ctl("resolve", gtrid, "rollback", "--dry-run", code=0)
+    assert plan["judgement"] == "agrees" and not plan["needs_force"]
+    assert [(branch["rm"], branch.get("branch")) for branch in plan["branches"]] == [
+        ("accounts", None), ("ledger", None), ("ledger", "second")]
+    bank.ctl("rollback", gtrid, code=0)
+
+
 def test_what_is_done_by_hand_in_psql_is_noticed_and_reported(bank):
     gtrid = half_applied(bank)
     bank.ledger.sql(f"rollback prepared '{bank.ledger.prepared()[0]}'")

@@ -117,6 +117,52 @@ def test_an_old_log_brought_back_is_fenced(bank):
     assert bank.balances() == (40, 160)
 
 
+def test_a_fence_that_the_wrong_copy_raised_is_lifted_by_an_operator(bank):
+    """The copy was started once by mistake, and the agents followed it: the true log goes on."""
+    bank.ctl("commit", bank.begin_move(30), code=0)
+    bank.tm.stop()
+    shutil.copytree(bank.folder / "tm", bank.folder / "copy")
+    conf = bank.write_conf("copy.ini", bank.folder / "copy.sock", bank.folder / "copy")
+    copy = bank.coordinator(conf, "copy.log")
+    copy.arguments.append("--moved")
+    copy.start()
+    ctl = Assentctl(f"ipc://{bank.folder}/copy.sock")
+    wait_until(lambda: ctl("status").get("state") == "ready"
+               and all(rm["state"] == "up" for rm in ctl("status")["rms"]), 20)
+    assert copy.stop() == 0
+    bank.tm.start()
+    wait_until(lambda: bank.ctl("status").get("state") == "fenced", 20)
+    assert bank.ctl("begin", code=1).error == "fenced"
+    bank.tm.stop()
+    bank.tm.start()
+    wait_until(lambda: bank.ctl("status").get("state") == "fenced", 20)
+    bank.tm.stop()
+    bank.tm.arguments.append("--unfence")
+    bank.tm.start()
+    bank.wait_ready()
+    bank.ctl("commit", bank.begin_move(30), code=0)
+    assert bank.balances() == (40, 160)
+
+
+def test_who_vouches_for_the_disk_need_not_wait_for_an_agent_that_is_gone(stopped_bank):
+    bank = stopped_bank
+    text = bank.conf.read_text()
+    bank.conf.write_text(text.replace("[tm]\n", "[tm]\npresume_abort = same-host\n"))
+    bank.start()
+    gtrid = bank.begin_move(30)
+    bank.tm.kill()
+    bank.ledger.agent.stop()
+    bank.tm.start()
+    wait_until(lambda: bank.ctl("outcome", gtrid).get("outcome") == "rolled-back")
+    bank.tm.kill()
+    bank.conf.write_text(text)
+    bank.tm.start()
+    wait_until(lambda: bank.ctl("status").get("state") == "ready")
+    assert bank.outcome(gtrid) == "in-progress"
+    bank.ledger.agent.start()
+    wait_until(lambda: bank.outcome(gtrid) == "rolled-back")
+
+
 def test_an_agent_without_its_schema_names_the_command(stopped_bank):
     stopped_bank.ledger.sql("drop schema assent cascade")
     done = run("assent-agent", "-c", stopped_bank.ledger.conf)

@@ -285,6 +285,29 @@ def test_a_witness_votes_where_it_holds_nothing(stopped_trio):
     assert not all_finish(trio.accounts, trio.ledger)
 
 
+def test_whose_database_may_have_lost_what_it_said_asks_others_to_lead(trio):
+    """It is the only one that has anything prepared, so that nobody else would."""
+    gtrid = trio.begin_work()
+    commit = commit_to_the_gate(trio, gtrid, trio.ledger, trio.stock)
+    kill_for_ever(trio, commit)
+    for database in trio.databases:
+        database.agent.kill()
+    trio.accounts.sql("select pg_terminate_backend(pid, 5000) from pg_stat_activity"
+                      " where usename = 'shop' and datname = current_database()")
+    trio.accounts.open_gate()
+    for database in (trio.accounts, trio.stock):
+        for gid in database.prepared():
+            database.sql(f"rollback prepared '{gid}'")
+    trio.ledger.sql("update assent.tm set votes_after_incarnation = 1,"
+                    " votes_after_sequence = 1000000")
+    for database in trio.databases:
+        database.agent.start()
+    assert not all_finish(*trio.databases)
+    assert "asking the other acceptors" in trio.ledger.agent.log_text()
+    assert row(trio.ledger, gtrid)[0] == 0, "it has promised nothing itself"
+    assert max(row(database, gtrid)[0] for database in (trio.accounts, trio.stock)) >= 256
+
+
 # ---- agents that come and go ----
 
 

@@ -87,6 +87,19 @@ START_TEST(who_knows_the_outcome_says_so_whatever_is_asked)
 }
 END_TEST
 
+START_TEST(who_is_asked_to_lead_leads_unless_it_knows_the_outcome)
+{
+    given_row();
+    ck_assert_str_eq(asked(BALLOT_ASK_LEAD, 0, OUTCOME_NONE), "ask-lead");
+    ck_assert(!row.exists);
+    asked(BALLOT_ASK_ACCEPT, 256, OUTCOME_ROLLED_BACK);
+    ck_assert_str_eq(asked(BALLOT_ASK_LEAD, 0, OUTCOME_NONE), "ask-lead");
+    asked(BALLOT_TELL, 0, OUTCOME_ROLLED_BACK);
+    ck_assert_str_eq(asked(BALLOT_ASK_LEAD, 0, OUTCOME_NONE), "decided");
+    ck_assert_int_eq((int)reply.value, OUTCOME_ROLLED_BACK);
+}
+END_TEST
+
 START_TEST(below_the_horizon_nothing_makes_a_row)
 {
     given_row();
@@ -106,6 +119,59 @@ START_TEST(nothing_is_prepared_once_a_leader_has_asked)
     ck_assert(acceptor_may_prepare(&row, false));
     asked(BALLOT_ASK_PROMISE, 256, OUTCOME_NONE);
     ck_assert(!acceptor_may_prepare(&row, false));
+}
+END_TEST
+
+START_TEST(nothing_is_prepared_once_the_outcome_is_known)
+{
+    given_row();
+    asked(BALLOT_TELL, 0, OUTCOME_ROLLED_BACK);
+    ck_assert(!acceptor_may_prepare(&row, false));
+}
+END_TEST
+
+/* ---- what an agent was told to forget ---- */
+
+static const struct forget up_to_ten = {
+    .upto = {.incarnation = 3, .sequence = 10},
+    .live_count = 2,
+    .live = {{.incarnation = 2, .sequence = 8}, {.incarnation = 3, .sequence = 7}},
+};
+
+static bool has_ended(uint64_t incarnation, uint64_t sequence)
+{
+    struct gtrid gtrid = {.incarnation = incarnation, .sequence = sequence, .tm = "bank"};
+    return forget_is_ended(&up_to_ten, &gtrid);
+}
+
+START_TEST(what_is_live_below_the_horizon_has_not_ended)
+{
+    ck_assert(has_ended(3, 10));
+    ck_assert(has_ended(2, 7));
+    ck_assert(has_ended(2, 5000));
+    ck_assert(!has_ended(2, 8));
+    ck_assert(!has_ended(3, 7));
+    ck_assert(!has_ended(3, 11));
+    ck_assert(!has_ended(4, 1));
+}
+END_TEST
+
+static bool is_news(uint64_t incarnation, uint64_t sequence, uint32_t live_count)
+{
+    struct forget forget = {.upto = {.incarnation = incarnation, .sequence = sequence},
+                            .live_count = live_count};
+    return forget_is_news(&up_to_ten, &forget);
+}
+
+/* It comes late, after one that said more: rows that it excepts are gone already. */
+START_TEST(an_older_horizon_is_no_news)
+{
+    ck_assert(!is_news(3, 9, 0));
+    ck_assert(!is_news(2, 11, 0));
+    ck_assert(!is_news(3, 10, 2));
+    ck_assert(is_news(3, 10, 1));
+    ck_assert(is_news(3, 11, 2));
+    ck_assert(is_news(4, 1, 2));
 }
 END_TEST
 
@@ -346,6 +412,65 @@ START_TEST(a_branch_that_went_without_a_word_is_no_longer_watched)
 }
 END_TEST
 
+static const char *barred(void)
+{
+    steps((struct terminator_event){.type = XE_BARRED});
+    return did();
+}
+
+START_TEST(who_may_not_vote_asks_the_others_to_lead_one_after_the_other)
+{
+    given_agent();
+    watches(60000);
+    ck_assert_str_eq(after(7600), "pledge to 1\n");
+    ck_assert_str_eq(barred(), "ask-lead to 2\n");
+    ck_assert_str_eq(after(100), "pledge to 1\n");
+    ck_assert_str_eq(barred(), "ask-lead to 4\n");
+    ck_assert_str_eq(after(200), "pledge to 1\n");
+    ck_assert_str_eq(barred(), "ask-lead to 2\n");
+    ck_assert_str_eq(answered(BALLOT_DECIDED, 1, 0, OUTCOME_COMMITTED),
+                     "finish commit\ntell to 7\n");
+}
+END_TEST
+
+START_TEST(who_may_not_vote_takes_no_ended_for_an_abort)
+{
+    given_agent();
+    watches(60000);
+    after(7600);
+    barred();
+    ck_assert_str_eq(answered(BALLOT_ENDED, 1, 0, OUTCOME_NONE), "");
+    ck_assert_uint_eq(terminator_count(agent), 0);
+}
+END_TEST
+
+START_TEST(who_is_asked_to_lead_does_at_once_while_somebody_asks)
+{
+    struct terminator_event lead = {.type = XE_LEAD, .roster = &three};
+    given_agent();
+    steps(lead);
+    ck_assert_str_eq(did(), "pledge to 1\n");
+    now_ms += 15000;
+    steps(lead);
+    ck_assert_str_eq(did(), "");
+    now_ms += 15000;
+    steps((struct terminator_event){.type = XE_CLEAR});
+    ck_assert_uint_eq(terminator_count(agent), 1);
+    now_ms += 5000;
+    steps((struct terminator_event){.type = XE_CLEAR});
+    ck_assert_uint_eq(terminator_count(agent), 0);
+}
+END_TEST
+
+START_TEST(who_watches_and_is_asked_to_lead_does_not_wait_for_silence)
+{
+    given_agent();
+    watches(60000);
+    steps((struct terminator_event){.type = XE_LEAD, .roster = &three});
+    ck_assert_str_eq(did(), "pledge to 1\n");
+}
+END_TEST
+
 /* Those whom it asks may never answer: their databases may have lost what they said. */
 START_TEST(who_leads_and_finds_nothing_left_here_leaves_it_to_others)
 {
@@ -421,6 +546,115 @@ START_TEST(a_database_in_doubt_about_itself_leads_nothing)
 }
 END_TEST
 
+static void over(const char *branch)
+{
+    steps((struct terminator_event){.type = XE_OVER, .branch = branch});
+}
+
+START_TEST(all_branches_of_a_transaction_have_to_end_before_it_is_left_alone)
+{
+    given_agent();
+    watches(60000);
+    watches(60000);
+    steps((struct terminator_event){.type = XE_WATCH, .branch = "second", .roster = &three});
+    over("third");
+    over("");
+    ck_assert_uint_eq(terminator_count(agent), 1);
+    ck_assert_str_eq(after(8000), "pledge to 1\n");
+    over("second");
+    ck_assert_uint_eq(terminator_count(agent), 0);
+}
+END_TEST
+
+START_TEST(an_agent_that_is_outbid_gives_way_and_bids_higher_later)
+{
+    given_agent();
+    watches(60000);
+    after(8000);
+    answered(BALLOT_PROMISED, 0, 256, OUTCOME_NONE);
+    ck_assert_str_eq(answered(BALLOT_OUTBID, 1, 3 * 256 + 1, OUTCOME_NONE), "");
+    ck_assert_str_eq(after(99), "");
+    ck_assert_str_eq(after(801), "pledge to 1\n");
+    ck_assert_str_eq(answered(BALLOT_PROMISED, 0, 4 * 256, OUTCOME_NONE), "ask-promise to 6\n");
+}
+END_TEST
+
+START_TEST(a_question_is_not_taken_for_an_answer)
+{
+    given_agent();
+    watches(60000);
+    after(8000);
+    ck_assert_str_eq(answered(BALLOT_JOIN, 1, 256, OUTCOME_NONE), "");
+    ck_assert_str_eq(answered(BALLOT_PROMISED, 0, 256, OUTCOME_NONE), "ask-promise to 6\n");
+}
+END_TEST
+
+START_TEST(who_never_says_that_it_knows_is_not_told_for_ever)
+{
+    uint32_t told = 1;
+    given_agent();
+    watches(60000);
+    after(8000);
+    ck_assert_str_eq(answered(BALLOT_DECIDED, 1, 0, OUTCOME_COMMITTED),
+                     "finish commit\ntell to 7\n");
+    steps((struct terminator_event){.type = XE_CLEAR});
+    while (terminator_count(agent) > 0 && told < 100)
+        told += strcmp(after(1000), "tell to 7\n") == 0;
+    ck_assert_uint_eq(told, 12);
+}
+END_TEST
+
+/* The list of acceptors that came with a PREPARE is not this agent's. */
+START_TEST(who_is_no_acceptor_leads_nothing)
+{
+    static const struct roster others = {.count = 2, .tm = true, .agents = {"ledger", "stock"}};
+    given_agent();
+    steps((struct terminator_event){.type = XE_WATCH, .branch = "", .roster = &others});
+    ck_assert_str_eq(after(8000), "");
+    ck_assert_str_eq(after(8000), "");
+    ck_assert_uint_eq(terminator_count(agent), 1);
+}
+END_TEST
+
+START_TEST(what_it_has_to_do_with_is_listed_with_who_decides_it)
+{
+    uint32_t from = 0;
+    struct gtrid listed, other = gtrid;
+    struct ballot decided = {.value = OUTCOME_COMMITTED};
+    given_agent();
+    watches(60000);
+    other.sequence = 8;
+    ck_assert_int_eq((int)terminator_state(agent, &gtrid), ENDING_WATCHED);
+    ck_assert(terminator_roster(agent, &gtrid) != NULL);
+    ck_assert_uint_eq(terminator_roster(agent, &gtrid)->count, 3);
+    ck_assert_int_eq((int)terminator_state(agent, &other), ENDING_NONE);
+    ck_assert(terminator_roster(agent, &other) == NULL);
+    ck_assert(terminator_next(agent, &from, &listed));
+    ck_assert(gtrid_equal(&listed, &gtrid));
+    ck_assert(!terminator_next(agent, &from, &listed));
+    steps((struct terminator_event){.type = XE_OUTCOME, .ballot = &decided});
+    ck_assert_int_eq((int)terminator_state(agent, &gtrid), ENDING_DECIDED);
+}
+END_TEST
+
+START_TEST(of_many_coordinators_the_newest_are_remembered_to_be_alive)
+{
+    char other[TM_NAME_BYTES];
+    given_agent();
+    watches(60000);
+    now_ms += 3000;
+    terminator_heard(agent, "bank", 3, now_ms);
+    for (int i = 0; i < 15; i++) {
+        snprintf(other, sizeof other, "tm%d", i);
+        terminator_heard(agent, other, 3, now_ms);
+    }
+    ck_assert_str_eq(after(4900), "");
+    terminator_heard(agent, "bank", 3, now_ms);
+    terminator_heard(agent, "one-more", 3, now_ms); /* the 17th */
+    ck_assert_str_eq(after(2600), "pledge to 1\n");
+}
+END_TEST
+
 START_TEST(a_full_house_says_so)
 {
     given_agent();
@@ -454,8 +688,11 @@ int main(void)
                                  a_promise_says_what_was_accepted_and_may_be_repeated,
                                  a_leader_pledges_a_number_once_even_over_a_crash,
                                  who_knows_the_outcome_says_so_whatever_is_asked,
+                                 who_is_asked_to_lead_leads_unless_it_knows_the_outcome,
                                  below_the_horizon_nothing_makes_a_row,
                                  nothing_is_prepared_once_a_leader_has_asked));
+    suite_add_tcase(suite, RULES("forget", what_is_live_below_the_horizon_has_not_ended,
+                                 an_older_horizon_is_no_news));
     suite_add_tcase(suite, RULES("leader", a_leader_that_finds_nothing_aborts,
                                  a_leader_takes_what_the_highest_ballot_proposed,
                                  an_answer_to_another_ballot_does_not_count,
@@ -470,11 +707,23 @@ int main(void)
                           a_branch_that_ended_is_no_longer_watched,
                           a_branch_that_went_without_a_word_is_no_longer_watched,
                           who_leads_and_finds_nothing_left_here_leaves_it_to_others,
+                          who_may_not_vote_asks_the_others_to_lead_one_after_the_other,
+                          who_may_not_vote_takes_no_ended_for_an_abort,
+                          who_is_asked_to_lead_does_at_once_while_somebody_asks,
+                          who_watches_and_is_asked_to_lead_does_not_wait_for_silence,
                           it_finishes_until_nothing_is_left_and_tells_until_all_know,
                           what_others_decided_is_carried_out_without_a_word,
                           what_is_prepared_after_all_is_finished_while_others_have_not_answered,
                           ended_means_abort, a_database_in_doubt_about_itself_leads_nothing,
                           a_full_house_says_so));
+    suite_add_tcase(suite, RULES("endings", nothing_is_prepared_once_the_outcome_is_known,
+                                 all_branches_of_a_transaction_have_to_end_before_it_is_left_alone,
+                                 an_agent_that_is_outbid_gives_way_and_bids_higher_later,
+                                 a_question_is_not_taken_for_an_answer,
+                                 who_never_says_that_it_knows_is_not_told_for_ever,
+                                 who_is_no_acceptor_leads_nothing,
+                                 what_it_has_to_do_with_is_listed_with_who_decides_it,
+                                 of_many_coordinators_the_newest_are_remembered_to_be_alive));
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
     int failed = srunner_ntests_failed(runner);

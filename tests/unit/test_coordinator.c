@@ -928,6 +928,32 @@ START_TEST(limits_are_answered_busy)
 }
 END_TEST
 
+static enum error_code error_about(enum op op, struct gtrid gtrid)
+{
+    ask((struct request){.op = op, .has_gtrid = true, .gtrid = gtrid});
+    return actions.replies[0].error;
+}
+
+/* An old log, or an empty one in place of one that is lost, has given out less than it seems. */
+START_TEST(what_a_log_has_not_reached_is_not_unknown_before_every_agent_has_spoken)
+{
+    given_empty_tm();
+    start_tm();
+    const struct gtrid ahead[] = {gtrid_of_start(9, 1), gtrid_number(1)};
+    agent_accepts("accounts");
+    for (size_t i = 0; i < 2; i++) {
+        ck_assert_int_eq((int)error_about(OP_OUTCOME, ahead[i]), ERR_NOT_READY);
+        ck_assert_int_eq((int)error_about(OP_COMMIT, ahead[i]), ERR_NOT_READY);
+        ck_assert_int_eq((int)error_about(OP_ROLLBACK, ahead[i]), ERR_NOT_READY);
+    }
+    agent_accepts("ledger");
+    for (size_t i = 0; i < 2; i++) {
+        ck_assert_int_eq((int)error_about(OP_OUTCOME, ahead[i]), ERR_UNKNOWN_TRANSACTION);
+        ck_assert_int_eq((int)error_about(OP_COMMIT, ahead[i]), ERR_UNKNOWN_TRANSACTION);
+    }
+}
+END_TEST
+
 START_TEST(what_this_coordinator_never_began_is_unknown)
 {
     given_tm();
@@ -1241,6 +1267,8 @@ int main(void)
     tcase_add_test(clients, a_key_is_in_use_while_live_and_once_committed);
     tcase_add_test(clients, enlist_is_repeatable_and_ends_with_commit);
     tcase_add_test(clients, limits_are_answered_busy);
+    tcase_add_test(clients,
+                   what_a_log_has_not_reached_is_not_unknown_before_every_agent_has_spoken);
     tcase_add_test(clients, what_this_coordinator_never_began_is_unknown);
     tcase_add_test(clients, a_draining_coordinator_begins_nothing_and_finishes_the_rest);
     suite_add_tcase(suite, clients);

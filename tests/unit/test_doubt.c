@@ -116,9 +116,11 @@ static const struct row {
      "will be rolled back once the agent can: the agent's role may not act for its owner",
      "psql -d acc -c 'GRANT \"shop\" TO \"assent\"'"},
     {{PREPARED, .known = KNOWN_FORGOTTEN},
-     FATE_WILL_ROLL_BACK,
-     "will be rolled back: older than what is remembered, and never waited for",
-     ""},
+     FATE_UNKNOWN,
+     "cannot be known: bank.3.7 is older than what is remembered (retention): it was never "
+     "decided, "
+     "or was committed and comes back with a database that has lost data",
+     "assentctl resolve bank.3.7 commit|rollback --reason TEXT --dry-run"},
     {{PREPARED, .known = KNOWN_UNPROVEN, .waits_for = "ledger"},
      FATE_WAITS,
      "will be rolled back when ledger registers: never decided, and only a log that every agent "

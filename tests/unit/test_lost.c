@@ -62,6 +62,63 @@ START_TEST(what_acceptors_decide_is_theirs_until_one_knows)
 }
 END_TEST
 
+START_TEST(who_has_a_branch_and_no_row_has_not_voted_in_three_phases)
+{
+    ck_assert_int_eq((int)when_recalled(RECALL_ACCEPTOR, RECALL_NO_ROW), LOST_ROLL_BACK);
+    ck_assert_int_eq((int)when_recalled(RECALL_COMMIT, RECALL_NO_ROW), LOST_COMMIT);
+    ck_assert_int_eq((int)when_recalled(RECALL_VOTED, RECALL_NO_ROW), LOST_ASK);
+}
+END_TEST
+
+START_TEST(who_has_no_branch_needs_no_row)
+{
+    struct lost_txn txns[1];
+    struct lost lost = {.tm = "bank",
+                        .highest = 5,
+                        .agent_count = 2,
+                        .room = 1,
+                        .txns = txns,
+                        .agents = {{.rm = "accounts"}, {.rm = "ledger"}}};
+    const struct branch_id branch = {.gtrid = {.tm = "bank", .incarnation = 5, .sequence = 1},
+                                     .rm = "accounts"};
+    ck_assert_int_eq((int)lost_take_prepared(&lost, 0, &branch, 700, NULL), LOST_TAKEN);
+    lost_recall(&txns[0], 1, RECALL_NO_ROW);
+    lost_recall(&txns[0], 0, RECALL_ACCEPTOR);
+    lost_judge_all(&lost);
+    ck_assert_int_eq((int)txns[0].verdict, LOST_ACCEPTORS);
+}
+END_TEST
+
+START_TEST(a_block_that_was_run_again_is_not_committed_in_the_place_of_the_first)
+{
+    struct lost_txn txns[1];
+    struct lost lost = {.tm = "bank",
+                        .highest = 5,
+                        .agent_count = 1,
+                        .room = 1,
+                        .txns = txns,
+                        .agents = {{.rm = "accounts", .answered = true}}};
+    const struct branch_id branch = {.gtrid = {.tm = "bank", .incarnation = 5, .sequence = 1},
+                                     .rm = "accounts"};
+    const struct start_id start = {.incarnation = 6};
+    static struct record record;
+    uint32_t position = 0;
+    lost_take_prepared(&lost, 0, &branch, 777, NULL);
+    lost_recall_xid(&txns[0], 0, &branch, RECALL_VOTED, 0);
+    ck_assert(!lost_is_another(&txns[0].branches[0]));
+    lost_recall_xid(&txns[0], 0, &branch, RECALL_VOTED, 777);
+    lost_recall_xid(&txns[0], 0, &branch, RECALL_COMMIT, 700);
+    lost_recall_xid(&txns[0], 0, &branch, RECALL_VOTED, 777);
+    lost_recall(&txns[0], 0, RECALL_COMMIT);
+    lost_judge_all(&lost);
+    ck_assert(lost_is_another(&txns[0].branches[0]));
+    while (lost_record(&lost, &start, &position, &record) && record.type != RECORD_COMMIT)
+        ;
+    ck_assert_int_eq((int)record.type, RECORD_COMMIT);
+    ck_assert_uint_eq(record.branches[0].xid, 700);
+}
+END_TEST
+
 START_TEST(a_later_start_than_any_agent_has_accepted_is_not_ours)
 {
     memset(recalled, 0, sizeof recalled);
@@ -164,6 +221,9 @@ int main(void)
     tcase_add_test(rules, agents_that_contradict_each_other_prove_nothing);
     tcase_add_test(rules, what_is_not_on_the_lists_yet_is_waited_for);
     tcase_add_test(rules, what_acceptors_decide_is_theirs_until_one_knows);
+    tcase_add_test(rules, who_has_a_branch_and_no_row_has_not_voted_in_three_phases);
+    tcase_add_test(rules, who_has_no_branch_needs_no_row);
+    tcase_add_test(rules, a_block_that_was_run_again_is_not_committed_in_the_place_of_the_first);
     tcase_add_test(rules, a_later_start_than_any_agent_has_accepted_is_not_ours);
     tcase_add_test(rules, every_recollection_has_a_word_of_its_own);
     tcase_add_test(rules, what_was_before_the_new_log_is_forgotten_but_what_it_commits);

@@ -449,6 +449,25 @@ START_TEST(what_is_rolled_back_takes_no_place)
 }
 END_TEST
 
+/* Of a branch that is looked for to be committed, while that coordinator's log is given up. */
+static uint64_t position_behind(const char *given_up)
+{
+    given_agent();
+    ordered(PE_COMMIT, 70);
+    participant_unplace(agent, given_up);
+    ck_assert_str_eq(did(), "look\n");
+    when(PE_SEEN);
+    ck_assert_str_eq(did(), "commit 70\n");
+    return actions.list[0].lsn;
+}
+
+START_TEST(positions_of_a_log_that_is_given_up_are_never_stored_again)
+{
+    ck_assert_uint_eq(position_behind("other"), 9);
+    ck_assert_uint_eq(position_behind("bank"), 0);
+}
+END_TEST
+
 START_TEST(remembered_answers_make_room_the_oldest_first)
 {
     given_agent();
@@ -475,7 +494,8 @@ END_TEST
 START_TEST(a_no_behind_which_something_may_be_prepared_makes_no_room)
 {
     given_agent();
-    for (uint64_t i = 1; i <= SLOTS; i++) {
+    for (uint64_t i = 1; i < SLOTS; i++) {
+        ck_assert(participant_has_room(agent));
         when_at(i, PE_OPENED);
         when_at(i, PE_PREPARE);
         when_at(i, PE_UNKNOWN);
@@ -496,6 +516,22 @@ START_TEST(the_table_keeps_room_for_what_ends_branches)
     said[0] = '\0';
     when_at(1000, PE_PREPARE);
     when_at(1001, PE_COMMIT);
+    ck_assert_str_eq(did(), "no\nlook\n");
+}
+END_TEST
+
+/* Behind a no of which something may still be prepared, for a minute. */
+START_TEST(the_smallest_table_keeps_a_place_for_what_ends_branches)
+{
+    given_agent();
+    for (uint64_t i = 1; i < SLOTS; i++) {
+        when_at(i, PE_OPENED);
+        when_at(i, PE_PREPARE);
+        when_at(i, PE_UNKNOWN);
+    }
+    said[0] = '\0';
+    when_at(1000, PE_PREPARE);
+    when_at(1001, PE_ROLLBACK);
     ck_assert_str_eq(did(), "no\nlook\n");
 }
 END_TEST
@@ -523,14 +559,131 @@ END_TEST
 START_TEST(a_full_table_answers_no_and_forgets_nothing)
 {
     given_agent();
-    for (uint64_t i = 0; i < SLOTS; i++) {
+    for (uint64_t i = 1; i < SLOTS; i++) {
         struct participant_event event = {.type = PE_OPENED, .branch = branch, .now_ms = now_ms};
         event.branch.gtrid.sequence = 100 + i;
         participant_step(agent, &event, &actions);
     }
     ordered(PE_PREPARE, 0);
     ck_assert_str_eq(did(), "no\n");
-    ck_assert_uint_eq(participant_count(agent), SLOTS);
+    ck_assert_uint_eq(participant_count(agent), SLOTS - 1);
+}
+END_TEST
+
+/* The agent was started again since it voted: it looks as if nobody had asked before. */
+START_TEST(a_vote_that_is_not_remembered_is_asked_after_when_it_is_rolled_back_meanwhile)
+{
+    given_agent();
+    ordered(PE_PREPARE, 0);
+    ordered(PE_ROLLBACK, 70);
+    absent(XID_UNKNOWN);
+    ck_assert_str_eq(did(), "look\nlook\n");
+    ck_assert_uint_eq(actions.list[0].xid, 70);
+    absent(XID_COMMITTED);
+    ck_assert_str_eq(did(), "heuristic\n");
+}
+END_TEST
+
+START_TEST(what_nobody_has_voted_for_and_is_not_there_is_rolled_back)
+{
+    given_agent();
+    ordered(PE_PREPARE, 0);
+    ordered(PE_ROLLBACK, 0);
+    absent(XID_UNKNOWN);
+    ck_assert_str_eq(did(), "look\ndone\n");
+}
+END_TEST
+
+START_TEST(a_rollback_that_is_asked_for_while_the_session_is_being_closed_is_answered)
+{
+    given_agent();
+    when(PE_OPENED);
+    due_after(30000);
+    ck_assert_str_eq(did(), "end-session\n");
+    ordered(PE_ROLLBACK, 0);
+    ck_assert_str_eq(did(), "");
+    when(PE_FINISHED);
+    ck_assert_str_eq(did(), "done\n");
+    ck_assert_uint_eq(participant_count(agent), 0);
+}
+END_TEST
+
+START_TEST(a_branch_of_the_applications_own_that_could_not_be_finished_is_a_no)
+{
+    given_agent();
+    ordered(PE_PREPARE, 0);
+    step((struct participant_event){
+        .type = PE_SEEN, .xid = 70, .sqlstate = "42501", .message = "not ours to finish"});
+    ck_assert_str_eq(did(), "look\nno\n");
+    ck_assert_str_eq(actions.list[0].result.sqlstate, "42501");
+    ck_assert_str_eq(actions.list[0].result.message, "not ours to finish");
+    ordered(PE_PREPARE, 0);
+    ck_assert_str_eq(did(), "no\n");
+}
+END_TEST
+
+START_TEST(what_could_not_be_looked_for_is_looked_for_when_it_is_ordered_again)
+{
+    given_agent();
+    for (int i = 0; i < 3; i++) {
+        ordered(PE_COMMIT, 70);
+        when(PE_RETRY);
+        ck_assert_str_eq(did(), "look\n");
+        ck_assert_uint_eq(participant_count(agent), 0);
+        ordered(PE_ROLLBACK, 70);
+        when(PE_UNKNOWN);
+        ck_assert_str_eq(did(), "look\n");
+        ck_assert_uint_eq(participant_count(agent), 0);
+    }
+}
+END_TEST
+
+START_TEST(a_final_answer_is_forgotten_a_minute_after_the_branchs_time)
+{
+    given_agent();
+    when(PE_OPENED);
+    ordered(PE_PREPARE, 0);
+    when(PE_READ_ONLY);
+    ck_assert_uint_eq(participant_wake_ms(agent), now_ms + 30000 + REMEMBER_MS);
+    ck_assert_int_eq((int)participant_state(agent, &branch), BRANCH_LEFT);
+    due_after(30000 + REMEMBER_MS);
+    ck_assert_int_eq((int)participant_state(agent, &branch), BRANCH_NONE);
+    ck_assert_uint_eq(participant_wake_ms(agent), UINT64_MAX);
+}
+END_TEST
+
+START_TEST(a_full_table_leaves_a_decision_to_be_said_again)
+{
+    given_agent();
+    for (uint64_t i = 1; i < SLOTS; i++)
+        when_at(100 + i, PE_OPENED);
+    when_at(200, PE_COMMIT); /* in the place that is kept for what ends branches */
+    ck_assert_str_eq(did(), "look\n");
+    ordered(PE_COMMIT, 70);
+    ordered(PE_ROLLBACK, 70);
+    ck_assert_str_eq(did(), "");
+    when_at(101, PE_ROLLBACK);
+    when_at(101, PE_FINISHED);
+    ordered(PE_COMMIT, 70);
+    ck_assert_str_eq(did(), "end-session\ndone\nlook\n");
+}
+END_TEST
+
+START_TEST(only_what_may_still_be_prepared_is_under_way)
+{
+    uint32_t at = 0;
+    struct branch_id found;
+    given_agent();
+    when_at(1, PE_OPENED); /* of another transaction */
+    when(PE_OPENED);
+    ordered(PE_PREPARE, 0);
+    ck_assert(participant_under_way(agent, &branch.gtrid, &at, &found));
+    ck_assert(branch_equal(&found, &branch));
+    at++;
+    ck_assert(!participant_under_way(agent, &branch.gtrid, &at, &found));
+    when(PE_REFUSAL);
+    at = 0;
+    ck_assert(!participant_under_way(agent, &branch.gtrid, &at, &found));
 }
 END_TEST
 
@@ -567,11 +720,23 @@ int main(void)
     tcase_add_test(cases, a_prepare_that_hangs_is_given_up_soon_when_its_branch_is_rolled_back);
     tcase_add_test(cases, a_commit_in_one_phase_waits_for_no_statement_beyond_the_branchs_time);
     tcase_add_test(cases, what_is_rolled_back_takes_no_place);
+    tcase_add_test(cases, positions_of_a_log_that_is_given_up_are_never_stored_again);
     tcase_add_test(cases, remembered_answers_make_room_the_oldest_first);
     tcase_add_test(cases, a_no_behind_which_something_may_be_prepared_makes_no_room);
     tcase_add_test(cases, the_table_keeps_room_for_what_ends_branches);
+    tcase_add_test(cases, the_smallest_table_keeps_a_place_for_what_ends_branches);
     tcase_add_test(cases, a_closed_transaction_stays_closed);
     tcase_add_test(cases, a_full_table_answers_no_and_forgets_nothing);
+    tcase_add_test(cases,
+                   a_vote_that_is_not_remembered_is_asked_after_when_it_is_rolled_back_meanwhile);
+    tcase_add_test(cases, what_nobody_has_voted_for_and_is_not_there_is_rolled_back);
+    tcase_add_test(cases,
+                   a_rollback_that_is_asked_for_while_the_session_is_being_closed_is_answered);
+    tcase_add_test(cases, a_branch_of_the_applications_own_that_could_not_be_finished_is_a_no);
+    tcase_add_test(cases, what_could_not_be_looked_for_is_looked_for_when_it_is_ordered_again);
+    tcase_add_test(cases, a_final_answer_is_forgotten_a_minute_after_the_branchs_time);
+    tcase_add_test(cases, a_full_table_leaves_a_decision_to_be_said_again);
+    tcase_add_test(cases, only_what_may_still_be_prepared_is_under_way);
     suite_add_tcase(suite, cases);
 
     SRunner *runner = srunner_create(suite);

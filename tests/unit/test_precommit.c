@@ -207,6 +207,41 @@ START_TEST(who_is_outbid_waits_and_then_leads_a_higher_ballot)
 }
 END_TEST
 
+START_TEST(two_branches_at_one_database_have_one_acceptor)
+{
+    given_tm();
+    given_begun_by(PROTOCOL_3PC, "accounts", "ledger");
+    struct request enlist = {.op = OP_ENLIST, .has_gtrid = true, .gtrid = gtrid_number(1)};
+    strcpy(enlist.rm, "ledger");
+    strcpy(enlist.branch, "second");
+    ask(enlist);
+    did();
+    ask_about(OP_COMMIT, 1, "");
+    ck_assert_uint_eq(actions.orders[0].order.ballot.roster.count, 2);
+    ck_assert_str_eq(did(), "prepare accounts\nprepare ledger\nprepare ledger\n");
+}
+END_TEST
+
+/* An acceptor has promised a higher ballot already, and says so before it was asked. */
+START_TEST(an_acceptor_that_has_promised_before_it_was_asked_is_outbid)
+{
+    given_prelogging();
+    agent_is_lost("accounts");
+    agent_is_lost("ledger");
+    log_is_durable();
+    ck_assert_str_eq(did(), "");
+    agent_accepts("ledger");
+    acceptor_says("ledger", gtrid_number(1),
+                  (struct ballot){.type = BALLOT_OUTBID, .promised = 3 * BALLOT_ROUND});
+    did();
+    time_passes(5000);
+    ck_assert_ptr_nonnull(strstr(did(), "log PROMISE\n"));
+    log_is_durable();
+    ck_assert_str_eq(did(), "ask-promise ledger\n");
+    ck_assert_uint_eq(actions.orders[0].order.ballot.number, 4 * BALLOT_ROUND + RANK_TM);
+}
+END_TEST
+
 /* ---- agents that lead ---- */
 
 START_TEST(a_promise_to_an_agent_is_given_only_once_it_is_durable)
@@ -404,9 +439,7 @@ START_TEST(of_an_earlier_start_nothing_is_said_before_every_agent_has_accepted)
 }
 END_TEST
 
-/* Below the horizon all that committed has been applied everywhere: what is still prepared was
- * rolled back. */
-START_TEST(what_is_forgotten_is_rolled_back_for_an_agent_that_leads_it)
+static void given_below_the_horizon(void)
 {
     struct record log[5];
     memcpy(log, precommitted_log, 4 * sizeof *log);
@@ -416,8 +449,29 @@ START_TEST(what_is_forgotten_is_rolled_back_for_an_agent_that_leads_it)
     agent_accepts("ledger");
     did();
     ck_assert_int_eq((int)outcome_of(gtrid_of_start(OF_LOG, LEFT_AT)), OUTCOME_FORGOTTEN);
+}
+
+/* It knows better whether its database has lost what was committed there. */
+START_TEST(who_leads_what_is_forgotten_is_told_that_it_has_ended)
+{
+    given_below_the_horizon();
     old_bid("ledger", (struct ballot){.type = BALLOT_ASK_PROMISE, .number = BALLOT_ROUND});
-    ck_assert_str_eq(did(), "decided rolled-back ledger\n");
+    ck_assert_str_eq(did(), "ended ledger\n");
+}
+END_TEST
+
+/* Never decided, or committed and come back with a database that has lost the COMMIT PREPARED. */
+START_TEST(what_is_found_prepared_below_the_horizon_is_left_to_a_dba)
+{
+    given_below_the_horizon();
+    struct result found = result_about(RESULT_FOUND, LEFT_AT, "ledger");
+    found.branch.gtrid = gtrid_of_start(OF_LOG, LEFT_AT);
+    found.xid = 701;
+    found.number = 100;
+    uint64_t before = alarms();
+    hear(found);
+    ck_assert_str_eq(did(), "");
+    ck_assert_uint_eq(alarms(), before + 1);
 }
 END_TEST
 
@@ -592,6 +646,8 @@ int main(void)
     tcase_add_test(alive, an_agent_whose_branch_only_read_hears_the_outcome_from_a_tell);
     tcase_add_test(alive, an_answer_of_an_agent_that_is_no_acceptor_counts_for_nothing);
     tcase_add_test(alive, who_is_outbid_waits_and_then_leads_a_higher_ballot);
+    tcase_add_test(alive, two_branches_at_one_database_have_one_acceptor);
+    tcase_add_test(alive, an_acceptor_that_has_promised_before_it_was_asked_is_outbid);
     suite_add_tcase(suite, alive);
 
     TCase *asked = tcase_create("asked");
@@ -614,7 +670,8 @@ int main(void)
     tcase_add_test(strays, an_agent_that_leads_what_was_rolled_back_is_told_so);
     tcase_add_test(strays, an_agent_that_leads_what_this_coordinator_never_began_is_an_alarm);
     tcase_add_test(strays, of_an_earlier_start_nothing_is_said_before_every_agent_has_accepted);
-    tcase_add_test(strays, what_is_forgotten_is_rolled_back_for_an_agent_that_leads_it);
+    tcase_add_test(strays, who_leads_what_is_forgotten_is_told_that_it_has_ended);
+    tcase_add_test(strays, what_is_found_prepared_below_the_horizon_is_left_to_a_dba);
     suite_add_tcase(suite, strays);
 
     TCase *back = tcase_create("back");

@@ -248,6 +248,45 @@ START_TEST(a_proposal_that_reached_nobody_is_withdrawn)
 }
 END_TEST
 
+/* Both are back before the transaction's own timer has had its turn. */
+START_TEST(a_leader_that_asks_about_what_reached_nobody_is_not_voted_for)
+{
+    given_prelogging();
+    agent_is_lost("ledger");
+    agent_is_lost("accounts");
+    log_is_durable();
+    ck_assert_str_eq(did(), "");
+    agent_answers("ledger", (struct answer){0});
+    agent_answers("accounts", (struct answer){.beat = 8, .agent_incarnation = 2});
+    acceptor_says("ledger", gtrid_number(1),
+                  (struct ballot){.type = BALLOT_ASK_PROMISE, .number = 257});
+    ck_assert_str_eq(did(), "log QUARANTINED\nlog OUTCOME\nrecover ledger\n");
+    log_is_durable();
+    ck_assert_str_eq(did(), "tell rolled-back ledger\nrollback ledger\n");
+}
+END_TEST
+
+/* It is on its way to a higher ballot, of which nobody has heard either. */
+START_TEST(a_promise_to_itself_is_withdrawn_with_a_proposal_that_reached_nobody)
+{
+    given_prelogging();
+    agent_is_lost("ledger");
+    agent_is_lost("accounts");
+    log_is_durable();
+    ck_assert_str_eq(did(), "");
+    agent_answers("ledger", (struct answer){0});
+    acceptor_says("ledger", gtrid_number(1),
+                  (struct ballot){.type = BALLOT_OUTBID, .promised = 3 * BALLOT_ROUND});
+    agent_is_lost("ledger");
+    ck_assert_str_eq(did(), "");
+    time_passes(5000);
+    ck_assert_str_eq(did(), "log PROMISE\n");
+    accounts_is_set_back();
+    log_is_durable();
+    ck_assert_str_eq(did(), "log QUARANTINED\nlog OUTCOME\n");
+}
+END_TEST
+
 START_TEST(a_proposal_that_is_out_is_its_acceptors_to_decide)
 {
     given_prelogging();
@@ -384,6 +423,8 @@ int main(void)
     tcase_add_test(three, a_precommit_that_nobody_has_heard_of_is_withdrawn_behind_the_log);
     tcase_add_test(three, a_withdrawn_precommit_is_over_for_the_next_start_and_in_a_snapshot);
     tcase_add_test(three, a_proposal_that_reached_nobody_is_withdrawn);
+    tcase_add_test(three, a_leader_that_asks_about_what_reached_nobody_is_not_voted_for);
+    tcase_add_test(three, a_promise_to_itself_is_withdrawn_with_a_proposal_that_reached_nobody);
     tcase_add_test(three, a_proposal_that_is_out_is_its_acceptors_to_decide);
     tcase_add_test(three, the_vote_of_an_acceptor_that_was_quarantined_since_does_not_count);
     suite_add_tcase(suite, three);

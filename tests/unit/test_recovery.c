@@ -187,6 +187,76 @@ START_TEST(more_resource_managers_than_there_is_room_for_are_refused)
 }
 END_TEST
 
+START_TEST(a_decision_of_what_was_taken_back_from_its_database_is_one_of_that_branch)
+{
+    struct record log[] = {HEAD, COMMIT, COMMIT};
+    log[4].type = RECORD_DELEGATED;
+    log[4].branch_count = 1;
+    ck_assert_str_eq(refused(log, 6), "a transaction is decided twice");
+    log[5].branch_count = 1;
+    ck_assert_ptr_null(refused(log, 6));
+    log[5].type = RECORD_DELEGATED;
+    ck_assert_str_eq(refused(log, 6), "a transaction is decided twice");
+}
+END_TEST
+
+START_TEST(more_databases_of_a_commit_than_there_is_room_for_are_refused)
+{
+    static struct record log[1 + RMS_MAX] = {{.type = RECORD_START, .lsn = 1, .incarnation = 1}};
+    for (uint32_t i = 1; i < RMS_MAX - 1; i++) {
+        log[i] = (struct record){.type = RECORD_AGENT, .lsn = 1 + i};
+        snprintf(log[i].rm, RM_NAME_BYTES, "r%u", i);
+    }
+    log[RMS_MAX - 1] = (struct record)COMMIT;
+    strcpy(log[RMS_MAX - 1].branches[1].rm, "one-too-many");
+    ck_assert_str_eq(refused(log, RMS_MAX), "more resource managers than a coordinator can have");
+}
+END_TEST
+
+/* Of so many starts that each has a page of its own. */
+START_TEST(more_outcomes_than_there_is_room_for_are_refused)
+{
+    static struct record log[500];
+    const char *why = NULL;
+    uint32_t count = 0;
+    while (count < 500 && why == NULL) {
+        log[count] = (struct record){.type = RECORD_START, .lsn = 1 + count, .incarnation = 1};
+        log[count].incarnation += count;
+        count++;
+        log[count] = (struct record){
+            .type = RECORD_CHUNK, .lsn = 1 + count, .incarnation = count, .bits = {2}};
+        count++;
+        why = refused(log, count);
+    }
+    ck_assert_str_eq(why, "more outcomes than max_outcomes allows are still remembered: raise it "
+                          "to what it was");
+    ck_assert_uint_ge(count / 2, limits.outcome_chunks_max);
+}
+END_TEST
+
+START_TEST(more_keys_than_there_is_room_for_are_refused)
+{
+    static const char too_many[] =
+        "more keys than max_keys allows are still remembered: raise it to what it was";
+    static struct record log[500] = {{.type = RECORD_START, .lsn = 1, .incarnation = 1}};
+    const char *why = NULL;
+    uint32_t count = 1;
+    while (count < 499 && why == NULL) {
+        log[count] = (struct record){.type = RECORD_HASHED_KEY,
+                                     .lsn = 1 + count,
+                                     .incarnation = 1,
+                                     .sequence = count,
+                                     .hash = {count, 1}};
+        count++;
+        why = refused(log, count);
+    }
+    ck_assert_str_eq(why, too_many);
+    ck_assert_uint_ge(count, limits.keys_max);
+    log[count - 1] = (struct record)COMMIT;
+    ck_assert_str_eq(refused(log, count), too_many);
+}
+END_TEST
+
 /* ---- what is live again ---- */
 
 START_TEST(a_branch_that_was_ended_by_hand_before_the_crash_stays_mixed)
@@ -228,6 +298,91 @@ START_TEST(commits_by_hand_of_what_was_rolled_back_are_its_only_record)
     ck_assert(coordinator_show(tm, &gtrid, now_ms, &view));
     ck_assert_uint_eq(view.branch_count, 2);
     ck_assert_int_eq((int)view.branches[1].progress, BR_HEURISTIC);
+}
+END_TEST
+
+START_TEST(what_its_only_database_has_committed_is_committed_after_the_crash)
+{
+    struct record log[] = {HEAD, COMMIT, about(RECORD_OUTCOME, OUTCOME_COMMITTED)};
+    log[4].type = RECORD_DELEGATED;
+    log[4].branch_count = 1;
+    strcpy(log[4].key, "order-7");
+    given_log(log, 6);
+    both_accept();
+    did();
+    ck_assert_int_eq((int)outcome_then(), OUTCOME_COMMITTED);
+    ask((struct request){.op = OP_BEGIN, .key = "order-7"});
+    ck_assert_str_eq(did(), "refuse key_in_use\n");
+}
+END_TEST
+
+START_TEST(a_key_that_an_older_version_has_written_is_in_use)
+{
+    const struct record log[] = {
+        HEAD,
+        {.type = RECORD_KEY, .lsn = 5, .incarnation = 1, .sequence = COMMITTED, .key = "order-7"}};
+    given_log(log, 5);
+    both_accept();
+    did();
+    ask((struct request){.op = OP_BEGIN, .key = "order-7"});
+    ck_assert_str_eq(did(), "refuse key_in_use\n");
+    ck_assert_uint_eq(actions.replies[0].gtrid.sequence, COMMITTED);
+    ask((struct request){.op = OP_BEGIN, .key = "order-8"});
+    ck_assert_str_eq(did(), "reply 1\n");
+}
+END_TEST
+
+START_TEST(a_fence_that_a_person_has_lifted_is_none_after_the_crash)
+{
+    const struct record log[] = {
+        HEAD,
+        {.type = RECORD_FENCED, .lsn = 5, .rm = "ledger", .flags = REFUSAL_POSITION},
+        {.type = RECORD_FENCED, .lsn = 6}};
+    given_log(log, 5);
+    ask((struct request){.op = OP_BEGIN});
+    ck_assert_str_eq(did(), "refuse fenced\n");
+    given_log(log, 6);
+    both_accept();
+    did();
+    ask((struct request){.op = OP_BEGIN});
+    ck_assert_str_eq(did(), "reply 1\n");
+}
+END_TEST
+
+/* Records of several starts may say a beat twice, and not in its order. */
+START_TEST(the_highest_beat_that_was_logged_counts)
+{
+    const struct record log[] = {
+        HEAD,
+        {.type = RECORD_BEAT, .lsn = 5, .rm = "ledger", .beat = 9, .system_identifier = 1},
+        {.type = RECORD_BEAT, .lsn = 6, .rm = "ledger", .beat = 7, .system_identifier = 1}};
+    given_log(log, 6);
+    agent_answers("ledger", (struct answer){.beat = 8});
+    ck_assert_str_eq(rm_is("ledger"), "quarantined");
+}
+END_TEST
+
+START_TEST(what_marks_the_log_itself_changes_nothing)
+{
+    const struct record log[] = {
+        HEAD, COMMIT, {.type = RECORD_STOP, .lsn = 6}, {.type = RECORD_SEAL, .lsn = 7}};
+    given_log(log, 7);
+    both_accept();
+    const char *all = did();
+    ck_assert_ptr_nonnull(strstr(all, "commit accounts\n"));
+    ck_assert_ptr_nonnull(strstr(all, "commit ledger\n"));
+}
+END_TEST
+
+START_TEST(an_ending_by_hand_of_a_branch_that_is_not_one_of_it_changes_nothing)
+{
+    const struct record log[] = {HEAD, COMMIT,
+                                 of_branch(RECORD_MIXED, OUTCOME_ROLLED_BACK, "stock")};
+    given_log(log, 6);
+    both_accept();
+    const char *all = did();
+    ck_assert_ptr_nonnull(strstr(all, "commit accounts\n"));
+    ck_assert_ptr_nonnull(strstr(all, "commit ledger\n"));
 }
 END_TEST
 
@@ -342,6 +497,61 @@ START_TEST(a_snapshot_keeps_that_a_dba_only_said_what_was_so)
     ck_assert_int_eq((int)outcome_then(), OUTCOME_ROLLED_BACK);
     hear(found_then("ledger", 72));
     ck_assert_str_eq(did(), "rollback ledger\n");
+}
+END_TEST
+
+static void is_scanned(const char *rm, uint64_t number)
+{
+    struct result scanned = found_then(rm, 0);
+    scanned.type = RESULT_SCANNED;
+    scanned.number = number;
+    hear(scanned);
+}
+
+static bool is_live(void)
+{
+    struct coordinator_counts counts;
+    coordinator_counts(tm, &counts);
+    return counts.live > 0;
+}
+
+/* Below the new log's horizon nothing would be presumed of it. */
+START_TEST(what_a_recovery_rolls_back_is_undone_wherever_it_is_found_and_then_over)
+{
+    struct record log[] = {HEAD, about(RECORD_RESOLVED, OUTCOME_ROLLED_BACK)};
+    log[4].flags = RESOLVED_STRAY | RESOLVED_RECOVERED;
+    given_log(log, 5);
+    given_snapshot();
+    both_accept();
+    did();
+    ck_assert_int_eq((int)outcome_then(), OUTCOME_ROLLED_BACK);
+    is_scanned("accounts", 900);
+    hear(found_then("ledger", 72));
+    ck_assert_str_eq(did(), "rollback ledger\n");
+    ck_assert(is_live());
+    is_scanned("ledger", 901);
+    ck_assert(!is_live());
+    ck_assert_int_eq((int)outcome_then(), OUTCOME_ROLLED_BACK);
+}
+END_TEST
+
+/* By a person's word alone: it is not told as what was decided. */
+START_TEST(what_a_recovery_rolls_back_waits_for_an_agent_that_is_away)
+{
+    struct record log[] = {HEAD,
+                           about(RECORD_RESOLVED, OUTCOME_ROLLED_BACK),
+                           {.type = RECORD_HORIZON, .incarnation = 1, .sequence = 1000}};
+    log[4].flags = RESOLVED_STRAY | RESOLVED_RECOVERED | RESOLVED_HEURISTIC;
+    given_log(log, 6);
+    agent_accepts("ledger");
+    is_scanned("ledger", 900);
+    ck_assert(is_live());
+    agent_accepts("accounts");
+    ck_assert(is_live());
+    ck_assert_int_eq((int)outcome_then(), OUTCOME_FORGOTTEN);
+    is_scanned("accounts", 901);
+    ck_assert(!is_live());
+    ck_assert_int_eq((int)outcome_then(), OUTCOME_FORGOTTEN);
 }
 END_TEST
 
@@ -621,12 +831,23 @@ int main(void)
     tcase_add_test(refusals, more_live_transactions_than_there_is_room_for_are_refused);
     tcase_add_test(refusals, more_branches_than_there_is_room_for_are_refused);
     tcase_add_test(refusals, more_resource_managers_than_there_is_room_for_are_refused);
+    tcase_add_test(refusals,
+                   a_decision_of_what_was_taken_back_from_its_database_is_one_of_that_branch);
+    tcase_add_test(refusals, more_databases_of_a_commit_than_there_is_room_for_are_refused);
+    tcase_add_test(refusals, more_outcomes_than_there_is_room_for_are_refused);
+    tcase_add_test(refusals, more_keys_than_there_is_room_for_are_refused);
     suite_add_tcase(suite, refusals);
 
     TCase *live = tcase_create("live again");
     tcase_add_test(live, a_branch_that_was_ended_by_hand_before_the_crash_stays_mixed);
     tcase_add_test(live, all_branches_ended_by_hand_before_the_crash_are_mixed_at_once);
     tcase_add_test(live, commits_by_hand_of_what_was_rolled_back_are_its_only_record);
+    tcase_add_test(live, what_its_only_database_has_committed_is_committed_after_the_crash);
+    tcase_add_test(live, a_key_that_an_older_version_has_written_is_in_use);
+    tcase_add_test(live, a_fence_that_a_person_has_lifted_is_none_after_the_crash);
+    tcase_add_test(live, the_highest_beat_that_was_logged_counts);
+    tcase_add_test(live, what_marks_the_log_itself_changes_nothing);
+    tcase_add_test(live, an_ending_by_hand_of_a_branch_that_is_not_one_of_it_changes_nothing);
     tcase_add_test(live, a_forced_rollback_is_delivered_after_the_crash);
     tcase_add_test(live, a_rollback_that_came_too_late_is_too_late_after_the_crash);
     tcase_add_test(live, a_branch_that_counts_as_committed_is_not_driven_after_the_crash);
@@ -639,6 +860,9 @@ int main(void)
     TCase *snapshots = tcase_create("snapshot");
     tcase_add_test(snapshots, a_snapshot_keeps_what_a_dba_has_resolved);
     tcase_add_test(snapshots, a_snapshot_keeps_that_a_dba_only_said_what_was_so);
+    tcase_add_test(snapshots,
+                   what_a_recovery_rolls_back_is_undone_wherever_it_is_found_and_then_over);
+    tcase_add_test(snapshots, what_a_recovery_rolls_back_waits_for_an_agent_that_is_away);
     tcase_add_test(snapshots, a_snapshot_keeps_what_a_dba_has_said_of_branches);
     tcase_add_test(snapshots, a_snapshot_keeps_which_branches_went_astray);
     tcase_add_test(snapshots, a_snapshot_keeps_a_delegation);

@@ -28,6 +28,10 @@ static struct record *log_records;
 static uint32_t log_count;
 static bool logs;
 
+/* What the agent was told last that it may forget. */
+static struct forget told;
+static uint32_t times_told;
+
 static void step(struct event event)
 {
     event.now_ms = now_ms;
@@ -39,6 +43,11 @@ static void step(struct event event)
         log_records[log_count] = actions.records[i];
         log_records[log_count++].lsn = lsn_before + handed_over + 1;
     }
+    for (uint32_t i = 0; i < actions.order_count; i++)
+        if (actions.orders[i].order.type == ORDER_FORGET) {
+            told = actions.orders[i].order.forget;
+            times_told++;
+        }
 }
 
 static void go_on(void)
@@ -206,6 +215,7 @@ static void set_up(void)
     now_ms = 1000;
     lsn_before = 0;
     agent_life = 0;
+    times_told = 0;
 }
 
 static void tear_down(void)
@@ -388,6 +398,126 @@ START_TEST(what_was_long_undecided_is_remembered_from_its_end_on)
 }
 END_TEST
 
+/* ---- what agents may forget ---- */
+
+static struct gtrid commits_and_is_not_done(void)
+{
+    struct gtrid gtrid;
+    ck_assert_int_eq((int)begins("", &gtrid), ERR_NONE);
+    is_asked_to_commit(&gtrid);
+    log_is_durable();
+    return gtrid;
+}
+
+static void is_forgotten_after(uint64_t ms)
+{
+    time_passes(ms);
+    ck_assert_uint_gt(times_told, 0);
+}
+
+START_TEST(agents_may_forget_what_is_below_the_horizon_and_are_told_once)
+{
+    settings.retention_ms = settings.key_retention_ms = 20 * 1000;
+    given_tm();
+    commits("");
+    struct gtrid newest = commits("");
+    time_passes(19 * 1000);
+    ck_assert_uint_eq(times_told, 0);
+    is_forgotten_after(20 * 1000);
+    ck_assert_uint_eq(told.upto.incarnation, newest.incarnation);
+    ck_assert_uint_ge(told.upto.sequence, newest.sequence);
+    ck_assert_uint_eq(told.live_count, 0);
+    time_passes(60 * 1000);
+    ck_assert_uint_eq(times_told, 1);
+    /* An agent that comes back is told again. */
+    agent_accepts("accounts");
+    time_passes(10 * 1000);
+    ck_assert_uint_eq(times_told, 2);
+}
+END_TEST
+
+START_TEST(what_has_not_ended_below_the_horizon_is_named_in_its_order)
+{
+    settings.retention_ms = settings.key_retention_ms = 20 * 1000;
+    given_tm();
+    struct gtrid ended = commits_and_is_not_done();
+    struct gtrid first = commits_and_is_not_done();
+    agent_says(RESULT_DONE, &ended);
+    struct gtrid second = commits_and_is_not_done(); /* where the first one was kept */
+    is_forgotten_after(60 * 1000);
+    ck_assert_uint_ge(told.upto.sequence, second.sequence);
+    ck_assert_uint_eq(told.live_count, 2);
+    ck_assert_uint_eq(told.live[0].sequence, first.sequence);
+    ck_assert_uint_eq(told.live[1].sequence, second.sequence);
+    /* One of them ends: that is news. */
+    uint32_t before = times_told;
+    agent_says(RESULT_DONE, &first);
+    time_passes(20 * 1000);
+    ck_assert_uint_gt(times_told, before);
+    ck_assert_uint_eq(told.live_count, 1);
+    ck_assert_uint_eq(told.live[0].sequence, second.sequence);
+}
+END_TEST
+
+START_TEST(where_more_have_not_ended_than_can_be_named_nothing_behind_them_is_forgotten)
+{
+    struct gtrid committing[40];
+    settings.retention_ms = settings.key_retention_ms = 20 * 1000;
+    given_tm();
+    struct gtrid ended = commits_and_is_not_done();
+    for (int i = 0; i < 39; i++)
+        committing[i] = commits_and_is_not_done();
+    agent_says(RESULT_DONE, &ended);
+    committing[39] = commits_and_is_not_done(); /* where that one was kept */
+    is_forgotten_after(60 * 1000);
+    ck_assert_uint_eq(told.live_count, FORGET_LIVE_MAX);
+    ck_assert_uint_eq(told.live[0].sequence, committing[0].sequence);
+    ck_assert_uint_lt(told.upto.sequence, committing[FORGET_LIVE_MAX].sequence);
+    ck_assert_uint_ge(told.upto.sequence, committing[FORGET_LIVE_MAX - 1].sequence);
+}
+END_TEST
+
+/* Two starts, and one of the first has never ended. */
+START_TEST(the_horizon_waits_for_what_an_earlier_start_left_undecided)
+{
+    struct gtrid slow;
+    settings.retention_ms = settings.key_retention_ms = 20 * 1000;
+    given_tm();
+    struct gtrid early = commits("");
+    ck_assert_int_eq((int)begins("", &slow), ERR_NONE);
+    time_passes(19 * 1000);
+    commits("");
+    time_passes(10 * 1000);
+    ck_assert_int_eq((int)outcome_of(&early), OUTCOME_COMMITTED);
+    ck_assert_uint_eq(times_told, 0);
+    restart(1000);
+    time_passes(60 * 1000);
+    ck_assert_int_eq((int)outcome_of(&early), OUTCOME_FORGOTTEN);
+    is_forgotten_after(10 * 1000);
+}
+END_TEST
+
+/* Archives are kept for as long as anything in them is remembered. */
+START_TEST(the_oldest_that_is_remembered_dates_the_archives)
+{
+    uint64_t outcomes, keys, later_outcomes, later_keys;
+    settings.retention_ms = 40 * 1000;
+    settings.key_retention_ms = 20 * 1000;
+    given_tm();
+    coordinator_oldest(tm, &outcomes, &keys);
+    ck_assert_uint_eq(outcomes, keys); /* nothing: this moment */
+    commits("order-1");
+    time_passes(10 * 1000);
+    coordinator_oldest(tm, &later_outcomes, &later_keys);
+    ck_assert_uint_lt(later_outcomes, outcomes + 10 * 1000);
+    ck_assert_uint_eq(later_keys, later_outcomes);
+    time_passes(20 * 1000);
+    coordinator_oldest(tm, &outcomes, &keys);
+    ck_assert_uint_eq(outcomes, later_outcomes);
+    ck_assert_uint_gt(keys, later_keys);
+}
+END_TEST
+
 /* ---- snapshots and their archives ---- */
 
 static struct record archives[300], state[300];
@@ -508,6 +638,12 @@ int main(void)
                    when_all_keys_are_in_use_a_begin_with_one_is_refused_and_none_is_forgotten);
     tcase_add_test(cases, when_all_outcomes_are_in_use_begin_is_refused);
     tcase_add_test(cases, what_was_long_undecided_is_remembered_from_its_end_on);
+    tcase_add_test(cases, agents_may_forget_what_is_below_the_horizon_and_are_told_once);
+    tcase_add_test(cases, what_has_not_ended_below_the_horizon_is_named_in_its_order);
+    tcase_add_test(cases,
+                   where_more_have_not_ended_than_can_be_named_nothing_behind_them_is_forgotten);
+    tcase_add_test(cases, the_horizon_waits_for_what_an_earlier_start_left_undecided);
+    tcase_add_test(cases, the_oldest_that_is_remembered_dates_the_archives);
     tcase_add_test(cases, what_is_archived_is_not_told_again_and_all_is_read_back);
     tcase_add_test(cases, five_hundred_keyed_commits_a_second_are_never_refused);
     suite_add_tcase(suite, cases);

@@ -51,13 +51,61 @@ END_TEST
 
 START_TEST(what_is_no_row_is_not_read)
 {
-    static const char *const texts[] = {"", "[]", "{}", "{\"xids\":[]}",
-                                        "{\"xids\":[],\"incarnation\":\"1\",\"sequence\":\"x\"}"};
+    static const char *const texts[] = {
+        "",
+        "[]",
+        "{}",
+        "{\"xids\":[]}",
+        "{\"xids\":[],\"incarnation\":\"1\",\"sequence\":\"x\"}",
+        "{\"xids\":[],\"incarnation\":\"1\",\"sequence\":\"2\",\"promised\":-1}",
+        "{\"xids\":[],\"incarnation\":\"1\",\"sequence\":\"2\",\"promised\":\"0\"}",
+        "{\"XIDS\":[],\"incarnation\":\"1\",\"sequence\":\"2\",\"promised\":\"0\","
+        "\"accepted\":\"0\"}",
+        "{\"xids\":7,\"incarnation\":\"1\",\"sequence\":\"2\",\"promised\":\"0\","
+        "\"accepted\":\"0\"}",
+    };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         static struct row row;
         memset(&row, 0, sizeof row);
         ck_assert_msg(!row_read(texts[i], &row), "%s", texts[i]);
     }
+}
+END_TEST
+
+/* Whatever wrote it: more acceptors than there can be, what is no text, lists of two lengths. */
+START_TEST(of_a_row_only_what_has_a_meaning_is_read)
+{
+    static struct row row;
+    char text[1000] = "{\"incarnation\":\"1\",\"sequence\":\"2\",\"promised\":\"0\","
+                      "\"accepted\":\"0\",\"value\":null,\"outcome\":\"committed\","
+                      "\"branches\":[\"\",7,\"second\",\"third\"],\"xids\":[\"4711\",\"8\",9],"
+                      "\"agents\":[7";
+    for (int i = 0; i <= ACCEPTORS_MAX; i++)
+        sprintf(text + strlen(text), ",\"rm%d\"", i);
+    strcat(text, "]}");
+    ck_assert(row_read(text, &row));
+    ck_assert_uint_eq(row.roster.count, ACCEPTORS_MAX);
+    ck_assert_str_eq(row.roster.agents[0], "rm0");
+    ck_assert_uint_eq(row.vote_count, 1);
+    ck_assert_uint_eq(row_xid(&row, ""), 4711);
+    ck_assert_int_eq((int)row.acceptor.value, OUTCOME_NONE);
+    ck_assert_int_eq((int)row.acceptor.outcome, OUTCOME_COMMITTED);
+}
+END_TEST
+
+START_TEST(a_ballot_whose_numbers_no_row_can_hold_does_not_fit)
+{
+    const uint64_t too_much = (uint64_t)INT64_MAX + 1;
+    struct ballot ballot = {.gtrid = {.incarnation = 1, .sequence = 2}, .number = INT64_MAX};
+    ck_assert(ballot_fits(&ballot));
+    ballot.number = too_much;
+    ck_assert(!ballot_fits(&ballot));
+    ballot.number = 0;
+    ballot.gtrid.sequence = too_much;
+    ck_assert(!ballot_fits(&ballot));
+    ballot.gtrid.sequence = 2;
+    ballot.gtrid.incarnation = too_much;
+    ck_assert(!ballot_fits(&ballot));
 }
 END_TEST
 
@@ -98,6 +146,8 @@ int main(void)
     TCase *cases = tcase_create("rows");
     tcase_add_test(cases, a_row_comes_back_as_it_went);
     tcase_add_test(cases, what_is_no_row_is_not_read);
+    tcase_add_test(cases, of_a_row_only_what_has_a_meaning_is_read);
+    tcase_add_test(cases, a_ballot_whose_numbers_no_row_can_hold_does_not_fit);
     tcase_add_test(cases, a_branch_is_voted_for_under_one_xid_only);
     tcase_add_test(cases, the_oldest_rows_are_let_go_of);
     suite_add_tcase(suite, cases);

@@ -45,6 +45,8 @@ START_TEST(nothing_hides_behind_blanks_comments_and_semicolons)
     refused("prepare/**/transaction 'x'");
     refused("rollback -- to\n work");
     refused("\fcommit");
+    refused("/* a * b / c */commit");
+    refused("/***/ commit");
 }
 END_TEST
 
@@ -57,6 +59,11 @@ START_TEST(the_application_s_work_runs)
     runs("savepoint a");
     runs("ROLLBACK TO a");
     runs("rollback work to savepoint a");
+    runs("rollback transaction to a");
+    runs("/* never closed");
+    runs("/* never closed *");
+    runs("- commit");
+    runs("/ commit");
     runs("release a");
     runs("prepare q as select 1");
     runs("committed");

@@ -793,6 +793,7 @@ static struct ballot a_ballot(enum ballot_type type)
         ballot.roster = roster;
         break;
     case BALLOT_JOIN:
+    case BALLOT_ASK_LEAD:
         ballot.roster = roster;
         break;
     case BALLOT_PROMISED:
