@@ -39,7 +39,7 @@ static void point_read_environment(void)
 /* Any thread passes here. */
 void point_pass(const char *name)
 {
-    pthread_once(&once, read_environment);
+    pthread_once(&once, point_read_environment);
     if (strcmp(name, plan.name) != 0 || atomic_fetch_add(&passings, 1) + 1 != plan.passing)
         return;
     kill(plan.pid, SIGKILL);

@@ -294,6 +294,7 @@ static cJSON *admin_status(const struct server *server)
     admin_add_u64(reply, "rolled_back", counts.rolled_back);
     admin_add_u64(reply, "mixed", counts.mixed);
     admin_add_u64(reply, "alarms_total", counts.alarms);
+    admin_add_u64(reply, "messages_refused", counts.refused);
     cJSON *remembered = cJSON_AddObjectToObject(reply, "remembered");
     admin_add_u64(remembered, "keys", counts.keys);
     admin_add_u64(remembered, "max_keys", counts.keys_max);

@@ -21,6 +21,7 @@
 
 #include <arpa/inet.h>
 #include <ctype.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <microhttpd.h>
 #include <pthread.h>
@@ -819,7 +820,8 @@ int http_listen(struct http **out, const char *url, const struct http_limits *li
     if (loop_create(&http->loop, error) != 0 || http_open_socket(http, url, error) != 0 ||
         http_start_daemon(http, url, error) != 0)
         goto close_http;
-    if (pthread_create(&http->thread, NULL, http_serve, http) != 0) {
+    errno = pthread_create(&http->thread, NULL, http_serve, http);
+    if (errno != 0) {
         fail_errno(error, "start a thread for %s", url);
         goto close_http;
     }

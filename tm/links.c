@@ -341,16 +341,17 @@ uint64_t links_tend(struct links *links, uint64_t now_ms)
     return wake;
 }
 
+static const char *const order_points[] = {
+    [ORDER_PREPARE] = "tm.order-prepare",   [ORDER_COMMIT] = "tm.order-commit",
+    [ORDER_ROLLBACK] = "tm.order-rollback", [ORDER_COMMIT_ONE_PHASE] = "tm.order-one-phase",
+    [ORDER_SETTLE] = "tm.order-settle",     [ORDER_RECOVER] = "tm.order-recover",
+    [ORDER_BALLOT] = "tm.order-ballot",
+};
+
 void links_order(struct links *links, const struct addressed_order *addressed)
 {
     struct link *link = &links->links[addressed->rm];
-    POINT_IF(addressed->order.type == ORDER_PREPARE, "tm.order-prepare");
-    POINT_IF(addressed->order.type == ORDER_COMMIT, "tm.order-commit");
-    POINT_IF(addressed->order.type == ORDER_ROLLBACK, "tm.order-rollback");
-    POINT_IF(addressed->order.type == ORDER_COMMIT_ONE_PHASE, "tm.order-one-phase");
-    POINT_IF(addressed->order.type == ORDER_SETTLE, "tm.order-settle");
-    POINT_IF(addressed->order.type == ORDER_RECOVER, "tm.order-recover");
-    POINT_IF(addressed->order.type == ORDER_BALLOT, "tm.order-ballot");
+    POINT_OF(order_points, addressed->order.type);
     if (link->state != LINK_UP || link->queued == QUEUE_MAX)
         return;
     if (link->queued == link->queue_room) {

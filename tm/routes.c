@@ -135,6 +135,8 @@ static const struct metric {
      "For which there is room, by the limit of open files."},
     {NULL, "connections_refused", "assent_connections_refused_total", "counter",
      "Closed for want of room."},
+    {NULL, "messages_refused", "assent_messages_refused_total", "counter",
+     "From agents, that did not fit what they were about."},
     {NULL, "messages_dropped", "assent_messages_dropped_total", "counter",
      "Lines for standard error that nobody took."},
     {"http", "connections", "assent_http_connections", "gauge", "Over HTTP."},

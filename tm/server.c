@@ -332,16 +332,18 @@ static void server_settle_item(struct server *server, struct item *item, struct 
     server_step(server, &event);
 }
 
+static const char *const request_points[] = {
+    [OP_BEGIN] = "tm.take-begin",     [OP_ENLIST] = "tm.take-enlist",
+    [OP_COMMIT] = "tm.take-commit",   [OP_ROLLBACK] = "tm.take-rollback",
+    [OP_OUTCOME] = "tm.take-outcome",
+};
+
 static void server_handle_item(struct server *server, struct item *item, struct asking *asking)
 {
     struct request *request = &asking->request;
     size_t length;
     char *text;
-    POINT_IF(request->op == OP_BEGIN, "tm.take-begin");
-    POINT_IF(request->op == OP_ENLIST, "tm.take-enlist");
-    POINT_IF(request->op == OP_COMMIT, "tm.take-commit");
-    POINT_IF(request->op == OP_ROLLBACK, "tm.take-rollback");
-    POINT_IF(request->op == OP_OUTCOME, "tm.take-outcome");
+    POINT_OF(request_points, request->op);
     switch (request->op) {
     case OP_NONE:
         text = wire_write_failure(&asking->failure, &length);
@@ -384,6 +386,13 @@ static void server_handle_call(struct server *server, struct call *call)
     free(askings);
 }
 
+static const char *const result_points[] = {
+    [RESULT_READY] = "tm.take-ready",     [RESULT_READ_ONLY] = "tm.take-read-only",
+    [RESULT_NO] = "tm.take-no",           [RESULT_DONE] = "tm.take-done",
+    [RESULT_OPENED] = "tm.take-opened",   [RESULT_FOUND] = "tm.take-found",
+    [RESULT_SCANNED] = "tm.take-scanned", [RESULT_BALLOT] = "tm.take-ballot",
+};
+
 static void server_handle_news(struct server *server, struct link_news *news)
 {
     if (links_take(server->links, news, server->now_ms)) {
@@ -406,14 +415,7 @@ static void server_handle_news(struct server *server, struct link_news *news)
             event.type = EV_RESULT;
             for (uint32_t i = 0; i < news->count; i++) {
                 event.result = &news->results[i];
-                POINT_IF(event.result->type == RESULT_READY, "tm.take-ready");
-                POINT_IF(event.result->type == RESULT_READ_ONLY, "tm.take-read-only");
-                POINT_IF(event.result->type == RESULT_NO, "tm.take-no");
-                POINT_IF(event.result->type == RESULT_DONE, "tm.take-done");
-                POINT_IF(event.result->type == RESULT_OPENED, "tm.take-opened");
-                POINT_IF(event.result->type == RESULT_FOUND, "tm.take-found");
-                POINT_IF(event.result->type == RESULT_SCANNED, "tm.take-scanned");
-                POINT_IF(event.result->type == RESULT_BALLOT, "tm.take-ballot");
+                POINT_OF(result_points, event.result->type);
                 server_step(server, &event);
             }
             break;
