@@ -19,8 +19,6 @@
  */
 #include "tm/http.h"
 
-#include <arpa/inet.h>
-#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <microhttpd.h>
@@ -37,12 +35,12 @@
 #include <unistd.h>
 
 #include "common/must.h"
+#include "tm/http_headers.h"
 #include "tm/routes.h"
 #include "tm/server_state.h"
 
 enum {
     STEP_MS = 30 * 1000,
-    BACKLOG = 256,
     MEMORY_A_CONNECTION = 32 * 1024, /* for its headers; bodies are kept by us */
     HEADERS_MAX = 16 * 1024,
     TARGET_MAX = 2048,
@@ -182,101 +180,6 @@ static void http_refuse_large_body(struct client *client)
 
 /* ---- headers ---- */
 
-struct headers {
-    size_t bytes;
-    bool malformed;
-    uint32_t lengths, encodings, hosts, keys, traces, queries;
-    const char *length, *encoding, *host, *key, *trace, *query;
-    const char *type;
-    const char *query_name; /* the parameter that is looked for */
-    bool origin;
-};
-
-static bool http_is_token(const char *text, size_t length)
-{
-    for (size_t i = 0; i < length; i++)
-        if (!isalnum((unsigned char)text[i]) &&
-            (text[i] == '\0' || strchr("!#$%&'*+-.^_`|~", text[i]) == NULL))
-            return false;
-    return length > 0;
-}
-
-/* A line that continues a header: libmicrohttpd 0.9.75 adds it to the name, so that `Tran: chunked`
- * continued by `sfer-Encoding` has a meaning for us that it has for nobody else. Both texts lie
- * where they came in, and so it shows: nothing but the colon and blanks is between them. */
-static bool http_is_one_line(const char *name, size_t name_length, const char *value)
-{
-    const char *between = name + name_length;
-    while (between < value && (*between == '\0' || *between == ' ' || *between == '\t'))
-        between++;
-    return between == value && value > name + name_length;
-}
-
-static bool http_has_control(const char *text, size_t length)
-{
-    for (size_t i = 0; i < length; i++)
-        if (((unsigned char)text[i] < 0x20 && text[i] != '\t') || text[i] == 0x7f)
-            return true;
-    return false;
-}
-
-static bool http_note_if(const char *name, const char *wanted, const char *value, uint32_t *count,
-                         const char **out)
-{
-    if (strcasecmp(name, wanted) != 0)
-        return false;
-    ++*count;
-    *out = value;
-    return true;
-}
-
-static enum MHD_Result http_note_header(void *arg, enum MHD_ValueKind kind, const char *name,
-                                        size_t name_length, const char *value, size_t value_length)
-{
-    struct headers *headers = arg;
-    uint32_t types = 0;
-    (void)kind;
-    headers->bytes += name_length + value_length + strlen(": \r\n");
-    if (!http_is_token(name, name_length) || http_has_control(value, value_length) ||
-        !http_is_one_line(name, name_length, value)) {
-        headers->malformed = true;
-        return MHD_YES;
-    }
-    headers->origin = headers->origin || strcasecmp(name, "Origin") == 0;
-    (void)(http_note_if(name, "Content-Length", value, &headers->lengths, &headers->length) ||
-           http_note_if(name, "Transfer-Encoding", value, &headers->encodings,
-                        &headers->encoding) ||
-           http_note_if(name, "Host", value, &headers->hosts, &headers->host) ||
-           http_note_if(name, "Idempotency-Key", value, &headers->keys, &headers->key) ||
-           http_note_if(name, "traceparent", value, &headers->traces, &headers->trace) ||
-           http_note_if(name, "Content-Type", value, &types, &headers->type));
-    return MHD_YES;
-}
-
-static enum MHD_Result http_note_parameter(void *arg, enum MHD_ValueKind kind, const char *name,
-                                           size_t name_length, const char *value,
-                                           size_t value_length)
-{
-    struct headers *headers = arg;
-    (void)kind;
-    (void)name_length;
-    (void)value_length;
-    if (headers->query_name == NULL || strcmp(name, headers->query_name) != 0)
-        return MHD_YES;
-    headers->queries++;
-    headers->query = value != NULL ? value : "";
-    return MHD_YES;
-}
-
-/* The length that the headers announce; all of it digits, or UINT64_MAX. */
-static uint64_t http_announced_length(const struct headers *headers)
-{
-    uint64_t length;
-    if (headers->lengths == 0)
-        return 0;
-    return u64_parse(headers->length, strlen(headers->length), &length) ? length : UINT64_MAX;
-}
-
 /* Whoever reads where a body ends otherwise than we do takes the rest of it for the next request,
  * or the other way round. So there has to be exactly one way to read it. */
 static void http_check_framing(struct client *client, const char *version,
@@ -302,7 +205,7 @@ static void http_check_framing(struct client *client, const char *version,
     if (headers->lengths > 0 && headers->encodings > 0)
         http_refuse_client(client, MHD_HTTP_BAD_REQUEST, ERR_INVALID_REQUEST,
                            "both Content-Length and Transfer-Encoding are given");
-    if (http_announced_length(headers) == UINT64_MAX)
+    if (headers_announced_length(headers) == UINT64_MAX)
         http_refuse_client(client, MHD_HTTP_BAD_REQUEST, ERR_INVALID_REQUEST,
                            "Content-Length: expected a decimal number");
     if (headers->encodings > 1 ||
@@ -313,31 +216,18 @@ static void http_check_framing(struct client *client, const char *version,
     client->last = client->status != 0;
 }
 
-static bool http_is_loopback(const char *host)
-{
-    char name[64];
-    struct in_addr number;
-    size_t length = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
-    if (length >= sizeof name)
-        return false;
-    memcpy(name, host, length);
-    name[length] = '\0';
-    return strcasecmp(name, "localhost") == 0 || strcmp(name, "[::1]") == 0 ||
-           (inet_pton(AF_INET, name, &number) == 1 && ntohl(number.s_addr) >> 24 == 127);
-}
-
 /* A browser on this host lends its hands to every page that it shows: it sends along who wrote
  * the page, or has been told that a foreign name means this address. */
 static void http_check_sender(struct client *client, const struct headers *headers)
 {
-    if (headers->origin || (headers->host != NULL && !http_is_loopback(headers->host)))
+    if (headers->origin || (headers->host != NULL && !headers_is_loopback(headers->host)))
         http_refuse_client(client, MHD_HTTP_FORBIDDEN, ERR_NOT_PERMITTED,
                            "served to programs on this host, not to pages in its browsers");
 }
 
 static void http_check_body(struct client *client, const struct headers *headers)
 {
-    if (http_announced_length(headers) == 0 && headers->encodings == 0)
+    if (headers_announced_length(headers) == 0 && headers->encodings == 0)
         return;
     size_t length = strlen("application/json");
     const char *type = headers->type != NULL ? headers->type : "";
@@ -345,11 +235,11 @@ static void http_check_body(struct client *client, const struct headers *headers
         (type[length] != '\0' && strchr("; \t", type[length]) == NULL))
         http_refuse_client(client, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE, ERR_INVALID_REQUEST,
                            "the body has to be of Content-Type application/json");
-    if (http_announced_length(headers) > MESSAGE_MAX)
+    if (headers_announced_length(headers) > MESSAGE_MAX)
         http_refuse_large_body(client);
     /* Whoever waits to be asked for the body need not send it. */
     const char *expect = MHD_lookup_connection_value(client->connection, MHD_HEADER_KIND, "Expect");
-    client->last = client->last || http_announced_length(headers) > SWALLOWED_MAX ||
+    client->last = client->last || headers_announced_length(headers) > SWALLOWED_MAX ||
                    (client->status != 0 && expect != NULL);
 }
 
@@ -367,7 +257,7 @@ static void http_find_route(struct client *client, const char *method, const cha
         return;
     }
     headers->query_name = client->route->query;
-    MHD_get_connection_values_n(client->connection, MHD_GET_ARGUMENT_KIND, http_note_parameter,
+    MHD_get_connection_values_n(client->connection, MHD_GET_ARGUMENT_KIND, headers_note_parameter,
                                 headers);
     if (headers->queries > 1 || headers->keys > 1)
         http_refuse_client(client, MHD_HTTP_BAD_REQUEST, ERR_INVALID_REQUEST, "%s is given twice",
@@ -384,7 +274,7 @@ static void http_take_headers(struct client *client, const char *method, const c
                               const char *version)
 {
     struct headers headers = {.bytes = 0};
-    MHD_get_connection_values_n(client->connection, MHD_HEADER_KIND, http_note_header, &headers);
+    MHD_get_connection_values_n(client->connection, MHD_HEADER_KIND, headers_note, &headers);
     http_check_framing(client, version, &headers);
     http_check_sender(client, &headers);
     http_find_route(client, method, path, &headers);
@@ -721,70 +611,6 @@ static void http_ignore_ready(void *arg, uint32_t events)
 
 /* ---- the start and the end ---- */
 
-static int http_refuse_url(const char *url, struct error *error)
-{
-    return fail(error,
-                "%s: expected http://127.0.0.1:PORT or http://[::1]:PORT, as there are no "
-                "tokens yet",
-                url);
-}
-
-/* The address of a URL that has no name in it. */
-static int http_parse_url(const char *url, struct sockaddr_storage *out, socklen_t *length,
-                          struct error *error)
-{
-    char host[32];
-    uint64_t port;
-    const char *start = url + strlen("http://");
-    const char *colon = strrchr(url, ':');
-    memset(out, 0, sizeof *out);
-    if (strncmp(url, "http://", strlen("http://")) != 0 || colon < start ||
-        (size_t)(colon - start) >= sizeof host || !u64_parse(colon + 1, strlen(colon + 1), &port) ||
-        port < 1 || port > 65535)
-        return http_refuse_url(url, error);
-    memcpy(host, start, (size_t)(colon - start));
-    host[colon - start] = '\0';
-    if (strcmp(host, "[::1]") == 0) {
-        *(struct sockaddr_in6 *)out = (struct sockaddr_in6){
-            .sin6_family = AF_INET6,
-            .sin6_port = htons((uint16_t)port),
-            .sin6_addr = IN6ADDR_LOOPBACK_INIT,
-        };
-        *length = sizeof(struct sockaddr_in6);
-        return 0;
-    }
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    if (inet_pton(AF_INET, host, &address.sin_addr) != 1 ||
-        ntohl(address.sin_addr.s_addr) >> 24 != 127)
-        return http_refuse_url(url, error);
-    memcpy(out, &address, sizeof address);
-    *length = sizeof address;
-    return 0;
-}
-
-int http_check_url(const char *url, struct error *error)
-{
-    struct sockaddr_storage address;
-    socklen_t length;
-    return http_parse_url(url, &address, &length, error);
-}
-
-static int http_open_socket(struct http *http, const char *url, struct error *error)
-{
-    struct sockaddr_storage address;
-    socklen_t length;
-    int on = 1;
-    if (http_parse_url(url, &address, &length, error) != 0)
-        return -1;
-    http->listen_fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (http->listen_fd < 0 ||
-        setsockopt(http->listen_fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
-        bind(http->listen_fd, (struct sockaddr *)&address, length) != 0 ||
-        listen(http->listen_fd, BACKLOG) != 0)
-        return fail_errno(error, "listen on %s", url);
-    return 0;
-}
-
 static int http_start_daemon(struct http *http, const char *url, struct error *error)
 {
     http->daemon = MHD_start_daemon(
@@ -817,7 +643,8 @@ int http_listen(struct http **out, const char *url, const struct http_limits *li
     http->listen_fd = -1;
     TAILQ_INIT(&http->slow);
     TAILQ_INIT(&http->waiting);
-    if (loop_create(&http->loop, error) != 0 || http_open_socket(http, url, error) != 0 ||
+    if (loop_create(&http->loop, error) != 0 ||
+        (http->listen_fd = http_open_socket(url, error)) < 0 ||
         http_start_daemon(http, url, error) != 0)
         goto close_http;
     errno = pthread_create(&http->thread, NULL, http_serve, http);
