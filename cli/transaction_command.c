@@ -243,7 +243,7 @@ static int read_wait(const struct cli *cli, cJSON *request, uint32_t *wait_ms)
     if (given == NULL)
         return EXIT_DONE;
     bool valid =
-        duration_parse(given->valuestring, wait_ms) && *wait_ms <= UINT32_MAX - CALL_WAIT_MS;
+        conf_parse_duration(given->valuestring, wait_ms) && *wait_ms <= UINT32_MAX - CALL_WAIT_MS;
     cJSON_Delete(given);
     if (!valid)
         return usage_error(cli, "--wait-for wants a duration, such as 500ms or 30s");

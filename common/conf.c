@@ -219,14 +219,14 @@ static bool conf_parse_with_unit(const char *text, const struct unit *units, uin
     return false;
 }
 
-bool duration_parse(const char *text, uint32_t *ms)
+bool conf_parse_duration(const char *text, uint32_t *ms)
 {
     static const struct unit units[] = {{"ms", 1},      {"s", 1000},     {"min", 60000},
                                         {"h", 3600000}, {"d", 86400000}, {NULL, 0}};
     return conf_parse_with_unit(text, units, ms);
 }
 
-bool size_parse(const char *text, uint32_t *bytes)
+bool conf_parse_size(const char *text, uint32_t *bytes)
 {
     static const struct unit units[] = {{"kB", 1024}, {"MB", 1 << 20}, {"GB", 1 << 30}, {NULL, 0}};
     return conf_parse_with_unit(text, units, bytes);
@@ -265,7 +265,7 @@ static bool conf_parse_count(const char *text, const struct conf_key *key, uint3
 
 static bool conf_parse_size_within(const char *text, const struct conf_key *key, uint32_t *out)
 {
-    return size_parse(text, out) && *out >= key->least && *out <= key->most;
+    return conf_parse_size(text, out) && *out >= key->least && *out <= key->most;
 }
 
 static void conf_set_value(struct reading *reading, const struct conf_key *key, const char *value)
@@ -283,7 +283,7 @@ static void conf_set_value(struct reading *reading, const struct conf_key *key, 
         strcpy(field, value);
         return;
     case CONF_DURATION:
-        if (!duration_parse(value, (uint32_t *)(void *)field))
+        if (!conf_parse_duration(value, (uint32_t *)(void *)field))
             conf_refuse_key(reading, key->key,
                             "a duration is needed, for example 500ms, 30s, 5min, 2h or 1d; "
                             "at most 49d");

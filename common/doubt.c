@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
-const char *fate_word(enum fate fate)
+const char *doubt_fate_word(enum fate fate)
 {
     static const char *const words[FATES] = {
         [FATE_UNKNOWN] = "unknown",

@@ -506,7 +506,7 @@ static void indoubt_add_entry(struct report *report, struct entry *entry)
     if (entry->doubt.third != NULL)
         cJSON_AddItemToObject(item, "acceptors", third_phase_list(entry->doubt.third));
     cJSON_AddStringToObject(item, "evidence", indoubt_evidence_word(entry));
-    cJSON_AddStringToObject(item, "verdict", fate_word(advice.fate));
+    cJSON_AddStringToObject(item, "verdict", doubt_fate_word(advice.fate));
     cJSON_AddStringToObject(item, "reason", advice.reason);
     indoubt_add_text(item, "advice", advice.command);
     cJSON_AddNumberToObject(item, "rank", advice.fate);
@@ -626,7 +626,7 @@ static int indoubt_compare(const void *left, const void *right)
 static cJSON *indoubt_sort(cJSON *array)
 {
     cJSON *item;
-    array_sort(array, indoubt_compare);
+    wire_sort_array(array, indoubt_compare);
     cJSON_ArrayForEach(item, array) cJSON_DeleteItemFromObjectCaseSensitive(item, "rank");
     return array;
 }

@@ -12,8 +12,8 @@
 
 #include "common/must.h"
 
-void mac_write(const uint8_t secret[SECRET_BYTES], const void *covered, size_t length,
-               char out[MAC_TEXT_BYTES])
+void seal_mac_write(const uint8_t secret[SECRET_BYTES], const void *covered, size_t length,
+                    char out[MAC_TEXT_BYTES])
 {
     uint8_t mac[MAC_BYTES];
     struct hmac_sha256_ctx context;
@@ -23,7 +23,7 @@ void mac_write(const uint8_t secret[SECRET_BYTES], const void *covered, size_t l
     hex_write(mac, sizeof mac, out);
 }
 
-bool mac_equal(const char *a, const char *b)
+bool seal_mac_equal(const char *a, const char *b)
 {
     unsigned char difference = 0;
     if (strnlen(a, MAC_TEXT_BYTES) != MAC_TEXT_BYTES - 1 ||
@@ -42,7 +42,7 @@ static void seal_write_mac(const char *tm, const char *to, const char *body,
     memcpy(covered, tm, tm_bytes);
     memcpy(covered + tm_bytes, to, to_bytes);
     memcpy(covered + tm_bytes + to_bytes, body, body_length);
-    mac_write(key, covered, tm_bytes + to_bytes + body_length, out);
+    seal_mac_write(key, covered, tm_bytes + to_bytes + body_length, out);
     free(covered);
 }
 
@@ -66,7 +66,7 @@ cJSON *seal_open(const cJSON *object, const char *to, const uint8_t key[SECRET_B
     char mac[MAC_TEXT_BYTES];
     const char *tm = member_text(object, "tm"), *body = member_text(object, "body");
     seal_write_mac(tm, member_text(object, "to"), body, key, mac);
-    if (!mac_equal(mac, member_text(object, "mac"))) {
+    if (!seal_mac_equal(mac, member_text(object, "mac"))) {
         refuse(failure, ERR_NOT_PERMITTED, "the message is not sealed with coordinator %.31s's key",
                tm);
         return NULL;

@@ -32,7 +32,7 @@ static void ticket_write_mac(const struct branch_id *branch, const char *text, s
     size_t gid_length = gid_format(branch, (char *)covered);
     assert(gid_length + 1 + length <= sizeof covered);
     memcpy(covered + gid_length + 1, text, length);
-    mac_write(secret, covered, gid_length + 1 + length, out);
+    seal_mac_write(secret, covered, gid_length + 1 + length, out);
 }
 
 void ticket_write(const struct ticket *ticket, const struct branch_id *branch,
@@ -78,7 +78,7 @@ bool ticket_read(const char *text, const struct branch_id *branch,
     size_t covered = text_bytes - MAC_TEXT_LENGTH;
     char mac[MAC_TEXT_BYTES];
     ticket_write_mac(branch, text, covered, secret, mac);
-    if (!mac_equal(mac, text + covered))
+    if (!seal_mac_equal(mac, text + covered))
         return false;
 
     const char *options = text;

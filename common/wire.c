@@ -33,13 +33,13 @@ int refuse(struct failure *failure, enum error_code code, const char *format, ..
     return -1;
 }
 
-int refuse_within(struct failure *failure, const char *list, size_t index)
+int wire_refuse_within(struct failure *failure, const char *list, size_t index)
 {
     struct failure inner = *failure;
     return refuse(failure, inner.code, "%s[%zu]: %s", list, index, inner.message);
 }
 
-int refuse_reply(struct failure *failure)
+int wire_refuse_reply(struct failure *failure)
 {
     struct failure inner = *failure;
     return refuse(failure, ERR_INTERNAL, "the reply cannot be read: %s", inner.message);
@@ -119,7 +119,7 @@ const char *member_text(const cJSON *object, const char *name)
 
 /* ---- arrays ---- */
 
-void array_sort(cJSON *array, int (*compare)(const void *left, const void *right))
+void wire_sort_array(cJSON *array, int (*compare)(const void *left, const void *right))
 {
     size_t count = (size_t)cJSON_GetArraySize(array);
     cJSON **items = must_alloc((count + 1) * sizeof *items, "a list to be sorted");
@@ -133,19 +133,19 @@ void array_sort(cJSON *array, int (*compare)(const void *left, const void *right
 
 /* ---- acceptance and refusal ---- */
 
-void begin_request(struct json *json, const char *op)
+void wire_begin_request(struct json *json, const char *op)
 {
     json_begin(json);
     json_put_text(json, "op", op);
 }
 
-void begin_ok(struct json *json)
+void wire_begin_ok(struct json *json)
 {
     json_begin(json);
     json_put_bool(json, "ok", true);
 }
 
-void begin_failure(struct json *json, const struct failure *failure)
+void wire_begin_failure(struct json *json, const struct failure *failure)
 {
     json_begin(json);
     json_put_bool(json, "ok", false);
@@ -162,21 +162,21 @@ void begin_failure(struct json *json, const struct failure *failure)
 cJSON *wire_ok(void)
 {
     struct json json;
-    begin_ok(&json);
+    wire_begin_ok(&json);
     return json_end_tree(&json);
 }
 
 char *wire_write_failure(const struct failure *failure, size_t *length)
 {
     struct json json;
-    begin_failure(&json, failure);
+    wire_begin_failure(&json, failure);
     return json_end(&json, length);
 }
 
 cJSON *wire_failure_tree(const struct failure *failure)
 {
     struct json json;
-    begin_failure(&json, failure);
+    wire_begin_failure(&json, failure);
     return json_end_tree(&json);
 }
 

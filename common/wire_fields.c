@@ -101,7 +101,7 @@ int field_ms(const cJSON *object, const char *name, uint32_t *out, struct failur
     *out = 0;
     if (item == NULL)
         return 0;
-    if (cJSON_IsString(item) && duration_parse(item->valuestring, out))
+    if (cJSON_IsString(item) && conf_parse_duration(item->valuestring, out))
         return 0;
     if (cJSON_IsNumber(item) && field_is_integral(item, UINT32_MAX)) {
         *out = (uint32_t)item->valuedouble;

@@ -71,7 +71,7 @@ static const unsigned result_needs[RESULTS] = {
 
 /* ---- who speaks, and of what ---- */
 
-void write_sender(struct json *json, const struct sender *sender)
+void wire_write_sender(struct json *json, const struct sender *sender)
 {
     json_put_text(json, "tm", sender->tm);
     json_put_u64(json, "incarnation", sender->incarnation);
@@ -143,7 +143,7 @@ static int wire_read_forget(const cJSON *item, struct forget *out, struct failur
         return -1;
     for (out->live_count = 0; live != NULL; live = live->next, out->live_count++)
         if (wire_read_txn_number(live, &out->live[out->live_count], failure) != 0)
-            return refuse_within(failure, "live", out->live_count);
+            return wire_refuse_within(failure, "live", out->live_count);
     return 0;
 }
 
@@ -165,9 +165,9 @@ static void wire_write_order(struct json *json, const struct order *order)
     if (order->or_prepare)
         json_put_bool(json, "or_prepare", true);
     if ((needs & TAKES_ACCEPTORS) && order->ballot.roster.count > 0)
-        write_roster(json, &order->ballot.roster);
+        wire_write_roster(json, &order->ballot.roster);
     if (needs & NEEDS_BALLOT)
-        write_named_ballot(json, "ballot", &order->ballot);
+        wire_write_named_ballot(json, "ballot", &order->ballot);
     if (needs & NEEDS_FORGET)
         wire_write_forget(json, &order->forget);
 }
@@ -197,7 +197,8 @@ static int wire_read_order(const cJSON *item, struct order *out, struct failure 
         return field_ballot(item, &out->ballot, failure);
     if (needs & NEEDS_FORGET)
         return wire_read_forget(item, &out->forget, failure);
-    return needs & TAKES_ACCEPTORS ? read_roster(item, false, &out->ballot.roster, failure) : 0;
+    return needs & TAKES_ACCEPTORS ? wire_read_roster(item, false, &out->ballot.roster, failure)
+                                   : 0;
 }
 
 char *wire_write_orders(const struct sender *sender, const struct order *orders, uint32_t count,
@@ -205,8 +206,8 @@ char *wire_write_orders(const struct sender *sender, const struct order *orders,
 {
     assert(count <= ORDERS_MAX);
     struct json json;
-    begin_request(&json, "orders");
-    write_sender(&json, sender);
+    wire_begin_request(&json, "orders");
+    wire_write_sender(&json, sender);
     json_open_list(&json, "orders");
     for (uint32_t i = 0; i < count; i++) {
         json_open_element(&json);
@@ -238,15 +239,15 @@ int wire_read_orders(const cJSON *object, struct order *out, uint32_t *count,
         return -1;
     for (; item != NULL; item = item->next, (*count)++)
         if (wire_read_order(item, &out[*count], failure) != 0)
-            return refuse_within(failure, "orders", *count);
+            return wire_refuse_within(failure, "orders", *count);
     return 0;
 }
 
 char *wire_write_poll(const struct sender *sender, uint32_t wait_ms, size_t *length)
 {
     struct json json;
-    begin_request(&json, "results");
-    write_sender(&json, sender);
+    wire_begin_request(&json, "results");
+    wire_write_sender(&json, sender);
     json_put_u32(&json, "wait_ms", wait_ms);
     return json_end(&json, length);
 }
@@ -273,7 +274,7 @@ static void wire_write_result(struct json *json, const struct result *result)
     json_put_message_if_set(json, "detail", result->detail);
     json_put_message_if_set(json, "hint", result->hint);
     if (needs & NEEDS_BALLOT)
-        write_named_ballot(json, "ballot", &result->ballot);
+        wire_write_named_ballot(json, "ballot", &result->ballot);
 }
 
 static int wire_read_result(const cJSON *item, struct result *out, struct failure *failure)
@@ -338,7 +339,7 @@ char *wire_write_results(const struct result *results, uint32_t count, uint64_t 
 {
     assert(count <= RESULTS_MAX);
     struct json json;
-    begin_ok(&json);
+    wire_begin_ok(&json);
     json_put_u64(&json, "agent", agent_incarnation);
     json_open_list(&json, "results");
     for (uint32_t i = 0; i < count; i++) {
@@ -362,7 +363,7 @@ static int read_results(const cJSON *object, struct result *out, uint32_t *count
         return -1;
     for (; item != NULL; item = item->next, (*count)++) {
         if (wire_read_result(item, &out[*count], failure) != 0)
-            return refuse_within(failure, "results", *count);
+            return wire_refuse_within(failure, "results", *count);
         out[*count].agent_incarnation = agent;
     }
     return 0;
@@ -376,6 +377,6 @@ int wire_read_results(const cJSON *object, struct result *out, uint32_t *count,
         return -1;
     if (read_results(object, out, count, failure) != 0 ||
         wire_read_health(object, health, failure) != 0)
-        return refuse_reply(failure);
+        return wire_refuse_reply(failure);
     return 0;
 }

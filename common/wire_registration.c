@@ -47,7 +47,7 @@ const char *refusal_meaning(enum refusal refusal)
 char *wire_write_offer(const struct offer *offer, size_t *length)
 {
     struct json json;
-    begin_request(&json, "register");
+    wire_begin_request(&json, "register");
     json_put_text(&json, "tm", offer->tm);
     json_put_text_if_set(&json, "rm", offer->rm);
     json_put_hex(&json, "log", offer->log.bytes, sizeof offer->log.bytes);
@@ -113,7 +113,7 @@ int wire_read_offer(const cJSON *object, struct offer *out, struct failure *fail
 cJSON *wire_write_adoption(const struct adoption *adoption)
 {
     struct json json;
-    begin_request(&json, "adopt");
+    wire_begin_request(&json, "adopt");
     json_put_text(&json, "tm", adoption->tm);
     json_put_hex(&json, "from", adoption->from.bytes, sizeof adoption->from.bytes);
     json_put_hex(&json, "log", adoption->log.bytes, sizeof adoption->log.bytes);
@@ -139,7 +139,7 @@ static void wire_begin_refusal(struct json *json, enum refusal refusal)
 {
     struct failure failure;
     refuse(&failure, ERR_RM_REFUSED, "%s", refusal_meaning(refusal));
-    begin_failure(json, &failure);
+    wire_begin_failure(json, &failure);
     json_put_text(json, "refusal", refusal_word(refusal));
 }
 
@@ -147,7 +147,7 @@ char *wire_write_answer(const struct answer *answer, size_t *length)
 {
     struct json json;
     if (answer->refusal == REFUSAL_NONE)
-        begin_ok(&json);
+        wire_begin_ok(&json);
     else
         wire_begin_refusal(&json, answer->refusal);
     json_put_text_if_set(&json, "rm", answer->rm);
@@ -200,7 +200,7 @@ int wire_read_answer(const cJSON *object, struct answer *out, struct failure *fa
         out->refusal = (enum refusal)found;
     }
     if (wire_read_answer_fields(object, out, failure) != 0)
-        return refuse_reply(failure);
+        return wire_refuse_reply(failure);
     return 0;
 }
 
@@ -209,8 +209,8 @@ int wire_read_answer(const cJSON *object, struct answer *out, struct failure *fa
 char *wire_write_peers(const struct sender *sender, const struct peers *peers, size_t *length)
 {
     struct json json;
-    begin_request(&json, "peers");
-    write_sender(&json, sender);
+    wire_begin_request(&json, "peers");
+    wire_write_sender(&json, sender);
     json_put_hex(&json, "key", peers->key, sizeof peers->key);
     json_open_list(&json, "peers");
     for (uint32_t i = 0; i < peers->count; i++) {
@@ -234,7 +234,7 @@ int wire_read_peers(const cJSON *object, struct peers *out, struct failure *fail
         struct peer *peer = &out->list[out->count];
         if (field_rm(item, "rm", true, peer->rm, failure) != 0 ||
             field_text(item, "url", true, peer->url, sizeof peer->url, failure) != 0)
-            return refuse_within(failure, "peers", out->count);
+            return wire_refuse_within(failure, "peers", out->count);
     }
     return 0;
 }

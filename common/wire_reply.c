@@ -76,12 +76,12 @@ static void wire_write_since(struct json *json, const struct reply *reply, struc
     time_t seconds = (time_t)reply->remembered_since_s;
     if (!reply->has_remembered || seconds == 0 || gmtime_r(&seconds, &utc) == NULL ||
         strftime(since, sizeof since, "%Y-%m-%dT%H:%M:%SZ", &utc) == 0) {
-        begin_failure(json, failure);
+        wire_begin_failure(json, failure);
         return;
     }
     snprintf(failure->detail, sizeof failure->detail,
              "keys that have committed since %s are remembered", since);
-    begin_failure(json, failure);
+    wire_begin_failure(json, failure);
     json_put_text(json, "remembered_since", since);
 }
 
@@ -104,7 +104,7 @@ static void wire_write_refused(struct json *json, const struct reply *reply)
     gtrid_format(&reply->gtrid, gtrid);
     snprintf(failure.detail, sizeof failure.detail, "transaction %s is %s", gtrid,
              outcome_word(reply->outcome));
-    begin_failure(json, &failure);
+    wire_begin_failure(json, &failure);
     json_put_text(json, "gtrid", gtrid);
     json_put_text_if_set(json, "outcome", outcome_word(reply->outcome));
 }
@@ -164,7 +164,7 @@ static int wire_read_branches(const cJSON *object, struct reply *out, struct fai
         return -1;
     for (; item != NULL; item = item->next)
         if (wire_read_branch(item, out, failure) != 0)
-            return refuse_within(failure, "branches", out->branch_count - 1);
+            return wire_refuse_within(failure, "branches", out->branch_count - 1);
     return 0;
 }
 
@@ -195,7 +195,7 @@ static int wire_read_ending(const cJSON *object, struct reply *out, struct failu
 static void wire_write_accepted(struct json *json, const struct reply *reply,
                                 const struct branch_access *access)
 {
-    begin_ok(json);
+    wire_begin_ok(json);
     switch (reply->op) {
     case OP_BEGIN:
         json_put_gtrid(json, "gtrid", &reply->gtrid);
@@ -284,6 +284,6 @@ int wire_read_reply(const cJSON *object, enum op op, struct reply *out, struct f
         return -1;
     }
     if (wire_read_reply_of(object, out, failure) != 0)
-        return refuse_reply(failure);
+        return wire_refuse_reply(failure);
     return 0;
 }

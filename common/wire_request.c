@@ -292,7 +292,7 @@ static void wire_write_settling(struct json *json, const struct request *request
 char *wire_write_request(const struct request *request, size_t *length)
 {
     struct json json;
-    begin_request(&json, wire_op_name(request->op));
+    wire_begin_request(&json, wire_op_name(request->op));
     if (wire_op_takes_gtrid(request->op) && request->has_gtrid)
         json_put_gtrid(&json, "gtrid", &request->gtrid);
     switch (request->op) {

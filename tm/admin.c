@@ -212,7 +212,7 @@ static cJSON *admin_agents(const struct server *server)
     return reply;
 }
 
-void fence_sentence(const struct registry *registry, char out[FENCE_BYTES])
+void admin_fence_sentence(const struct registry *registry, char out[FENCE_BYTES])
 {
     const struct rm *rm = &registry->rms[registry->fenced_by];
     bool other_log = rm->refusal == REFUSAL_OTHER_LOG;
@@ -231,7 +231,7 @@ static void admin_add_state(cJSON *reply, const struct coordinator *coordinator)
     char reason[FENCE_BYTES];
     uint32_t waits_for;
     if (registry->fenced) {
-        fence_sentence(registry, reason);
+        admin_fence_sentence(registry, reason);
         cJSON_AddStringToObject(reply, "state", "fenced");
         cJSON_AddStringToObject(reply, "reason", reason);
     } else if (!coordinator_started(coordinator)) {

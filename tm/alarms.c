@@ -229,7 +229,7 @@ static bool alarm_is_fenced(const struct registry *registry, struct alarm *alarm
     if (!registry->fenced)
         return false;
     alarm_describe(alarm, "", "assentctl status");
-    fence_sentence(registry, alarm->what);
+    admin_fence_sentence(registry, alarm->what);
     return true;
 }
 

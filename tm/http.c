@@ -356,7 +356,7 @@ static enum MHD_Result http_send_page(struct client *client, const struct page *
 static enum MHD_Result http_send_refusal(struct client *client)
 {
     struct page page = {.status = 0};
-    page_of_failure(client->status, &client->failure, &page);
+    page_write_failure(client->status, &client->failure, &page);
     return http_send_page(client, &page);
 }
 

@@ -26,7 +26,7 @@ static void page_write_json(int status, cJSON *object, struct page *out)
     out->text = wire_print(object, &out->length);
 }
 
-void page_of_failure(int status, const struct failure *failure, struct page *out)
+void page_write_failure(int status, const struct failure *failure, struct page *out)
 {
     out->status = status;
     out->type = json_type;
@@ -77,7 +77,7 @@ static void page_write_readiness(cJSON *status, struct page *out)
     } else {
         refuse(&failure, code, "%s", error_meaning(code));
         snprintf(failure.detail, sizeof failure.detail, "%s", reason[0] != '\0' ? reason : state);
-        page_of_failure(error_http_status(code), &failure, out);
+        page_write_failure(error_http_status(code), &failure, out);
     }
     cJSON_Delete(status);
 }
