@@ -12,13 +12,15 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/must.h"
+
 /* assentd checks its file; here only the one address in it is wanted. */
 static int take_listen(void *arg, const char *section, const char *key, const char *value)
 {
     char **listen = arg;
 
     if (*listen == NULL && strcmp(section, "tm") == 0 && strcmp(key, "listen") == 0)
-        *listen = strdup(value);
+        *listen = must_copy(value, "an address");
     return 1;
 }
 
@@ -53,8 +55,8 @@ int address_find(const struct cli *cli, char **urls)
               stderr);
         return EXIT_USAGE;
     }
-    *urls = strdup(given);
-    return *urls != NULL ? EXIT_DONE : EXIT_USAGE;
+    *urls = must_copy(given, "an address");
+    return EXIT_DONE;
 }
 
 struct place {
@@ -87,6 +89,6 @@ int address_find_data_dir(const struct cli *cli, char **dir)
     }
     if (place.data_dir[0] == '\0')
         snprintf(place.data_dir, sizeof place.data_dir, "/var/lib/assent/%s", place.name);
-    *dir = strdup(place.data_dir);
-    return *dir != NULL ? EXIT_DONE : EXIT_USAGE;
+    *dir = must_copy(place.data_dir, "a folder's name");
+    return EXIT_DONE;
 }

@@ -14,6 +14,7 @@
 #include "cli/address.h"
 #include "cli/call.h"
 #include "cli/table.h"
+#include "common/must.h"
 #include "common/trail.h"
 
 static int add_line(void *arg, const char *json)
@@ -112,7 +113,7 @@ int audit_command(struct cli *cli, int argc, char **argv)
         goto delete_options;
     }
     if (cJSON_HasObjectItem(options, "dir"))
-        dir = strdup(json_text(options, "dir", scratch));
+        dir = must_copy(json_text(options, "dir", scratch), "a folder's name");
     else
         code = address_find_data_dir(cli, &dir);
     if (dir != NULL)

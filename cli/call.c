@@ -13,6 +13,7 @@
 
 #include "cli/address.h"
 #include "cli/table.h"
+#include "common/must.h"
 #include "common/net.h"
 
 cJSON *call_request(const char *op)
@@ -146,12 +147,12 @@ static int ask_each(const char *urls, const char *bytes, size_t length, uint32_t
                     char **text, size_t *text_length, struct failure *failure)
 {
     int code = EXIT_UNREACHABLE;
-    char *list = strdup(urls);
+    char *list = must_copy(urls, "the addresses");
     char *rest = NULL;
 
     refuse(failure, ERR_UNREACHABLE, "no address to ask at");
-    for (char *url = list != NULL ? strtok_r(list, ",", &rest) : NULL;
-         url != NULL && code == EXIT_UNREACHABLE; url = strtok_r(NULL, ",", &rest))
+    for (char *url = strtok_r(list, ",", &rest); url != NULL && code == EXIT_UNREACHABLE;
+         url = strtok_r(NULL, ",", &rest))
         code = ask(url, bytes, length, wait_ms, text, text_length, failure);
     free(list);
     return code;

@@ -13,6 +13,7 @@
 #include "cli/paint.h"
 #include "cli/table.h"
 #include "common/findings.h"
+#include "common/must.h"
 #include "config.h"
 
 enum { CHECK_WAIT_MS = 25 * 1000 }; /* the agents have 20 s */
@@ -68,10 +69,8 @@ static void check_agent(struct dry_start *start, const struct site_rm *rm, cJSON
 
 static int report_of_agents(const struct cli *cli, cJSON **report)
 {
-    struct site *site = calloc(1, sizeof *site);
+    struct site *site = must_alloc(sizeof *site, "a site");
     struct dry_start start;
-    if (site == NULL)
-        abort();
     int code = site_read(cli, site);
     if (code != EXIT_DONE)
         goto free_site;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "cli/call.h"
+#include "common/must.h"
 #include "log/reader.h"
 
 /* ---- the log ---- */
@@ -49,9 +50,7 @@ static struct coordinator *new_coordinator(const struct site *site)
     struct coordinator_settings settings = {
         .transaction_timeout_ms = 1, .retention_ms = UINT64_MAX, .key_retention_ms = UINT64_MAX};
     memcpy(settings.tm, site->tm, sizeof settings.tm);
-    void *room = calloc(1, coordinator_bytes(&limits));
-    if (room == NULL)
-        abort();
+    void *room = must_alloc(coordinator_bytes(&limits), "a coordinator");
     return coordinator_init(room, &limits, &settings);
 }
 

@@ -14,6 +14,7 @@
 #include "cli/paint.h"
 #include "cli/table.h"
 #include "common/indoubt.h"
+#include "common/must.h"
 
 /* The coordinator asks its agents page by page. */
 enum { AGENT_WAIT_MS = 6000, REPORT_WAIT_MS = 60 * 1000, LINE_BYTES = 1024 };
@@ -76,9 +77,7 @@ static int report_of_agents(const struct cli *cli, cJSON **reply)
     int code = site_read(cli, &site);
     if (code != EXIT_DONE)
         return code;
-    struct gathered *all = calloc(1, sizeof *all);
-    if (all == NULL)
-        abort();
+    struct gathered *all = must_alloc(sizeof *all, "what the agents say");
     dry_start(&site, &all->start);
     dry_start_advice(&site, &all->start, all->start_command, sizeof all->start_command);
     all->sources = (struct indoubt_sources){

@@ -15,6 +15,7 @@
 #include "cli/dry_start.h"
 #include "cli/recovery.h"
 #include "cli/table.h"
+#include "common/must.h"
 #include "log/directory.h"
 
 static int refuse_to(const char *error, const char *hint)
@@ -347,9 +348,7 @@ static int recover(const struct cli *cli, struct recovery *recovery, const cJSON
 
 static int recover_lost_log(const struct cli *cli, const cJSON *options)
 {
-    struct recovery *recovery = calloc(1, sizeof *recovery);
-    if (recovery == NULL)
-        abort();
+    struct recovery *recovery = must_alloc(sizeof *recovery, "a recovery");
     int code = site_read(cli, &recovery->site);
     if (code == EXIT_DONE && coordinator_answers(cli))
         code = refuse_to("the coordinator runs: its log is not lost", "");
@@ -461,9 +460,7 @@ static int adopt_one(const struct cli *cli, struct recovery *recovery, const cJS
 
 static int recover_adopt(const struct cli *cli, const cJSON *options, const char *name)
 {
-    struct recovery *recovery = calloc(1, sizeof *recovery);
-    if (recovery == NULL)
-        abort();
+    struct recovery *recovery = must_alloc(sizeof *recovery, "a recovery");
     int code = site_read(cli, &recovery->site);
     if (code == EXIT_DONE)
         code = adopt_one(cli, recovery, options, name);

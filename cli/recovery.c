@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "cli/prepared.h"
+#include "common/must.h"
 #include "common/ticket.h"
 #include "log/wal.h"
 
@@ -65,9 +66,7 @@ static void make_room(struct lost *lost)
     if (lost->count < lost->room)
         return;
     lost->room = lost->room == 0 ? 64 : 2 * lost->room;
-    lost->txns = realloc(lost->txns, lost->room * sizeof *lost->txns);
-    if (lost->txns == NULL)
-        abort();
+    lost->txns = must_grow(lost->txns, lost->room * sizeof *lost->txns, "the transactions found");
 }
 
 static int take_prepared(struct recovery *recovery, uint32_t rm)
@@ -239,10 +238,8 @@ static void append(struct wal *wal, const struct record *record)
 
 static void append_all(struct wal *wal, const struct recovery *recovery, const char *why)
 {
-    struct record *record = calloc(1, sizeof *record);
+    struct record *record = must_alloc(sizeof *record, "a record");
     uint32_t position = 0;
-    if (record == NULL)
-        abort();
     while (lost_record(&recovery->lost, &recovery->start, &position, record)) {
         say_who(record->who);
         snprintf(record->why, sizeof record->why, "%s", why);

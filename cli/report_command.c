@@ -104,7 +104,7 @@ static cJSON *sorted_child(const cJSON *object, const char *name,
 {
     cJSON *array = cJSON_GetObjectItemCaseSensitive(object, name);
 
-    array_sort(array, compare);
+    wire_sort_array(array, compare);
     return array;
 }
 

@@ -14,6 +14,7 @@
 
 #include "cli/prepared.h"
 #include "cli/table.h"
+#include "common/must.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -189,8 +190,8 @@ static void print_settled(const cJSON *reply)
 static void add_branch_name(cJSON *request)
 {
     char scratch[SCRATCH_BYTES];
-    char *name = strdup(json_text(request, "rm", scratch));
-    char *slash = name != NULL ? strchr(name, '/') : NULL;
+    char *name = must_copy(json_text(request, "rm", scratch), "a branch's name");
+    char *slash = strchr(name, '/');
     if (slash != NULL) {
         *slash = '\0';
         cJSON_ReplaceItemInObjectCaseSensitive(request, "rm", cJSON_CreateString(name));

@@ -17,6 +17,7 @@
 #include "cli/call.h"
 #include "cli/table.h"
 #include "common/conf.h"
+#include "common/must.h"
 #include "core/base/ids.h"
 
 enum {
@@ -47,8 +48,8 @@ static void add_branch(cJSON *request, const char *text)
         cJSON_AddStringToObject(request, "rm", text);
         return;
     }
-    char *rm = strndup(text, (size_t)(slash - text));
-    cJSON_AddStringToObject(request, "rm", rm != NULL ? rm : "");
+    char *rm = must_copy_bytes(text, (size_t)(slash - text), "a resource manager's name");
+    cJSON_AddStringToObject(request, "rm", rm);
     cJSON_AddStringToObject(request, "branch", slash + 1);
     free(rm);
 }
@@ -242,7 +243,7 @@ static int read_wait(const struct cli *cli, cJSON *request, uint32_t *wait_ms)
     if (given == NULL)
         return EXIT_DONE;
     bool valid =
-        duration_parse(given->valuestring, wait_ms) && *wait_ms <= UINT32_MAX - CALL_WAIT_MS;
+        conf_parse_duration(given->valuestring, wait_ms) && *wait_ms <= UINT32_MAX - CALL_WAIT_MS;
     cJSON_Delete(given);
     if (!valid)
         return usage_error(cli, "--wait-for wants a duration, such as 500ms or 30s");

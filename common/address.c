@@ -26,23 +26,23 @@ enum {
     KIND = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
 };
 
-static const char *behind(const char *text, const char *prefix)
+static const char *address_behind(const char *text, const char *prefix)
 {
     size_t length = strlen(prefix);
     return strncmp(text, prefix, length) == 0 ? text + length : NULL;
 }
 
-static const char *path_of(const char *url)
+static const char *address_path(const char *url)
 {
-    return behind(url, "ipc://");
+    return address_behind(url, "ipc://");
 }
 
 bool address_is_local(const char *url)
 {
-    return path_of(url) != NULL;
+    return address_path(url) != NULL;
 }
 
-static int check_path(const char *path, struct error *error)
+static int address_check_path(const char *path, struct error *error)
 {
     if (path[0] != '/')
         return fail(error, "socket %s: expected ipc:// and an absolute path", path);
@@ -55,15 +55,15 @@ static int check_path(const char *path, struct error *error)
 int address_check(const char *url, struct error *error)
 {
     char host[HOST_BYTES];
-    const char *port, *path = path_of(url), *address = behind(url, "tcp://");
+    const char *port, *path = address_path(url), *address = address_behind(url, "tcp://");
     if (path != NULL)
-        return check_path(path, error);
+        return address_check_path(path, error);
     if (address != NULL && host_port_split(address, host, &port))
         return 0;
     return fail(error, "address %s: expected ipc:///path or tcp://host:port", url);
 }
 
-static struct sockaddr_un local_address(const char *path)
+static struct sockaddr_un address_of_path(const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     memcpy(address.sun_path, path, strlen(path));
@@ -74,9 +74,9 @@ static struct sockaddr_un local_address(const char *path)
 
 /* Asks the kernel whether a socket file is served without disturbing whoever serves it: a
  * datagram socket cannot connect to a listening stream, but learns that there is one. */
-static int check_unserved(const char *path, struct error *error)
+static int address_check_unserved(const char *path, struct error *error)
 {
-    struct sockaddr_un address = local_address(path);
+    struct sockaddr_un address = address_of_path(path);
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return fail_errno(error, "make a socket");
@@ -90,21 +90,21 @@ static int check_unserved(const char *path, struct error *error)
 }
 
 /* Only a socket that nobody serves may go. */
-static int clear_path(const char *path, struct error *error)
+static int address_clear_path(const char *path, struct error *error)
 {
     struct stat status;
     if (lstat(path, &status) != 0)
         return errno == ENOENT ? 0 : fail_errno(error, "look at %s", path);
     if (!S_ISSOCK(status.st_mode))
         return fail(error, "%s is in the way: it exists and is not a socket", path);
-    if (check_unserved(path, error) != 0)
+    if (address_check_unserved(path, error) != 0)
         return -1;
     if (unlink(path) != 0 && errno != ENOENT)
         return fail_errno(error, "remove the stale socket %s", path);
     return 0;
 }
 
-static int find_group(const char *name, gid_t *out, struct error *error)
+static int address_find_group(const char *name, gid_t *out, struct error *error)
 {
     char room[16 * 1024];
     struct group group, *found = NULL;
@@ -119,10 +119,11 @@ static int find_group(const char *name, gid_t *out, struct error *error)
 }
 
 /* The group first: the file is the owner's alone until it is the right group's. */
-static int open_to_others(const char *path, uint32_t mode, const char *name, struct error *error)
+static int address_open_to_others(const char *path, uint32_t mode, const char *name,
+                                  struct error *error)
 {
     gid_t group = (gid_t)-1;
-    if (name != NULL && name[0] != '\0' && find_group(name, &group, error) != 0)
+    if (name != NULL && name[0] != '\0' && address_find_group(name, &group, error) != 0)
         return -1;
     if (group != (gid_t)-1 && chown(path, (uid_t)-1, group) != 0)
         return fail_errno(error, "give %s to group %s", path, name);
@@ -132,16 +133,16 @@ static int open_to_others(const char *path, uint32_t mode, const char *name, str
 }
 
 /* The file gets the mode of its descriptor: it is never open to others, not for a moment. */
-static int listen_local(int fd, const char *path, uint32_t mode, const char *group,
-                        struct error *error)
+static int address_listen_local(int fd, const char *path, uint32_t mode, const char *group,
+                                struct error *error)
 {
-    struct sockaddr_un address = local_address(path);
-    if (clear_path(path, error) != 0)
+    struct sockaddr_un address = address_of_path(path);
+    if (address_clear_path(path, error) != 0)
         return -1;
     if (fchmod(fd, MODE_PRIVATE) != 0 ||
         bind(fd, (const struct sockaddr *)&address, sizeof address) != 0)
         return fail_errno(error, "listen on ipc://%s", path);
-    if (open_to_others(path, mode, group, error) == 0) {
+    if (address_open_to_others(path, mode, group, error) == 0) {
         if (listen(fd, SOMAXCONN) == 0)
             return 0;
         fail_errno(error, "listen on ipc://%s", path);
@@ -153,8 +154,8 @@ static int listen_local(int fd, const char *path, uint32_t mode, const char *gro
 /* ---- listening on a port ---- */
 
 /* The loopback address that a host's name or number stands for; false for any other. */
-static bool loopback(const char *host, uint16_t port, struct sockaddr_storage *out,
-                     socklen_t *length)
+static bool address_loopback(const char *host, uint16_t port, struct sockaddr_storage *out,
+                             socklen_t *length)
 {
     struct sockaddr_in four = {.sin_family = AF_INET, .sin_port = htons(port)};
     struct sockaddr_in6 six = {
@@ -173,16 +174,17 @@ static bool loopback(const char *host, uint16_t port, struct sockaddr_storage *o
     return true;
 }
 
-static bool loopback_of(const char *text, struct sockaddr_storage *out, socklen_t *length)
+static bool address_loopback_of(const char *text, struct sockaddr_storage *out, socklen_t *length)
 {
     char host[HOST_BYTES];
     const char *port;
     unsigned long number = host_port_split(text, host, &port) ? strtoul(port, NULL, 10) : 0;
-    return number > 0 && number <= UINT16_MAX && loopback(host, (uint16_t)number, out, length);
+    return number > 0 && number <= UINT16_MAX &&
+           address_loopback(host, (uint16_t)number, out, length);
 }
 
-static int listen_tcp(int fd, const char *url, const struct sockaddr_storage *address,
-                      socklen_t length, struct error *error)
+static int address_listen_tcp(int fd, const char *url, const struct sockaddr_storage *address,
+                              socklen_t length, struct error *error)
 {
     int on = 1;
     tcp_set_up(fd);
@@ -196,20 +198,20 @@ int address_listen(const char *url, uint32_t mode, const char *group, struct err
 {
     struct sockaddr_storage address = {.ss_family = AF_UNIX};
     socklen_t length = 0;
-    const char *path = path_of(url), *host = behind(url, "tcp://");
+    const char *path = address_path(url), *host = address_behind(url, "tcp://");
     if (path == NULL && host == NULL)
         return fail(error, "listen on %s: expected ipc:///path or tcp://127.0.0.1:port", url);
-    if (path != NULL && check_path(path, error) != 0)
+    if (path != NULL && address_check_path(path, error) != 0)
         return -1;
-    if (host != NULL && !loopback_of(host, &address, &length)) {
+    if (host != NULL && !address_loopback_of(host, &address, &length)) {
         fail(error, "listen on %s: tcp is served on loopback only", url);
         return fail_hint(error, "Use tcp://127.0.0.1:PORT, or ipc:// and a path.");
     }
     int fd = socket(address.ss_family, KIND, 0);
     if (fd < 0)
         return fail_errno(error, "make a socket for %s", url);
-    int rc = path != NULL ? listen_local(fd, path, mode, group, error)
-                          : listen_tcp(fd, url, &address, length, error);
+    int rc = path != NULL ? address_listen_local(fd, path, mode, group, error)
+                          : address_listen_tcp(fd, url, &address, length, error);
     if (rc == 0)
         return fd;
     close(fd);
@@ -218,7 +220,7 @@ int address_listen(const char *url, uint32_t mode, const char *group, struct err
 
 void address_close(const char *url, int fd)
 {
-    const char *path = path_of(url);
+    const char *path = address_path(url);
     if (path != NULL)
         unlink(path);
     close(fd);
@@ -226,7 +228,7 @@ void address_close(const char *url, int fd)
 
 /* ---- dialling ---- */
 
-static int dial(const struct sockaddr *address, socklen_t length)
+static int address_connect(const struct sockaddr *address, socklen_t length)
 {
     int fd = socket(address->sa_family, KIND, 0);
     if (fd < 0)
@@ -243,11 +245,11 @@ static int dial(const struct sockaddr *address, socklen_t length)
 
 bool address_name(const char *url, char host[HOST_BYTES])
 {
-    const char *port, *address = behind(url, "tcp://");
+    const char *port, *address = address_behind(url, "tcp://");
     return address != NULL && host_port_split(address, host, &port) && lookup_is_name(host);
 }
 
-static int dial_tcp(const char *text, const char *number)
+static int address_dial_tcp(const char *text, const char *number)
 {
     char host[HOST_BYTES];
     const char *port;
@@ -258,16 +260,16 @@ static int dial_tcp(const char *text, const char *number)
     if (!host_port_split(text, host, &port) ||
         getaddrinfo(number != NULL ? number : host, port, &hints, &found) != 0)
         return -1;
-    int fd = dial(found->ai_addr, found->ai_addrlen);
+    int fd = address_connect(found->ai_addr, found->ai_addrlen);
     freeaddrinfo(found);
     return fd;
 }
 
 int address_dial(const char *url, const char *number)
 {
-    const char *path = path_of(url);
+    const char *path = address_path(url);
     if (path == NULL)
-        return dial_tcp(behind(url, "tcp://"), number);
-    struct sockaddr_un address = local_address(path);
-    return dial((const struct sockaddr *)&address, sizeof address);
+        return address_dial_tcp(address_behind(url, "tcp://"), number);
+    struct sockaddr_un address = address_of_path(path);
+    return address_connect((const struct sockaddr *)&address, sizeof address);
 }

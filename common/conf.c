@@ -3,8 +3,8 @@
  *
  * libinih splits lines into names and values. It also forgives: it folds repeated sections and
  * keys, takes an indented line for more of the value above, cuts what is too long and keeps no
- * line numbers. A coordinator of money must not run on half of a setting, so read_line() stands
- * between the file and the library and lets only lines through that mean one thing.
+ * line numbers. A coordinator of money must not run on half of a setting, so conf_read_line()
+ * stands between the file and the library and lets only lines through that mean one thing.
  */
 #include "common/conf.h"
 
@@ -20,6 +20,7 @@
 
 #include <ini.h>
 
+#include "common/must.h"
 #include "core/base/ids.h"
 
 enum { KEYS_MAX = 64, KNOWN_KEYS_BYTES = 200 };
@@ -47,8 +48,8 @@ struct reading {
 /* ---- what to say ---- */
 
 /* "file:line: " and what is wrong there. */
-__attribute__((format(printf, 2, 3))) static void refuse_line(struct reading *reading,
-                                                              const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void conf_refuse_line(struct reading *reading,
+                                                                   const char *format, ...)
 {
     char what[400];
     va_list arguments;
@@ -59,10 +60,10 @@ __attribute__((format(printf, 2, 3))) static void refuse_line(struct reading *re
     reading->failed = true;
 }
 
-static void refuse_key(struct reading *reading, const char *key, const char *what)
+static void conf_refuse_key(struct reading *reading, const char *key, const char *what)
 {
     const char *section = reading->sections[reading->section_count - 1];
-    refuse_line(reading, "[%s] %s: %s", section, key, what);
+    conf_refuse_line(reading, "[%s] %s: %s", section, key, what);
 }
 
 static void hint_known_keys(struct reading *reading)
@@ -80,8 +81,8 @@ static void hint_known_keys(struct reading *reading)
 /* ---- sections ---- */
 
 /* The table's word for this section, NULL if it knows none. *name is what is behind the blank. */
-static const char *find_section(const struct reading *reading, const char *section,
-                                const char **name)
+static const char *conf_find_section(const struct reading *reading, const char *section,
+                                     const char **name)
 {
     for (const struct conf_key *key = reading->keys; key->section != NULL; key++) {
         size_t length = strlen(key->section);
@@ -99,39 +100,35 @@ static const char *find_section(const struct reading *reading, const char *secti
 }
 
 /* Remember it; false if it was there before. */
-static bool add_section(struct reading *reading, const char *section)
+static bool conf_add_section(struct reading *reading, const char *section)
 {
     for (size_t i = 0; i < reading->section_count; i++) {
         if (strcmp(reading->sections[i], section) == 0)
             return false;
     }
-    char **grown =
-        reallocarray(reading->sections, reading->section_count + 1, sizeof *reading->sections);
-    char *copy = strdup(section);
-    if (grown == NULL || copy == NULL)
-        abort();
-    reading->sections = grown;
-    reading->sections[reading->section_count++] = copy;
+    size_t bytes = (reading->section_count + 1) * sizeof *reading->sections;
+    reading->sections = must_grow(reading->sections, bytes, "a file's sections");
+    reading->sections[reading->section_count++] = must_copy(section, "a section's name");
     return true;
 }
 
-static void open_section(struct reading *reading, const char *section)
+static void conf_open_section(struct reading *reading, const char *section)
 {
     const char *name = NULL;
-    reading->prefix = find_section(reading, section, &name);
+    reading->prefix = conf_find_section(reading, section, &name);
     if (reading->prefix == NULL) {
-        refuse_line(reading, "[%s]: unknown section", section);
+        conf_refuse_line(reading, "[%s]: unknown section", section);
         return;
     }
-    if (!add_section(reading, section)) {
-        refuse_line(reading, "[%s]: this section is here a second time", section);
+    if (!conf_add_section(reading, section)) {
+        conf_refuse_line(reading, "[%s]: this section is here a second time", section);
         return;
     }
     struct error why = {0};
     reading->seen = 0;
     reading->values = reading->open(reading->arg, reading->prefix, name, &why);
     if (reading->values == NULL) {
-        refuse_line(reading, "[%s]: %s", section, why.message);
+        conf_refuse_line(reading, "[%s]: %s", section, why.message);
         if (why.hint[0] != '\0')
             fail_hint(reading->error, "%s", why.hint);
     }
@@ -144,27 +141,25 @@ static bool is_end_or_comment(const char *text)
 }
 
 /* `[name]`, and nothing else on the line. */
-static void read_section_line(struct reading *reading, const char *text)
+static void conf_read_section_line(struct reading *reading, const char *text)
 {
     const char *start = text + 1 + strspn(text + 1, " \t");
     const char *end = strchr(start, ']');
     if (end == NULL || !is_end_or_comment(end + 1)) {
-        refuse_line(reading, "a section is written as [name], alone on its line");
+        conf_refuse_line(reading, "a section is written as [name], alone on its line");
         return;
     }
     while (end > start && isblank((unsigned char)end[-1]))
         end--;
-    char *section = strndup(start, (size_t)(end - start));
-    if (section == NULL)
-        abort();
-    open_section(reading, section);
+    char *section = must_copy_bytes(start, (size_t)(end - start), "a section's name");
+    conf_open_section(reading, section);
     free(section);
 }
 
 /* ---- lines ---- */
 
 /* libinih's way to the file, in the place of fgets. Ends the input at the first fault. */
-static char *read_line(char *out, int room, void *arg)
+static char *conf_read_line(char *out, int room, void *arg)
 {
     static const char byte_order_mark[] = "\xEF\xBB\xBF";
     struct reading *reading = arg;
@@ -181,7 +176,7 @@ static char *read_line(char *out, int room, void *arg)
     }
     reading->line++;
     if (strlen(reading->text) != (size_t)length) {
-        refuse_line(reading, "there is a zero byte in this line");
+        conf_refuse_line(reading, "there is a zero byte in this line");
         return NULL;
     }
     const char *text = reading->text;
@@ -189,9 +184,9 @@ static char *read_line(char *out, int room, void *arg)
         text += strlen(byte_order_mark);
     text += strspn(text, " \t");
     if (*text == '[')
-        read_section_line(reading, text);
+        conf_read_section_line(reading, text);
     else if (strlen(text) >= (size_t)room && !is_end_or_comment(text))
-        refuse_line(reading, "this line is too long");
+        conf_refuse_line(reading, "this line is too long");
     if (reading->failed)
         return NULL;
     /* Of what may be longer, a comment or a section, libinih needs no more than this. */
@@ -207,7 +202,7 @@ struct unit {
 };
 
 /* A whole number and one of the units, which end with NULL. */
-static bool parse_with_unit(const char *text, const struct unit *units, uint32_t *out)
+static bool conf_parse_with_unit(const char *text, const struct unit *units, uint32_t *out)
 {
     size_t digits = strspn(text, "0123456789");
     uint64_t number = 0;
@@ -224,20 +219,20 @@ static bool parse_with_unit(const char *text, const struct unit *units, uint32_t
     return false;
 }
 
-bool duration_parse(const char *text, uint32_t *ms)
+bool conf_parse_duration(const char *text, uint32_t *ms)
 {
     static const struct unit units[] = {{"ms", 1},      {"s", 1000},     {"min", 60000},
                                         {"h", 3600000}, {"d", 86400000}, {NULL, 0}};
-    return parse_with_unit(text, units, ms);
+    return conf_parse_with_unit(text, units, ms);
 }
 
-bool size_parse(const char *text, uint32_t *bytes)
+bool conf_parse_size(const char *text, uint32_t *bytes)
 {
     static const struct unit units[] = {{"kB", 1024}, {"MB", 1 << 20}, {"GB", 1 << 30}, {NULL, 0}};
-    return parse_with_unit(text, units, bytes);
+    return conf_parse_with_unit(text, units, bytes);
 }
 
-static bool parse_bool(const char *text, bool *out)
+static bool conf_parse_bool(const char *text, bool *out)
 {
     static const char *const yes[] = {"on", "true", "yes", "1"};
     static const char *const no[] = {"off", "false", "no", "0"};
@@ -250,7 +245,7 @@ static bool parse_bool(const char *text, bool *out)
     return false;
 }
 
-static bool parse_mode(const char *text, uint32_t *out)
+static bool conf_parse_mode(const char *text, uint32_t *out)
 {
     size_t length = strlen(text);
     if (length < 3 || length > 4 || strspn(text, "01234567") != length)
@@ -259,7 +254,7 @@ static bool parse_mode(const char *text, uint32_t *out)
     return true;
 }
 
-static bool parse_count(const char *text, const struct conf_key *key, uint32_t *out)
+static bool conf_parse_count(const char *text, const struct conf_key *key, uint32_t *out)
 {
     uint64_t number;
     if (!u64_parse(text, strlen(text), &number) || number < key->least || number > key->most)
@@ -268,12 +263,12 @@ static bool parse_count(const char *text, const struct conf_key *key, uint32_t *
     return true;
 }
 
-static bool parse_size(const char *text, const struct conf_key *key, uint32_t *out)
+static bool conf_parse_size_within(const char *text, const struct conf_key *key, uint32_t *out)
 {
-    return size_parse(text, out) && *out >= key->least && *out <= key->most;
+    return conf_parse_size(text, out) && *out >= key->least && *out <= key->most;
 }
 
-static void set_value(struct reading *reading, const struct conf_key *key, const char *value)
+static void conf_set_value(struct reading *reading, const struct conf_key *key, const char *value)
 {
     char *field = (char *)reading->values + key->offset;
     char what[128];
@@ -282,50 +277,50 @@ static void set_value(struct reading *reading, const struct conf_key *key, const
     case CONF_TEXT:
         if (strlen(value) >= key->size) {
             snprintf(what, sizeof what, "the value is longer than %zu bytes", key->size - 1);
-            refuse_key(reading, key->key, what);
+            conf_refuse_key(reading, key->key, what);
             return;
         }
         strcpy(field, value);
         return;
     case CONF_DURATION:
-        if (!duration_parse(value, (uint32_t *)(void *)field))
-            refuse_key(reading, key->key,
-                       "a duration is needed, for example 500ms, 30s, 5min, 2h or 1d; "
-                       "at most 49d");
+        if (!conf_parse_duration(value, (uint32_t *)(void *)field))
+            conf_refuse_key(reading, key->key,
+                            "a duration is needed, for example 500ms, 30s, 5min, 2h or 1d; "
+                            "at most 49d");
         return;
     case CONF_COUNT:
-        if (!parse_count(value, key, (uint32_t *)(void *)field)) {
+        if (!conf_parse_count(value, key, (uint32_t *)(void *)field)) {
             snprintf(what, sizeof what, "a whole number from %" PRIu32 " to %" PRIu32 " is needed",
                      key->least, key->most);
-            refuse_key(reading, key->key, what);
+            conf_refuse_key(reading, key->key, what);
         }
         return;
     case CONF_SIZE:
-        if (!parse_size(value, key, (uint32_t *)(void *)field)) {
+        if (!conf_parse_size_within(value, key, (uint32_t *)(void *)field)) {
             snprintf(what, sizeof what,
                      "a size from %" PRIu32 "kB to %" PRIu32 "MB is needed, for example 16MB",
                      key->least / 1024, key->most / (1024 * 1024));
-            refuse_key(reading, key->key, what);
+            conf_refuse_key(reading, key->key, what);
         }
         return;
     case CONF_MODE:
-        if (!parse_mode(value, (uint32_t *)(void *)field))
-            refuse_key(reading, key->key, "an octal file mode is needed, for example 0660");
+        if (!conf_parse_mode(value, (uint32_t *)(void *)field))
+            conf_refuse_key(reading, key->key, "an octal file mode is needed, for example 0660");
         return;
     case CONF_BOOL:
-        if (!parse_bool(value, (bool *)field))
-            refuse_key(reading, key->key, "on or off is needed");
+        if (!conf_parse_bool(value, (bool *)field))
+            conf_refuse_key(reading, key->key, "on or off is needed");
         return;
     }
 }
 
 /* libinih's call for each `key = value`. It cuts long section names, so its own is not used. */
-static int read_value(void *arg, const char *cut_section, const char *name, const char *value)
+static int conf_read_value(void *arg, const char *cut_section, const char *name, const char *value)
 {
     (void)cut_section;
     struct reading *reading = arg;
     if (reading->section_count == 0) {
-        refuse_line(reading, "a key needs a [section] above it");
+        conf_refuse_line(reading, "a key needs a [section] above it");
         return 0;
     }
     for (size_t i = 0; reading->keys[i].section != NULL; i++) {
@@ -334,13 +329,13 @@ static int read_value(void *arg, const char *cut_section, const char *name, cons
             continue;
         assert(i < KEYS_MAX);
         if ((reading->seen & UINT64_C(1) << i) != 0)
-            refuse_key(reading, name, "this key is here a second time");
+            conf_refuse_key(reading, name, "this key is here a second time");
         else
-            set_value(reading, key, value);
+            conf_set_value(reading, key, value);
         reading->seen |= UINT64_C(1) << i;
         return !reading->failed;
     }
-    refuse_key(reading, name, "unknown key");
+    conf_refuse_key(reading, name, "unknown key");
     hint_known_keys(reading);
     return 0;
 }
@@ -354,11 +349,12 @@ int conf_read(const char *path, const struct conf_key *keys, conf_section_fn *se
     if (reading.file == NULL)
         return fail_errno(error, "open %s", path);
 
-    /* The number of the first line that libinih could not split or that read_value() refused. */
-    int bad_line = ini_parse_stream(read_line, &reading, read_value, &reading);
+    /* The number of the first line that libinih could not split or that conf_read_value() refused.
+     */
+    int bad_line = ini_parse_stream(conf_read_line, &reading, conf_read_value, &reading);
     if (bad_line != 0 && (!reading.failed || bad_line < reading.line)) {
         reading.line = bad_line;
-        refuse_line(&reading, "this is neither [section] nor key = value");
+        conf_refuse_line(&reading, "this is neither [section] nor key = value");
     }
 
     for (size_t i = 0; i < reading.section_count; i++)

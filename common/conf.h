@@ -40,8 +40,8 @@ int conf_read(const char *path, const struct conf_key *keys, conf_section_fn *se
               struct error *error);
 
 /* "30s" -> 30000; false if it is no duration or exceeds uint32_t. */
-bool duration_parse(const char *text, uint32_t *ms);
+bool conf_parse_duration(const char *text, uint32_t *ms);
 /* "16MB" -> 16777216; false if it is no size or exceeds uint32_t. */
-bool size_parse(const char *text, uint32_t *bytes);
+bool conf_parse_size(const char *text, uint32_t *bytes);
 
 #endif

@@ -10,7 +10,7 @@
 
 enum { RAISED_MOST = 65536, CONNECTIONS_LEAST = 16 };
 
-static uint32_t limit_now(void)
+static uint32_t descriptors_limit(void)
 {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > RAISED_MOST)
@@ -26,11 +26,11 @@ uint32_t descriptors_raise(void)
         limit.rlim_cur = limit.rlim_max < RAISED_MOST ? limit.rlim_max : RAISED_MOST;
         setrlimit(RLIMIT_NOFILE, &limit); /* refused: it stays as it is */
     }
-    return limit_now();
+    return descriptors_limit();
 }
 
 /* The lowest number that is free: before connections come and go, that many are open. */
-static uint32_t open_now(uint32_t limit)
+static uint32_t descriptors_open(uint32_t limit)
 {
     int fd = open("/", O_PATH | O_CLOEXEC);
     if (fd < 0)
@@ -41,7 +41,7 @@ static uint32_t open_now(uint32_t limit)
 
 int descriptors_plan(struct descriptors *out, uint32_t kept, struct error *error)
 {
-    uint32_t limit = limit_now(), used = open_now(limit);
+    uint32_t limit = descriptors_limit(), used = descriptors_open(limit);
     if (limit < used + kept + CONNECTIONS_LEAST)
         return fail(error,
                     "at most %u files may be open (RLIMIT_NOFILE, LimitNOFILE in systemd); %u are "

@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
-const char *fate_word(enum fate fate)
+const char *doubt_fate_word(enum fate fate)
 {
     static const char *const words[FATES] = {
         [FATE_UNKNOWN] = "unknown",
@@ -31,8 +31,8 @@ const char *fate_word(enum fate fate)
 
 /* ---- words ---- */
 
-__attribute__((format(printf, 3, 4))) static void say(struct advice *out, enum fate fate,
-                                                      const char *format, ...)
+__attribute__((format(printf, 3, 4))) static void doubt_say(struct advice *out, enum fate fate,
+                                                            const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -50,12 +50,12 @@ __attribute__((format(printf, 2, 3))) static void advise(struct advice *out, con
     va_end(args);
 }
 
-static void advise_resolve(struct advice *out, const struct doubt *doubt)
+static void doubt_advise_resolve(struct advice *out, const struct doubt *doubt)
 {
     advise(out, "assentctl resolve %s commit|rollback --reason TEXT --dry-run", doubt->gtrid);
 }
 
-static void advise_agent(struct advice *out, const struct doubt *doubt, const char *rm)
+static void doubt_advise_agent(struct advice *out, const struct doubt *doubt, const char *rm)
 {
     if (strcmp(rm, doubt->rm) == 0 && doubt->agent_url[0] != '\0')
         advise(out, "start the agent of %s, which listens at %s: assent-agent -c FILE", rm,
@@ -64,13 +64,13 @@ static void advise_agent(struct advice *out, const struct doubt *doubt, const ch
         advise(out, "start the agent of %s: assent-agent -c FILE", rm);
 }
 
-static void advise_start(struct advice *out, const struct doubt *doubt)
+static void doubt_advise_start(struct advice *out, const struct doubt *doubt)
 {
     advise(out, "%s", doubt->start);
 }
 
 /* What the agent would do, had it the right to. */
-static void advise_grant(struct advice *out, const struct doubt *doubt, const char *verb)
+static void doubt_advise_grant(struct advice *out, const struct doubt *doubt, const char *verb)
 {
     if (doubt->owner[0] == '\0')
         advise(out, "as a superuser: psql -d %s -c \"%s PREPARED '%s'\"", doubt->database, verb,
@@ -80,7 +80,7 @@ static void advise_grant(struct advice *out, const struct doubt *doubt, const ch
                doubt->login);
 }
 
-static const char *right(const struct doubt *doubt)
+static const char *doubt_right(const struct doubt *doubt)
 {
     return doubt->owner[0] == '\0' ? "its owner was dropped, so only a superuser can finish it"
                                    : "the agent's role may not act for its owner";
@@ -88,20 +88,20 @@ static const char *right(const struct doubt *doubt)
 
 /* ---- the rules: each says true if it is the one ---- */
 
-static bool nobody_knows(const struct doubt *doubt, struct advice *out)
+static bool doubt_nobody_knows(const struct doubt *doubt, struct advice *out)
 {
     if (doubt->known == KNOWN_NOTHING) {
-        say(out, FATE_UNKNOWN, "cannot be known: %s", doubt->silence);
-        advise_start(out, doubt);
+        doubt_say(out, FATE_UNKNOWN, "cannot be known: %s", doubt->silence);
+        doubt_advise_start(out, doubt);
     } else if (doubt->fenced) {
-        say(out, FATE_UNKNOWN,
-            "cannot be known: this coordinator is fenced, its log is not the newest");
+        doubt_say(out, FATE_UNKNOWN,
+                  "cannot be known: this coordinator is fenced, its log is not the newest");
         advise(out,
                "start the newest copy of the log; assentctl status says why this one is refused");
     } else if (doubt->known == KNOWN_STRANGE) {
-        say(out, FATE_UNKNOWN,
-            "cannot be known: this log never gave out %s, so it is an old one or a new one",
-            doubt->gtrid);
+        doubt_say(out, FATE_UNKNOWN,
+                  "cannot be known: this log never gave out %s, so it is an old one or a new one",
+                  doubt->gtrid);
         advise(out, "start the newest copy of the log; assentctl status says which log this is");
     } else {
         return false;
@@ -109,87 +109,91 @@ static bool nobody_knows(const struct doubt *doubt, struct advice *out)
     return true;
 }
 
-static bool ended_otherwise(const struct doubt *doubt, struct advice *out)
+static bool doubt_ended_otherwise(const struct doubt *doubt, struct advice *out)
 {
     bool against_commit = doubt->known == KNOWN_COMMITTED && doubt->status == XID_ABORTED;
     bool against_abort = doubt->known == KNOWN_ABORTED && doubt->status == XID_COMMITTED;
     if (doubt->known == KNOWN_MIXED && doubt->found == FOUND_PREPARED &&
         doubt->vote == VOTE_OTHER) {
-        say(out, FATE_WILL_ROLL_BACK,
+        doubt_say(
+            out, FATE_WILL_ROLL_BACK,
             "will be rolled back: prepared again under the name of a transaction that is over");
         return true;
     }
     if (doubt->known == KNOWN_MIXED)
-        say(out, FATE_MIXED, "mixed: %s ended otherwise than was decided, by another's hand",
-            doubt->differs);
+        doubt_say(out, FATE_MIXED, "mixed: %s ended otherwise than was decided, by another's hand",
+                  doubt->differs);
     else if (doubt->found == FOUND_GONE && (against_commit || against_abort))
-        say(out, FATE_MIXED, "mixed: decided %s, and %s by hand at %s",
-            against_commit ? "commit" : "rollback", against_commit ? "rolled back" : "committed",
-            doubt->rm);
+        doubt_say(out, FATE_MIXED, "mixed: decided %s, and %s by hand at %s",
+                  against_commit ? "commit" : "rollback",
+                  against_commit ? "rolled back" : "committed", doubt->rm);
     else
         return false;
     advise(out, "mend the data, then: assentctl forget %s --reason TEXT", doubt->gtrid);
     return true;
 }
 
-static bool database_lost_data(const struct doubt *doubt, struct advice *out)
+static bool doubt_database_lost_data(const struct doubt *doubt, struct advice *out)
 {
     bool future = doubt->found == FOUND_GONE && doubt->status == XID_FUTURE;
     if (doubt->rm_state != RM_QUARANTINED && !future)
         return false;
-    say(out, FATE_UNKNOWN, "cannot be known: the database of %s has lost durable data%s", doubt->rm,
+    doubt_say(
+        out, FATE_UNKNOWN, "cannot be known: the database of %s has lost durable data%s", doubt->rm,
         doubt->known == KNOWN_COMMITTED ? ", and the transaction is committed elsewhere" : "");
     advise(out, "compare its data, then: assentctl agents release %s --reason TEXT", doubt->rm);
     return true;
 }
 
-static bool gone_without_trace(const struct doubt *doubt, struct advice *out)
+static bool doubt_gone_without_trace(const struct doubt *doubt, struct advice *out)
 {
     bool unproven = doubt->known == KNOWN_COMMITTED && doubt->status == XID_UNKNOWN;
     if (doubt->found != FOUND_GONE || (doubt->progress != BR_UNSURE && !unproven))
         return false;
-    say(out, FATE_UNKNOWN, "cannot be known: gone from %s, and nothing there proves how",
-        doubt->rm);
-    advise_resolve(out, doubt);
+    doubt_say(out, FATE_UNKNOWN, "cannot be known: gone from %s, and nothing there proves how",
+              doubt->rm);
+    doubt_advise_resolve(out, doubt);
     return true;
 }
 
 /* Its database may have lost the branch that was voted for, and then this one came back; or it has
  * lost nothing of it, and this is another one. Only the xid tells: core/coordinator/coordinator.c.
  */
-static bool came_back(const struct doubt *doubt, struct advice *out)
+static bool doubt_came_back(const struct doubt *doubt, struct advice *out)
 {
     bool same = doubt->known == KNOWN_COMMITTED && doubt->vote == VOTE_SAME;
     bool over = doubt->known == KNOWN_COMMITTED || doubt->known == KNOWN_FORGOTTEN;
     if (!doubt->released || doubt->live || !over || same || doubt->found != FOUND_PREPARED)
         return false;
-    say(out, FATE_UNKNOWN,
+    doubt_say(
+        out, FATE_UNKNOWN,
         "cannot be known: %s is %s, and the database of %s has lost data since: this is what was "
         "voted for, or another one under its name",
         doubt->gtrid, doubt->known == KNOWN_COMMITTED ? "committed" : "forgotten", doubt->rm);
-    advise_resolve(out, doubt);
+    doubt_advise_resolve(out, doubt);
     return true;
 }
 
 /* Under the name of a committed transaction that is over, in which every branch was applied. */
-static bool rose_again(const struct doubt *doubt, struct advice *out)
+static bool doubt_rose_again(const struct doubt *doubt, struct advice *out)
 {
     if (doubt->known != KNOWN_COMMITTED || doubt->found != FOUND_PREPARED ||
         doubt->vote == VOTE_SAME)
         return false;
     if (doubt->vote == VOTE_OTHER) {
-        say(out, FATE_WILL_ROLL_BACK,
-            "will be rolled back: prepared again under the name of a committed transaction, "
-            "and never voted for");
+        doubt_say(out, FATE_WILL_ROLL_BACK,
+                  "will be rolled back: prepared again under the name of a committed transaction, "
+                  "and never voted for");
         return true;
     }
     if (doubt->live)
         return false;
-    say(out, FATE_UNKNOWN,
+    doubt_say(
+        out, FATE_UNKNOWN,
         "cannot be known: %s is committed and was applied everywhere, and yet this is prepared "
         "under its name: again, or by a database that has lost data",
         doubt->gtrid);
-    advise_resolve(out, doubt);
+    doubt_advise_resolve(out, doubt);
     return true;
 }
 
@@ -198,90 +202,92 @@ static bool older_than_is_remembered(const struct doubt *doubt, struct advice *o
 {
     if (doubt->known != KNOWN_FORGOTTEN || doubt->found == FOUND_GONE)
         return false;
-    say(out, FATE_UNKNOWN,
+    doubt_say(
+        out, FATE_UNKNOWN,
         "cannot be known: %s is older than what is remembered (retention): it was never decided, "
         "or "
         "was committed and comes back with a database that has lost data",
         doubt->gtrid);
-    advise_resolve(out, doubt);
+    doubt_advise_resolve(out, doubt);
     return true;
 }
 
-static bool outside_our_reach(const struct doubt *doubt, struct advice *out, bool commit)
+static bool doubt_outside_our_reach(const struct doubt *doubt, struct advice *out, bool commit)
 {
     enum fate fate = commit ? FATE_WILL_COMMIT : FATE_WILL_ROLL_BACK;
     const char *will = commit ? "will commit" : "will be rolled back";
     if (doubt->found == FOUND_NOT_ASKED || doubt->rm_state == RM_DOWN) {
-        say(out, fate, "%s when %s is reachable", will, doubt->rm);
-        advise_agent(out, doubt, doubt->rm);
+        doubt_say(out, fate, "%s when %s is reachable", will, doubt->rm);
+        doubt_advise_agent(out, doubt, doubt->rm);
     } else if (doubt->rm_state == RM_REFUSED) {
-        say(out, fate, "%s when %s accepts this coordinator again", will, doubt->rm);
+        doubt_say(out, fate, "%s when %s accepts this coordinator again", will, doubt->rm);
         advise(out, "assentctl agents");
     } else if (doubt->found == FOUND_PREPARED && !doubt->actable) {
-        say(out, fate, "%s once the agent can: %s", will, right(doubt));
-        advise_grant(out, doubt, commit ? "COMMIT" : "ROLLBACK");
+        doubt_say(out, fate, "%s once the agent can: %s", will, doubt_right(doubt));
+        doubt_advise_grant(out, doubt, commit ? "COMMIT" : "ROLLBACK");
     } else {
         return false;
     }
     return true;
 }
 
-static void committed(const struct doubt *doubt, struct advice *out)
+static void doubt_advise_committed(const struct doubt *doubt, struct advice *out)
 {
-    if (outside_our_reach(doubt, out, true))
+    if (doubt_outside_our_reach(doubt, out, true))
         return;
     if (doubt->start[0] != '\0') {
-        say(out, FATE_WILL_COMMIT, "will commit when the coordinator is started");
-        advise_start(out, doubt);
+        doubt_say(out, FATE_WILL_COMMIT, "will commit when the coordinator is started");
+        doubt_advise_start(out, doubt);
     } else {
-        say(out, FATE_WILL_COMMIT, "will commit: decided, and %s is being told", doubt->rm);
+        doubt_say(out, FATE_WILL_COMMIT, "will commit: decided, and %s is being told", doubt->rm);
     }
 }
 
-static void rolled_back(const struct doubt *doubt, struct advice *out)
+static void doubt_advise_rolled_back(const struct doubt *doubt, struct advice *out)
 {
     const char *why = doubt->live ? "decided" : "never decided, incarnation over";
-    if (outside_our_reach(doubt, out, false))
+    if (doubt_outside_our_reach(doubt, out, false))
         return;
     if (doubt->start[0] != '\0') {
-        say(out, FATE_SAFE_TO_ROLL_BACK, "safe to roll back: %s", why);
+        doubt_say(out, FATE_SAFE_TO_ROLL_BACK, "safe to roll back: %s", why);
         advise(out, "%s, which does it", doubt->start);
     } else {
-        say(out, FATE_WILL_ROLL_BACK, "will be rolled back: %s", why);
+        doubt_say(out, FATE_WILL_ROLL_BACK, "will be rolled back: %s", why);
     }
 }
 
-static void follow_the_decision(const struct doubt *doubt, struct advice *out)
+static void doubt_follow_the_decision(const struct doubt *doubt, struct advice *out)
 {
     switch (doubt->known) {
     case KNOWN_COMMITTED:
-        committed(doubt, out);
+        doubt_advise_committed(doubt, out);
         break;
     case KNOWN_ABORTED:
     case KNOWN_FORGOTTEN:
-        rolled_back(doubt, out);
+        doubt_advise_rolled_back(doubt, out);
         break;
     case KNOWN_UNPROVEN:
-        say(out, FATE_WAITS,
-            "will be rolled back when %s registers: never decided, and only a log that every "
-            "agent has accepted proves it",
-            doubt->waits_for);
-        advise_agent(out, doubt, doubt->waits_for);
+        doubt_say(out, FATE_WAITS,
+                  "will be rolled back when %s registers: never decided, and only a log that every "
+                  "agent has accepted proves it",
+                  doubt->waits_for);
+        doubt_advise_agent(out, doubt, doubt->waits_for);
         break;
     case KNOWN_UNDECIDED:
-        say(out, FATE_UNDECIDED, "not decided yet: it is, or is rolled back, by its deadline");
+        doubt_say(out, FATE_UNDECIDED,
+                  "not decided yet: it is, or is rolled back, by its deadline");
         break;
     case KNOWN_LOGGING:
-        say(out, FATE_UNDECIDED, "not decided yet: the decision is being written to the log");
+        doubt_say(out, FATE_UNDECIDED, "not decided yet: the decision is being written to the log");
         break;
     case KNOWN_PRECOMMITTED:
-        say(out, FATE_UNDECIDED, "not decided yet: a majority of its acceptors decides");
+        doubt_say(out, FATE_UNDECIDED, "not decided yet: a majority of its acceptors decides");
         break;
     case KNOWN_DELEGATED:
-        say(out, FATE_UNDECIDED, "%s, the only database, decides alone; its marker will tell",
-            doubt->rm);
+        doubt_say(out, FATE_UNDECIDED, "%s, the only database, decides alone; its marker will tell",
+                  doubt->rm);
         if (doubt->found == FOUND_NOT_ASKED || doubt->rm_state == RM_DOWN)
-            advise_agent(out, doubt, doubt->rm);
+            doubt_advise_agent(out, doubt, doubt->rm);
         break;
     case KNOWN_NOTHING:
     case KNOWN_STRANGE:
@@ -293,17 +299,17 @@ static void follow_the_decision(const struct doubt *doubt, struct advice *out)
 
 /* ---- 3pc: a majority of the acceptors decides, whether the coordinator is there or not ---- */
 
-static void advise_missing(struct advice *out, const struct doubt *doubt)
+static void doubt_advise_missing(struct advice *out, const struct doubt *doubt)
 {
     const char *rm = third_phase_missing(doubt->third);
     if (rm != NULL)
-        advise_agent(out, doubt, rm);
+        doubt_advise_agent(out, doubt, rm);
     else if (doubt->start[0] != '\0')
-        advise_start(out, doubt);
+        doubt_advise_start(out, doubt);
 }
 
 /* Has the log nothing to say against what the acceptors prove? */
-static bool is_theirs(const struct doubt *doubt)
+static bool doubt_is_theirs(const struct doubt *doubt)
 {
     switch (doubt->known) {
     case KNOWN_NOTHING:
@@ -317,10 +323,10 @@ static bool is_theirs(const struct doubt *doubt)
     }
 }
 
-static bool acceptors_decide(const struct doubt *doubt, struct advice *out)
+static bool doubt_acceptors_decide(const struct doubt *doubt, struct advice *out)
 {
     char words[THIRD_PHASE_BYTES];
-    if (doubt->third == NULL || !is_theirs(doubt) || doubt->rm_state == RM_QUARANTINED)
+    if (doubt->third == NULL || !doubt_is_theirs(doubt) || doubt->rm_state == RM_QUARANTINED)
         return false;
     enum outcome decided = third_phase_decided(doubt->third);
     if (doubt->fenced && decided == OUTCOME_NONE)
@@ -328,32 +334,32 @@ static bool acceptors_decide(const struct doubt *doubt, struct advice *out)
     third_phase_words(doubt->third, words);
     if (decided != OUTCOME_NONE) {
         bool commit = decided == OUTCOME_COMMITTED;
-        if (!outside_our_reach(doubt, out, commit))
-            say(out, commit ? FATE_WILL_COMMIT : FATE_WILL_ROLL_BACK,
-                "%s: its acceptors have decided so",
-                commit ? "will commit" : "will be rolled back");
+        if (!doubt_outside_our_reach(doubt, out, commit))
+            doubt_say(out, commit ? FATE_WILL_COMMIT : FATE_WILL_ROLL_BACK,
+                      "%s: its acceptors have decided so",
+                      commit ? "will commit" : "will be rolled back");
     } else if (third_phase_blocks(doubt->third)) {
-        say(out, FATE_WAITS, "%s", words);
-        advise_missing(out, doubt);
+        doubt_say(out, FATE_WAITS, "%s", words);
+        doubt_advise_missing(out, doubt);
     } else {
-        say(out, FATE_UNDECIDED, "not decided yet, and is %s: %s",
-            doubt->start[0] == '\0' ? "soon" : "soon, by the agents alone", words);
+        doubt_say(out, FATE_UNDECIDED, "not decided yet, and is %s: %s",
+                  doubt->start[0] == '\0' ? "soon" : "soon, by the agents alone", words);
     }
     return true;
 }
 
 /* Things that no coordinator's decision is about. */
-static bool of_somebody_else(const struct doubt *doubt, struct advice *out)
+static bool doubt_of_somebody_else(const struct doubt *doubt, struct advice *out)
 {
     if (strcmp(doubt->tm, doubt->coordinator) != 0) {
-        say(out, FATE_NOT_OURS, "belongs to coordinator %s, not to %s", doubt->tm,
-            doubt->coordinator);
+        doubt_say(out, FATE_NOT_OURS, "belongs to coordinator %s, not to %s", doubt->tm,
+                  doubt->coordinator);
         advise(out, "assentctl -u URL-OF-%s in-doubt", doubt->tm);
     } else if (doubt->misplaced) {
-        say(out, FATE_UNKNOWN,
-            "cannot be finished: prepared in another database than that of %s, and so never "
-            "voted for",
-            doubt->rm);
+        doubt_say(out, FATE_UNKNOWN,
+                  "cannot be finished: prepared in another database than that of %s, and so never "
+                  "voted for",
+                  doubt->rm);
         advise(out, "psql -d %s -c \"ROLLBACK PREPARED '%s'\"", doubt->database, doubt->gid);
     } else {
         return false;
@@ -364,10 +370,11 @@ static bool of_somebody_else(const struct doubt *doubt, struct advice *out)
 void doubt_judge(const struct doubt *doubt, struct advice *out)
 {
     memset(out, 0, sizeof *out);
-    if (of_somebody_else(doubt, out) || acceptors_decide(doubt, out) || nobody_knows(doubt, out) ||
-        ended_otherwise(doubt, out) || database_lost_data(doubt, out) ||
-        gone_without_trace(doubt, out) || came_back(doubt, out) || rose_again(doubt, out) ||
+    if (doubt_of_somebody_else(doubt, out) || doubt_acceptors_decide(doubt, out) ||
+        doubt_nobody_knows(doubt, out) || doubt_ended_otherwise(doubt, out) ||
+        doubt_database_lost_data(doubt, out) || doubt_gone_without_trace(doubt, out) ||
+        doubt_came_back(doubt, out) || doubt_rose_again(doubt, out) ||
         older_than_is_remembered(doubt, out))
         return;
-    follow_the_decision(doubt, out);
+    doubt_follow_the_decision(doubt, out);
 }

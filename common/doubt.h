@@ -65,6 +65,6 @@ struct advice {
 /* The same facts always give the same advice. */
 void doubt_judge(const struct doubt *doubt, struct advice *out);
 
-const char *fate_word(enum fate fate); /* "will-commit", ... */
+const char *doubt_fate_word(enum fate fate); /* "will-commit", ... */
 
 #endif

@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static void set_message(struct error *error, const char *format, va_list arguments)
+static void error_set_message(struct error *error, const char *format, va_list arguments)
 {
     char message[sizeof error->message];
     vsnprintf(message, sizeof message, format, arguments);
@@ -27,7 +27,7 @@ int fail(struct error *error, const char *format, ...)
     int saved_errno = errno;
     va_list arguments;
     va_start(arguments, format);
-    set_message(error, format, arguments);
+    error_set_message(error, format, arguments);
     va_end(arguments);
     errno = saved_errno;
     return -1;
@@ -40,7 +40,7 @@ int fail_errno(struct error *error, const char *format, ...)
     int saved_errno = errno;
     va_list arguments;
     va_start(arguments, format);
-    set_message(error, format, arguments);
+    error_set_message(error, format, arguments);
     va_end(arguments);
 
     char words[128];

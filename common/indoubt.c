@@ -43,21 +43,22 @@ struct entry {
 
 /* ---- reading what agents said ---- */
 
-static const cJSON *member(const cJSON *object, const char *name)
+static const cJSON *indoubt_member(const cJSON *object, const char *name)
 {
     return cJSON_GetObjectItemCaseSensitive(object, name);
 }
 
 /* The element of a list that is about this gid, or NULL. */
-static const cJSON *about(const cJSON *answer, const char *list, const char *gid)
+static const cJSON *indoubt_about(const cJSON *answer, const char *list, const char *gid)
 {
     const cJSON *item;
-    cJSON_ArrayForEach(item, member(answer, list)) if (strcmp(member_text(item, "gid"), gid) ==
-                                                       0) return item;
+    cJSON_ArrayForEach(item, indoubt_member(answer, list)) if (strcmp(member_text(item, "gid"),
+                                                                      gid) == 0) return item;
     return NULL;
 }
 
-static const struct indoubt_agent *agent_of(const struct indoubt_sources *sources, const char *rm)
+static const struct indoubt_agent *indoubt_find_agent(const struct indoubt_sources *sources,
+                                                      const char *rm)
 {
     for (uint32_t i = 0; i < sources->agent_count; i++)
         if (strcmp(sources->agents[i].rm, rm) == 0)
@@ -65,51 +66,51 @@ static const struct indoubt_agent *agent_of(const struct indoubt_sources *source
     return NULL;
 }
 
-static enum xid_status status_of(const cJSON *evidence)
+static enum xid_status indoubt_status(const cJSON *evidence)
 {
     const char *status = member_text(evidence, "status");
-    if (cJSON_IsTrue(member(evidence, "marked")) || strcmp(status, "committed") == 0)
+    if (cJSON_IsTrue(indoubt_member(evidence, "marked")) || strcmp(status, "committed") == 0)
         return XID_COMMITTED;
     if (strcmp(status, "aborted") == 0)
         return XID_ABORTED;
     return strcmp(status, "future") == 0 ? XID_FUTURE : XID_UNKNOWN;
 }
 
-static uint32_t count_of(const cJSON *answer, const char *name)
+static uint32_t indoubt_count(const cJSON *answer, const char *name)
 {
-    return (uint32_t)cJSON_GetNumberValue(member(answer, name));
+    return (uint32_t)cJSON_GetNumberValue(indoubt_member(answer, name));
 }
 
-static uint32_t listed(const cJSON *answer)
+static uint32_t indoubt_count_listed(const cJSON *answer)
 {
-    return (uint32_t)cJSON_GetArraySize(member(answer, "prepared"));
+    return (uint32_t)cJSON_GetArraySize(indoubt_member(answer, "prepared"));
 }
 
 /* How many prepared transactions an agent has not told us of; of an older one that may have more
  * than it says, 1. */
-static uint32_t unsaid(const cJSON *answer)
+static uint32_t indoubt_count_unsaid(const cJSON *answer)
 {
     if (answer == NULL)
         return 0;
-    if (member(answer, "total") == NULL)
-        return listed(answer) >= UNPAGED;
-    uint32_t total = count_of(answer, "total"), said = listed(answer);
-    return cJSON_IsObject(member(answer, "next")) && total > said ? total - said : 0;
+    if (indoubt_member(answer, "total") == NULL)
+        return indoubt_count_listed(answer) >= UNPAGED;
+    uint32_t total = indoubt_count(answer, "total"), said = indoubt_count_listed(answer);
+    return cJSON_IsObject(indoubt_member(answer, "next")) && total > said ? total - said : 0;
 }
 
 /* What is not on a list that was cut, and was not asked for by name, is not known to be gone. */
-static enum doubt_found found_at(const cJSON *answer, const char *gid)
+static enum doubt_found indoubt_found_at(const cJSON *answer, const char *gid)
 {
-    const cJSON *evidence = about(answer, "evidence", gid);
-    if (about(answer, "prepared", gid) != NULL)
+    const cJSON *evidence = indoubt_about(answer, "evidence", gid);
+    if (indoubt_about(answer, "prepared", gid) != NULL)
         return FOUND_PREPARED;
     if (evidence != NULL)
-        return cJSON_IsTrue(member(evidence, "prepared")) ? FOUND_NOT_ASKED : FOUND_GONE;
-    return answer != NULL && unsaid(answer) == 0 ? FOUND_GONE : FOUND_NOT_ASKED;
+        return cJSON_IsTrue(indoubt_member(evidence, "prepared")) ? FOUND_NOT_ASKED : FOUND_GONE;
+    return answer != NULL && indoubt_count_unsaid(answer) == 0 ? FOUND_GONE : FOUND_NOT_ASKED;
 }
 
 /* What its own agent says of a branch. */
-static const char *says(const struct indoubt_agent *agent, const char *gid)
+static const char *indoubt_says(const struct indoubt_agent *agent, const char *gid)
 {
     static const char *const words[] = {
         [XID_UNKNOWN] = "gone",
@@ -119,18 +120,18 @@ static const char *says(const struct indoubt_agent *agent, const char *gid)
     };
     if (agent == NULL || agent->answer == NULL)
         return "no answer";
-    if (about(agent->answer, "prepared", gid) != NULL ||
-        cJSON_IsTrue(member(about(agent->answer, "evidence", gid), "prepared")))
+    if (indoubt_about(agent->answer, "prepared", gid) != NULL ||
+        cJSON_IsTrue(indoubt_member(indoubt_about(agent->answer, "evidence", gid), "prepared")))
         return "prepared";
-    if (found_at(agent->answer, gid) == FOUND_NOT_ASKED)
+    if (indoubt_found_at(agent->answer, gid) == FOUND_NOT_ASKED)
         return "not known, its list is cut";
-    return words[status_of(about(agent->answer, "evidence", gid))];
+    return words[indoubt_status(indoubt_about(agent->answer, "evidence", gid))];
 }
 
 /* ---- the question ---- */
 
 /* Is there something to prove about this branch: has its transaction been decided? */
-static bool is_pending(enum txn_known known, const struct branch_view *branch)
+static bool indoubt_is_pending(enum txn_known known, const struct branch_view *branch)
 {
     switch (known) {
     case KNOWN_COMMITTED:
@@ -149,8 +150,8 @@ static bool is_pending(enum txn_known known, const struct branch_view *branch)
 }
 
 /* The branch, and what is known of it. */
-static void look_up(const struct coordinator *coordinator, const struct txn_view *txn,
-                    uint32_t branch, uint64_t now_ms, struct entry *out)
+static void indoubt_look_up(const struct coordinator *coordinator, const struct txn_view *txn,
+                            uint32_t branch, uint64_t now_ms, struct entry *out)
 {
     memset(out, 0, sizeof *out);
     out->id.gtrid = txn->gtrid;
@@ -162,21 +163,21 @@ static void look_up(const struct coordinator *coordinator, const struct txn_view
 
 /* Is this one of those that are asked for now? Those before it were asked for with earlier pages.
  */
-static bool is_its_turn(uint32_t number, uint32_t page)
+static bool indoubt_is_its_turn(uint32_t number, uint32_t page)
 {
     return number >= page * EVIDENCE_MAX && number < (page + 1) * EVIDENCE_MAX;
 }
 
 /* What each acceptor keeps of a 3pc transaction is asked for even where nothing of it is prepared
  * any more. */
-static void ask_for_row(cJSON *gtrids, const struct txn_view *txn)
+static void indoubt_ask_for_row(cJSON *gtrids, const struct txn_view *txn)
 {
     char gtrid[GTRID_BYTES];
     gtrid_format(&txn->gtrid, gtrid);
     cJSON_AddItemToArray(gtrids, cJSON_CreateString(gtrid));
 }
 
-static void ask_for_evidence(cJSON *evidence, const struct entry *entry, uint64_t voted_xid)
+static void indoubt_ask_for_evidence(cJSON *evidence, const struct entry *entry, uint64_t voted_xid)
 {
     char xid[NUMBER_BYTES];
     cJSON *item = cJSON_CreateObject();
@@ -187,8 +188,8 @@ static void ask_for_evidence(cJSON *evidence, const struct entry *entry, uint64_
 }
 
 /* Asks for what only its own agent can tell of live transactions. True: there is more to ask. */
-static bool ask_for_live(const struct coordinator *coordinator, const char *rm, uint64_t now_ms,
-                         uint32_t page, cJSON *question)
+static bool indoubt_ask_for_live(const struct coordinator *coordinator, const char *rm,
+                                 uint64_t now_ms, uint32_t page, cJSON *question)
 {
     struct txn_view txn;
     struct entry entry;
@@ -197,15 +198,15 @@ static bool ask_for_live(const struct coordinator *coordinator, const char *rm, 
     cJSON *gtrids = cJSON_AddArrayToObject(question, "gtrids");
     for (uint32_t at = 0; coordinator != NULL && coordinator_list(coordinator, &at, now_ms, &txn);
          at++) {
-        if (txn.ballot.roster.count > 0 && is_its_turn(rows++, page))
-            ask_for_row(gtrids, &txn);
+        if (txn.ballot.roster.count > 0 && indoubt_is_its_turn(rows++, page))
+            indoubt_ask_for_row(gtrids, &txn);
         for (uint32_t i = 0; i < txn.branch_count; i++) {
             if (strcmp(txn.branches[i].rm, rm) != 0)
                 continue;
-            look_up(coordinator, &txn, i, now_ms, &entry);
-            if (is_pending(entry.knowledge.known, &txn.branches[i]) &&
-                is_its_turn(branches++, page))
-                ask_for_evidence(evidence, &entry, txn.branches[i].xid);
+            indoubt_look_up(coordinator, &txn, i, now_ms, &entry);
+            if (indoubt_is_pending(entry.knowledge.known, &txn.branches[i]) &&
+                indoubt_is_its_turn(branches++, page))
+                indoubt_ask_for_evidence(evidence, &entry, txn.branches[i].xid);
         }
     }
     return branches > page * EVIDENCE_MAX || rows > page * EVIDENCE_MAX;
@@ -214,22 +215,22 @@ static bool ask_for_live(const struct coordinator *coordinator, const char *rm, 
 cJSON *indoubt_question(const struct coordinator *coordinator, const char *rm, uint64_t now_ms,
                         const cJSON *heard)
 {
-    const cJSON *next = member(heard, "next");
-    uint32_t page = heard == NULL ? 0 : count_of(heard, "pages");
+    const cJSON *next = indoubt_member(heard, "next");
+    uint32_t page = heard == NULL ? 0 : indoubt_count(heard, "pages");
     bool lists = heard == NULL || cJSON_IsObject(next);
     cJSON *question = cJSON_CreateObject();
     cJSON_AddStringToObject(question, "op", "prepared");
     cJSON_AddNumberToObject(question, "limit", lists ? PAGE : 0);
     if (cJSON_IsObject(next))
         cJSON_AddItemToObject(question, "after", cJSON_Duplicate(next, true));
-    bool asks = ask_for_live(coordinator, rm, now_ms, page, question);
+    bool asks = indoubt_ask_for_live(coordinator, rm, now_ms, page, question);
     if (page < PAGES_MAX && (lists || asks))
         return question;
     cJSON_Delete(question);
     return NULL;
 }
 
-static void append(cJSON *heard, cJSON *answer, const char *list)
+static void indoubt_append(cJSON *heard, cJSON *answer, const char *list)
 {
     cJSON *to = cJSON_GetObjectItemCaseSensitive(heard, list), *item;
     cJSON *from = cJSON_GetObjectItemCaseSensitive(answer, list);
@@ -243,12 +244,12 @@ cJSON *indoubt_hear(cJSON *heard, cJSON *answer)
         cJSON_AddNumberToObject(answer, "pages", 1);
         return answer;
     }
-    uint32_t pages = count_of(heard, "pages");
+    uint32_t pages = indoubt_count(heard, "pages");
     /* An agent of an older version says everything again. */
-    if (cJSON_IsObject(member(heard, "next")))
-        append(heard, answer, "prepared");
-    append(heard, answer, "evidence");
-    append(heard, answer, "rows");
+    if (cJSON_IsObject(indoubt_member(heard, "next")))
+        indoubt_append(heard, answer, "prepared");
+    indoubt_append(heard, answer, "evidence");
+    indoubt_append(heard, answer, "rows");
     cJSON_DeleteItemFromObjectCaseSensitive(heard, "next");
     cJSON *next = cJSON_DetachItemFromObjectCaseSensitive(answer, "next");
     if (next != NULL)
@@ -260,7 +261,7 @@ cJSON *indoubt_hear(cJSON *heard, cJSON *answer)
 
 /* ---- one branch ---- */
 
-static enum doubt_vote vote_of(const struct entry *entry)
+static enum doubt_vote indoubt_vote(const struct entry *entry)
 {
     const struct txn_knowledge *known = &entry->knowledge;
     if (entry->prepared == NULL)
@@ -276,7 +277,7 @@ static enum doubt_vote vote_of(const struct entry *entry)
 }
 
 /* The RM whose branch ended otherwise than was decided. */
-static const char *differing(const struct txn_view *txn)
+static const char *indoubt_differing(const struct txn_view *txn)
 {
     for (uint32_t i = 0; i < txn->branch_count; i++)
         if (txn->branches[i].progress == BR_HEURISTIC)
@@ -284,7 +285,7 @@ static const char *differing(const struct txn_view *txn)
     return "a branch";
 }
 
-static enum branch_progress progress_of(const struct entry *entry)
+static enum branch_progress indoubt_progress(const struct entry *entry)
 {
     const struct txn_view *txn = &entry->knowledge.txn;
     for (uint32_t i = 0; i < txn->branch_count; i++)
@@ -294,14 +295,14 @@ static enum branch_progress progress_of(const struct entry *entry)
     return BR_ACTIVE;
 }
 
-static const struct registry *registry_of(const struct indoubt_sources *sources)
+static const struct registry *indoubt_registry(const struct indoubt_sources *sources)
 {
     static const struct registry nobody;
     return sources->coordinator != NULL ? coordinator_registry(sources->coordinator) : &nobody;
 }
 
 /* Who decides a 3pc transaction, and what each has said. */
-static void ask_acceptors(const struct indoubt_sources *sources, struct entry *entry)
+static void indoubt_ask_acceptors(const struct indoubt_sources *sources, struct entry *entry)
 {
     third_phase_begin(&entry->third, &entry->knowledge.txn.ballot, sources->start[0] == '\0');
     for (uint32_t i = 0; i < sources->agent_count; i++)
@@ -310,14 +311,14 @@ static void ask_acceptors(const struct indoubt_sources *sources, struct entry *e
 }
 
 /* Everything that the advice rests on. */
-static void gather(const struct indoubt_sources *sources, struct entry *entry)
+static void indoubt_gather(const struct indoubt_sources *sources, struct entry *entry)
 {
     const struct txn_knowledge *known = &entry->knowledge;
-    const struct registry *registry = registry_of(sources);
-    const struct indoubt_agent *home = agent_of(sources, entry->id.rm);
+    const struct registry *registry = indoubt_registry(sources);
+    const struct indoubt_agent *home = indoubt_find_agent(sources, entry->id.rm);
     const cJSON *answer = entry->agent != NULL ? entry->agent->answer : NULL;
     gtrid_format(&entry->id.gtrid, entry->gtrid);
-    ask_acceptors(sources, entry);
+    indoubt_ask_acceptors(sources, entry);
     entry->doubt = (struct doubt){
         .gtrid = entry->gtrid,
         .gid = entry->gid,
@@ -329,10 +330,10 @@ static void gather(const struct indoubt_sources *sources, struct entry *entry)
         .owner = member_text(entry->prepared, "owner"),
         .login = member_text(answer, "login"),
         .misplaced = entry->agent != NULL && strcmp(entry->agent->rm, entry->id.rm) != 0,
-        .actable = cJSON_IsTrue(member(entry->prepared, "actable")),
-        .found = entry->prepared != NULL ? FOUND_PREPARED : found_at(answer, entry->gid),
-        .vote = vote_of(entry),
-        .status = status_of(about(answer, "evidence", entry->gid)),
+        .actable = cJSON_IsTrue(indoubt_member(entry->prepared, "actable")),
+        .found = entry->prepared != NULL ? FOUND_PREPARED : indoubt_found_at(answer, entry->gid),
+        .vote = indoubt_vote(entry),
+        .status = indoubt_status(indoubt_about(answer, "evidence", entry->gid)),
         .start = sources->start,
         .silence = sources->silence,
         .known = known->known,
@@ -341,35 +342,35 @@ static void gather(const struct indoubt_sources *sources, struct entry *entry)
         .released = known->released,
         .waits_for = registry->rms[known->waits_for].name,
         .rm_state = home != NULL ? home->state : RM_DOWN,
-        .progress = progress_of(entry),
-        .differs = differing(&known->txn),
+        .progress = indoubt_progress(entry),
+        .differs = indoubt_differing(&known->txn),
         .third = entry->third.roster.count > 0 ? &entry->third : NULL,
     };
 }
 
 /* ---- writing it down ---- */
 
-static void add_u64(cJSON *object, const char *name, uint64_t value)
+static void indoubt_add_u64(cJSON *object, const char *name, uint64_t value)
 {
     char text[NUMBER_BYTES];
     u64_format(value, text);
     cJSON_AddStringToObject(object, name, text);
 }
 
-static void add_text(cJSON *object, const char *name, const char *text)
+static void indoubt_add_text(cJSON *object, const char *name, const char *text)
 {
     if (text[0] != '\0')
         cJSON_AddStringToObject(object, name, text);
 }
 
-static void copy(cJSON *object, const cJSON *from, const char *name)
+static void indoubt_copy_member(cJSON *object, const cJSON *from, const char *name)
 {
-    const cJSON *item = member(from, name);
+    const cJSON *item = indoubt_member(from, name);
     if (item != NULL)
         cJSON_AddItemToObject(object, name, cJSON_Duplicate(item, true));
 }
 
-static const char *decision_of(enum txn_known known)
+static const char *indoubt_decision_word(enum txn_known known)
 {
     static const char *const words[KNOWNS] = {
         [KNOWN_NOTHING] = "not known",      [KNOWN_STRANGE] = "not known",
@@ -382,35 +383,35 @@ static const char *decision_of(enum txn_known known)
     return words[known];
 }
 
-static void add_coordinator(cJSON *item, const struct entry *entry)
+static void indoubt_add_coordinator(cJSON *item, const struct entry *entry)
 {
     const struct txn_knowledge *known = &entry->knowledge;
     bool shown = known->txn.state != SHOWN_ANY;
     cJSON *object = cJSON_AddObjectToObject(item, "coordinator");
-    add_text(object, "state", shown ? state_word(known->txn.state) : "");
-    cJSON_AddStringToObject(object, "decision", decision_of(known->known));
+    indoubt_add_text(object, "state", shown ? state_word(known->txn.state) : "");
+    cJSON_AddStringToObject(object, "decision", indoubt_decision_word(known->known));
     if (known->lsn != 0)
-        add_u64(object, "lsn", known->lsn);
+        indoubt_add_u64(object, "lsn", known->lsn);
     if (known->voted != 0)
-        add_u64(object, "vote_xid", known->voted);
+        indoubt_add_u64(object, "vote_xid", known->voted);
 }
 
-static void add_branch(cJSON *array, const struct branch_id *id, const char *state,
-                       const struct indoubt_agent *agent)
+static void indoubt_add_branch(cJSON *array, const struct branch_id *id, const char *state,
+                               const struct indoubt_agent *agent)
 {
     char gid[GID_BYTES];
     cJSON *object = cJSON_CreateObject();
     gid_format(id, gid);
     cJSON_AddStringToObject(object, "rm", id->rm);
-    add_text(object, "branch", id->branch);
-    add_text(object, "state", state);
-    cJSON_AddStringToObject(object, "says", says(agent, gid));
+    indoubt_add_text(object, "branch", id->branch);
+    indoubt_add_text(object, "state", state);
+    cJSON_AddStringToObject(object, "says", indoubt_says(agent, gid));
     cJSON_AddItemToArray(array, object);
 }
 
 /* The others of its transaction: those that the coordinator knows, else those that are prepared. */
-static void add_others(cJSON *item, const struct indoubt_sources *sources,
-                       const struct entry *entry)
+static void indoubt_add_others(cJSON *item, const struct indoubt_sources *sources,
+                               const struct entry *entry)
 {
     const struct txn_view *txn = &entry->knowledge.txn;
     struct branch_id id = {.gtrid = entry->id.gtrid};
@@ -419,39 +420,40 @@ static void add_others(cJSON *item, const struct indoubt_sources *sources,
         memcpy(id.rm, txn->branches[i].rm, RM_NAME_BYTES);
         memcpy(id.branch, txn->branches[i].branch, BRANCH_NAME_BYTES);
         if (!branch_equal(&id, &entry->id))
-            add_branch(others, &id, txn->branches[i].state, agent_of(sources, id.rm));
+            indoubt_add_branch(others, &id, txn->branches[i].state,
+                               indoubt_find_agent(sources, id.rm));
     }
     for (uint32_t i = 0; txn->branch_count == 0 && i < sources->agent_count; i++) {
         const cJSON *prepared;
-        cJSON_ArrayForEach(prepared, member(sources->agents[i].answer, "prepared"))
+        cJSON_ArrayForEach(prepared, indoubt_member(sources->agents[i].answer, "prepared"))
         {
             const char *gid = member_text(prepared, "gid");
             /* There may be thousands: by the name that is beside it first. */
             if (strcmp(member_text(prepared, "gtrid"), entry->gtrid) == 0 &&
                 gid_parse(gid, strlen(gid), &id) && !branch_equal(&id, &entry->id))
-                add_branch(others, &id, "", &sources->agents[i]);
+                indoubt_add_branch(others, &id, "", &sources->agents[i]);
         }
     }
 }
 
 /* Seconds since it was prepared; without its agent, since it was begun. */
-static double age_of(const struct entry *entry)
+static double indoubt_age(const struct entry *entry)
 {
-    return entry->prepared != NULL ? cJSON_GetNumberValue(member(entry->prepared, "age_s"))
+    return entry->prepared != NULL ? cJSON_GetNumberValue(indoubt_member(entry->prepared, "age_s"))
                                    : (double)(entry->knowledge.txn.age_ms / 1000);
 }
 
-static void add_holdings(cJSON *item, const struct entry *entry)
+static void indoubt_add_holdings(cJSON *item, const struct entry *entry)
 {
     static const char *const fields[] = {"owner",  "xid",          "xid_age", "locks",
                                          "tables", "tables_total", "blocks",  "blocks_total"};
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
-        copy(item, entry->prepared, fields[i]);
+        indoubt_copy_member(item, entry->prepared, fields[i]);
     if (entry->prepared != NULL)
-        copy(item, entry->agent->answer, "freeze_max_age");
+        indoubt_copy_member(item, entry->agent->answer, "freeze_max_age");
 }
 
-static const char *evidence_of(const struct entry *entry)
+static const char *indoubt_evidence_word(const struct entry *entry)
 {
     static const char *const statuses[] = {
         [XID_UNKNOWN] = "gone, and pg_xact_status says nothing",
@@ -477,36 +479,36 @@ static const char *evidence_of(const struct entry *entry)
     return votes[entry->doubt.vote];
 }
 
-static void add_entry(struct report *report, struct entry *entry)
+static void indoubt_add_entry(struct report *report, struct entry *entry)
 {
     struct advice advice;
     if (cJSON_GetArraySize(report->items) == ITEMS_MAX) {
         report->left_out++;
         return;
     }
-    gather(report->sources, entry);
+    indoubt_gather(report->sources, entry);
     doubt_judge(&entry->doubt, &advice);
     cJSON *item = cJSON_CreateObject();
     cJSON_AddStringToObject(item, "gtrid", entry->gtrid);
     cJSON_AddStringToObject(item, "rm", entry->id.rm);
-    add_text(item, "branch", entry->id.branch);
+    indoubt_add_text(item, "branch", entry->id.branch);
     cJSON_AddStringToObject(item, "gid", entry->gid);
     if (entry->doubt.misplaced)
         cJSON_AddStringToObject(item, "found_at", entry->agent->rm);
-    add_text(item, "label", entry->knowledge.txn.origin.label);
-    add_text(item, "application", entry->knowledge.txn.origin.application);
-    add_text(item, "traceparent", entry->knowledge.txn.origin.traceparent);
-    add_text(item, "key", entry->knowledge.txn.key);
-    cJSON_AddNumberToObject(item, "age_s", age_of(entry));
-    add_holdings(item, entry);
-    add_coordinator(item, entry);
-    add_others(item, report->sources, entry);
+    indoubt_add_text(item, "label", entry->knowledge.txn.origin.label);
+    indoubt_add_text(item, "application", entry->knowledge.txn.origin.application);
+    indoubt_add_text(item, "traceparent", entry->knowledge.txn.origin.traceparent);
+    indoubt_add_text(item, "key", entry->knowledge.txn.key);
+    cJSON_AddNumberToObject(item, "age_s", indoubt_age(entry));
+    indoubt_add_holdings(item, entry);
+    indoubt_add_coordinator(item, entry);
+    indoubt_add_others(item, report->sources, entry);
     if (entry->doubt.third != NULL)
         cJSON_AddItemToObject(item, "acceptors", third_phase_list(entry->doubt.third));
-    cJSON_AddStringToObject(item, "evidence", evidence_of(entry));
-    cJSON_AddStringToObject(item, "verdict", fate_word(advice.fate));
+    cJSON_AddStringToObject(item, "evidence", indoubt_evidence_word(entry));
+    cJSON_AddStringToObject(item, "verdict", doubt_fate_word(advice.fate));
     cJSON_AddStringToObject(item, "reason", advice.reason);
-    add_text(item, "advice", advice.command);
+    indoubt_add_text(item, "advice", advice.command);
     cJSON_AddNumberToObject(item, "rank", advice.fate);
     cJSON_AddItemToArray(report->items, item);
 }
@@ -514,11 +516,11 @@ static void add_entry(struct report *report, struct entry *entry)
 /* ---- who comes in ---- */
 
 /* What is prepared at one agent: ours, and foreign. */
-static void add_prepared(struct report *report, const struct indoubt_agent *agent)
+static void indoubt_add_prepared(struct report *report, const struct indoubt_agent *agent)
 {
     const struct indoubt_sources *sources = report->sources;
     const cJSON *prepared;
-    cJSON_ArrayForEach(prepared, member(agent->answer, "prepared"))
+    cJSON_ArrayForEach(prepared, indoubt_member(agent->answer, "prepared"))
     {
         const char *gid = member_text(prepared, "gid");
         struct entry entry = {.agent = agent, .prepared = prepared};
@@ -527,32 +529,32 @@ static void add_prepared(struct report *report, const struct indoubt_agent *agen
             if (sources->coordinator != NULL)
                 coordinator_know(sources->coordinator, &entry.id, sources->now_ms,
                                  &entry.knowledge);
-            add_entry(report, &entry);
+            indoubt_add_entry(report, &entry);
         } else {
             cJSON *item = cJSON_Duplicate(prepared, true);
             cJSON_AddStringToObject(item, "rm", agent->rm);
-            copy(item, agent->answer, "database");
+            indoubt_copy_member(item, agent->answer, "database");
             cJSON_AddItemToArray(report->foreign, item);
         }
     }
 }
 
-static bool is_listed(const struct indoubt_sources *sources, const char *gid)
+static bool indoubt_is_listed(const struct indoubt_sources *sources, const char *gid)
 {
     for (uint32_t i = 0; i < sources->agent_count; i++)
-        if (about(sources->agents[i].answer, "prepared", gid) != NULL)
+        if (indoubt_about(sources->agents[i].answer, "prepared", gid) != NULL)
             return true;
     return false;
 }
 
 /* What is prepared in other databases of an agent's server, but for those of other agents. */
-static void add_elsewhere(struct report *report, const struct indoubt_agent *agent)
+static void indoubt_add_elsewhere(struct report *report, const struct indoubt_agent *agent)
 {
     const cJSON *prepared;
-    cJSON_ArrayForEach(prepared, member(agent->answer, "elsewhere"))
+    cJSON_ArrayForEach(prepared, indoubt_member(agent->answer, "elsewhere"))
     {
         const char *gid = member_text(prepared, "gid");
-        bool told = is_listed(report->sources, gid);
+        bool told = indoubt_is_listed(report->sources, gid);
         const cJSON *other;
         cJSON_ArrayForEach(other, report->elsewhere) told |=
             strcmp(member_text(other, "gid"), gid) == 0;
@@ -565,13 +567,13 @@ static void add_elsewhere(struct report *report, const struct indoubt_agent *age
 }
 
 /* Gone from its database as was decided: only the coordinator has yet to hear of it. */
-static bool is_applied(const struct indoubt_sources *sources, struct entry *entry)
+static bool indoubt_is_applied(const struct indoubt_sources *sources, struct entry *entry)
 {
     const cJSON *answer = entry->agent != NULL ? entry->agent->answer : NULL;
-    const cJSON *evidence = about(answer, "evidence", entry->gid);
-    bool committed = status_of(evidence) == XID_COMMITTED;
+    const cJSON *evidence = indoubt_about(answer, "evidence", entry->gid);
+    bool committed = indoubt_status(evidence) == XID_COMMITTED;
     enum outcome decided = OUTCOME_NONE;
-    if (evidence == NULL || cJSON_IsTrue(member(evidence, "prepared")))
+    if (evidence == NULL || cJSON_IsTrue(indoubt_member(evidence, "prepared")))
         return false;
     switch (entry->knowledge.known) {
     case KNOWN_COMMITTED:
@@ -579,7 +581,7 @@ static bool is_applied(const struct indoubt_sources *sources, struct entry *entr
     case KNOWN_ABORTED:
         return !committed;
     case KNOWN_PRECOMMITTED:
-        ask_acceptors(sources, entry);
+        indoubt_ask_acceptors(sources, entry);
         decided = third_phase_decided(&entry->third);
         return decided == (committed ? OUTCOME_COMMITTED : OUTCOME_ROLLED_BACK);
     default:
@@ -589,29 +591,30 @@ static bool is_applied(const struct indoubt_sources *sources, struct entry *entr
 
 /* What the coordinator has decided and nobody has confirmed, where it is not prepared any more or
  * nobody can look. */
-static void add_unconfirmed(struct report *report, const struct txn_view *txn)
+static void indoubt_add_unconfirmed(struct report *report, const struct txn_view *txn)
 {
     const struct indoubt_sources *sources = report->sources;
     for (uint32_t i = 0; i < txn->branch_count; i++) {
         struct entry entry;
-        look_up(sources->coordinator, txn, i, sources->now_ms, &entry);
-        entry.agent = agent_of(sources, entry.id.rm);
+        indoubt_look_up(sources->coordinator, txn, i, sources->now_ms, &entry);
+        entry.agent = indoubt_find_agent(sources, entry.id.rm);
         const cJSON *answer = entry.agent != NULL ? entry.agent->answer : NULL;
-        if (is_pending(entry.knowledge.known, &txn->branches[i]) && !is_applied(sources, &entry) &&
-            about(answer, "prepared", entry.gid) == NULL)
-            add_entry(report, &entry);
+        if (indoubt_is_pending(entry.knowledge.known, &txn->branches[i]) &&
+            !indoubt_is_applied(sources, &entry) &&
+            indoubt_about(answer, "prepared", entry.gid) == NULL)
+            indoubt_add_entry(report, &entry);
     }
 }
 
 /* ---- the whole ---- */
 
-static int compare(const void *left, const void *right)
+static int indoubt_compare(const void *left, const void *right)
 {
     const cJSON *a = *(const cJSON *const *)left, *b = *(const cJSON *const *)right;
-    double rank_a = cJSON_GetNumberValue(member(a, "rank"));
-    double rank_b = cJSON_GetNumberValue(member(b, "rank"));
-    double age_a = cJSON_GetNumberValue(member(a, "age_s"));
-    double age_b = cJSON_GetNumberValue(member(b, "age_s"));
+    double rank_a = cJSON_GetNumberValue(indoubt_member(a, "rank"));
+    double rank_b = cJSON_GetNumberValue(indoubt_member(b, "rank"));
+    double age_a = cJSON_GetNumberValue(indoubt_member(a, "age_s"));
+    double age_b = cJSON_GetNumberValue(indoubt_member(b, "age_s"));
     if (rank_a != rank_b)
         return rank_a < rank_b ? -1 : 1;
     if (age_a != age_b)
@@ -620,15 +623,15 @@ static int compare(const void *left, const void *right)
 }
 
 /* What needs a DBA first, and of those the oldest. Takes the array. */
-static cJSON *sorted(cJSON *array)
+static cJSON *indoubt_sort(cJSON *array)
 {
     cJSON *item;
-    array_sort(array, compare);
+    wire_sort_array(array, indoubt_compare);
     cJSON_ArrayForEach(item, array) cJSON_DeleteItemFromObjectCaseSensitive(item, "rank");
     return array;
 }
 
-static cJSON *agents_asked(const struct indoubt_sources *sources)
+static cJSON *indoubt_list_agents(const struct indoubt_sources *sources)
 {
     cJSON *array = cJSON_CreateArray();
     for (uint32_t i = 0; i < sources->agent_count; i++) {
@@ -638,10 +641,10 @@ static cJSON *agents_asked(const struct indoubt_sources *sources)
         cJSON_AddStringToObject(item, "url", agent->url);
         cJSON_AddStringToObject(item, "state", rm_state_word(agent->state));
         cJSON_AddBoolToObject(item, "answered", agent->answer != NULL);
-        if (unsaid(agent->answer) > 0)
-            cJSON_AddNumberToObject(item, "left_out", unsaid(agent->answer));
+        if (indoubt_count_unsaid(agent->answer) > 0)
+            cJSON_AddNumberToObject(item, "left_out", indoubt_count_unsaid(agent->answer));
         if (agent->answer == NULL)
-            add_text(item, "error", agent->error);
+            indoubt_add_text(item, "error", agent->error);
         cJSON_AddItemToArray(array, item);
     }
     return array;
@@ -657,24 +660,24 @@ cJSON *indoubt_report(const struct indoubt_sources *sources)
     };
     struct txn_view txn;
     for (uint32_t i = 0; i < sources->agent_count; i++) {
-        add_prepared(&report, &sources->agents[i]);
-        add_elsewhere(&report, &sources->agents[i]);
+        indoubt_add_prepared(&report, &sources->agents[i]);
+        indoubt_add_elsewhere(&report, &sources->agents[i]);
     }
     for (uint32_t at = 0; sources->coordinator != NULL &&
                           coordinator_list(sources->coordinator, &at, sources->now_ms, &txn);
          at++)
-        add_unconfirmed(&report, &txn);
+        indoubt_add_unconfirmed(&report, &txn);
 
     cJSON *whole = wire_ok();
     cJSON_AddStringToObject(whole, "tm", sources->tm);
     cJSON_AddBoolToObject(whole, "running", sources->start[0] == '\0');
-    cJSON_AddItemToObject(whole, "in_doubt", sorted(report.items));
+    cJSON_AddItemToObject(whole, "in_doubt", indoubt_sort(report.items));
     cJSON_AddItemToObject(whole, "foreign", report.foreign);
     cJSON_AddItemToObject(whole, "elsewhere", report.elsewhere);
-    cJSON_AddItemToObject(whole, "agents", agents_asked(sources));
+    cJSON_AddItemToObject(whole, "agents", indoubt_list_agents(sources));
     bool cut = report.left_out > 0;
     for (uint32_t i = 0; i < sources->agent_count; i++)
-        cut = cut || unsaid(sources->agents[i].answer) > 0;
+        cut = cut || indoubt_count_unsaid(sources->agents[i].answer) > 0;
     if (cut)
         cJSON_AddTrueToObject(whole, "truncated");
     if (report.left_out > 0)

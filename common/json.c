@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/must.h"
 #include "common/wire.h"
 
 /* Most messages fit into the first room, and it is still a small one for glibc, which tidies up
@@ -16,46 +17,44 @@ enum { ROOM_FIRST = 1000, U64_BYTES = 21 };
 /* ---- bytes ---- */
 
 /* Room for so many bytes more. */
-static char *reserve(struct json *json, size_t bytes)
+static char *json_reserve(struct json *json, size_t bytes)
 {
     if (json->room - json->length < bytes) {
         size_t room = json->room;
         while (room - json->length < bytes)
             room *= 2;
-        json->text = realloc(json->text, room);
-        if (json->text == NULL)
-            abort();
+        json->text = must_grow(json->text, room, "a message's text");
         json->room = room;
     }
     return json->text + json->length;
 }
 
-static void append(struct json *json, const char *bytes, size_t count)
+static void json_append(struct json *json, const char *bytes, size_t count)
 {
-    memcpy(reserve(json, count), bytes, count);
+    memcpy(json_reserve(json, count), bytes, count);
     json->length += count;
 }
 
-static void append_byte(struct json *json, char byte)
+static void json_append_byte(struct json *json, char byte)
 {
-    *reserve(json, 1) = byte;
+    *json_reserve(json, 1) = byte;
     json->length++;
 }
 
 /* ---- the shape ---- */
 
-static void separate(struct json *json)
+static void json_separate(struct json *json)
 {
     char last = json->text[json->length - 1];
     if (last != '{' && last != '[')
-        append_byte(json, ',');
+        json_append_byte(json, ',');
 }
 
-static void append_name(struct json *json, const char *name)
+static void json_append_name(struct json *json, const char *name)
 {
     size_t length = strlen(name);
-    separate(json);
-    char *at = reserve(json, length + strlen("\"\":"));
+    json_separate(json);
+    char *at = json_reserve(json, length + strlen("\"\":"));
     at[0] = '"';
     memcpy(at + 1, name, length);
     memcpy(at + 1 + length, "\":", 2);
@@ -64,15 +63,13 @@ static void append_name(struct json *json, const char *name)
 
 void json_begin(struct json *json)
 {
-    *json = (struct json){.text = malloc(ROOM_FIRST), .room = ROOM_FIRST};
-    if (json->text == NULL)
-        abort();
-    append_byte(json, '{');
+    *json = (struct json){.text = must_grow(NULL, ROOM_FIRST, "a message"), .room = ROOM_FIRST};
+    json_append_byte(json, '{');
 }
 
 char *json_end(struct json *json, size_t *length)
 {
-    append(json, "}", 2);
+    json_append(json, "}", 2);
     *length = json->length - 1;
     return json->text;
 }
@@ -81,51 +78,49 @@ cJSON *json_end_tree(struct json *json)
 {
     size_t length;
     char *text = json_end(json, &length);
-    cJSON *tree = cJSON_ParseWithLength(text, length);
+    cJSON *tree = must_have(cJSON_ParseWithLength(text, length), "a message's tree");
     free(text);
-    if (tree == NULL)
-        abort();
     return tree;
 }
 
 void json_open_object(struct json *json, const char *name)
 {
-    append_name(json, name);
-    append_byte(json, '{');
+    json_append_name(json, name);
+    json_append_byte(json, '{');
 }
 
 void json_open_list(struct json *json, const char *name)
 {
-    append_name(json, name);
-    append_byte(json, '[');
+    json_append_name(json, name);
+    json_append_byte(json, '[');
 }
 
 void json_open_element(struct json *json)
 {
-    separate(json);
-    append_byte(json, '{');
+    json_separate(json);
+    json_append_byte(json, '{');
 }
 
 void json_open_row(struct json *json)
 {
-    separate(json);
-    append_byte(json, '[');
+    json_separate(json);
+    json_append_byte(json, '[');
 }
 
 void json_close_object(struct json *json)
 {
-    append_byte(json, '}');
+    json_append_byte(json, '}');
 }
 
 void json_close_list(struct json *json)
 {
-    append_byte(json, ']');
+    json_append_byte(json, ']');
 }
 
 /* ---- texts ---- */
 
 /* The letter behind the backslash, 'u' for a code, or 0: the byte stands for itself. */
-static char escape_of(unsigned char byte)
+static char json_escape(unsigned char byte)
 {
     static const char letters[0x20] = {
         ['\b'] = 'b', ['\f'] = 'f', ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't'};
@@ -136,39 +131,39 @@ static char escape_of(unsigned char byte)
     return letters[byte] != '\0' ? letters[byte] : 'u';
 }
 
-static void append_escaped(struct json *json, unsigned char byte, char escape)
+static void json_append_escaped(struct json *json, unsigned char byte, char escape)
 {
     static const char digits[] = "0123456789abcdef";
     const char plain[] = {'\\', escape};
-    append(json, plain, sizeof plain);
+    json_append(json, plain, sizeof plain);
     if (escape == 'u') {
         const char code[] = {'0', '0', digits[byte >> 4], digits[byte & 0xf]};
-        append(json, code, sizeof code);
+        json_append(json, code, sizeof code);
     }
 }
 
 /* Most texts have nothing to escape and are copied in one piece. */
-static void append_text(struct json *json, const char *text)
+static void json_append_text(struct json *json, const char *text)
 {
-    append_byte(json, '"');
+    json_append_byte(json, '"');
     for (;;) {
         size_t plain = 0;
-        while (text[plain] != '\0' && escape_of((unsigned char)text[plain]) == '\0')
+        while (text[plain] != '\0' && json_escape((unsigned char)text[plain]) == '\0')
             plain++;
-        append(json, text, plain);
+        json_append(json, text, plain);
         text += plain;
         if (*text == '\0')
             break;
-        append_escaped(json, (unsigned char)*text, escape_of((unsigned char)*text));
+        json_append_escaped(json, (unsigned char)*text, json_escape((unsigned char)*text));
         text++;
     }
-    append_byte(json, '"');
+    json_append_byte(json, '"');
 }
 
 void json_put_text(struct json *json, const char *name, const char *text)
 {
-    append_name(json, name);
-    append_text(json, text);
+    json_append_name(json, name);
+    json_append_text(json, text);
 }
 
 void json_put_text_if_set(struct json *json, const char *name, const char *text)
@@ -191,15 +186,15 @@ void json_put_message_if_set(struct json *json, const char *name, const char *te
 
 void json_put_bool(struct json *json, const char *name, bool value)
 {
-    append_name(json, name);
-    append(json, value ? "true" : "false", value ? strlen("true") : strlen("false"));
+    json_append_name(json, name);
+    json_append(json, value ? "true" : "false", value ? strlen("true") : strlen("false"));
 }
 
 void json_put_u32(struct json *json, const char *name, uint32_t value)
 {
     char text[U64_BYTES];
-    append_name(json, name);
-    append(json, text, u64_format(value, text));
+    json_append_name(json, name);
+    json_append(json, text, u64_format(value, text));
 }
 
 void json_put_u64(struct json *json, const char *name, uint64_t value)
@@ -248,15 +243,15 @@ void json_put_rms(struct json *json, const char *name, const char rms[][RM_NAME_
 
 void json_put_cell(struct json *json, const char *text)
 {
-    separate(json);
+    json_separate(json);
     if (text != NULL)
-        append_text(json, text);
+        json_append_text(json, text);
     else
-        append(json, "null", strlen("null"));
+        json_append(json, "null", strlen("null"));
 }
 
 void json_put_raw(struct json *json, const char *text, size_t length)
 {
-    separate(json);
-    append(json, text, length);
+    json_separate(json);
+    json_append(json, text, length);
 }

@@ -56,7 +56,7 @@ void logger_set_level(enum log_level level)
 }
 
 /* "2026-11-23 05:27:12.345 WARNING: ", in the words of PostgreSQL's own log. */
-static size_t write_time_and_name(enum log_level level, char *line)
+static size_t logger_write_time_and_name(enum log_level level, char *line)
 {
     struct timespec now;
     struct tm local;
@@ -68,15 +68,15 @@ static size_t write_time_and_name(enum log_level level, char *line)
     return length;
 }
 
-static size_t write_opening(enum log_level level, char *line)
+static size_t logger_write_opening(enum log_level level, char *line)
 {
     if (getenv("JOURNAL_STREAM") != NULL)
         return (size_t)snprintf(line, LINE_BYTES, "<%d>", (int)level);
-    return write_time_and_name(level, line);
+    return logger_write_time_and_name(level, line);
 }
 
 /* Any thread; the line ends with its newline. */
-static void write_line(const char *line, size_t length)
+static void logger_write_line(const char *line, size_t length)
 {
     struct pollfd ready = {.fd = STDERR_FILENO, .events = POLLOUT};
     while (write(STDERR_FILENO, line, length) < 0 && (errno == EAGAIN || errno == EINTR))
@@ -105,7 +105,7 @@ static void ring_take(void *to, size_t length)
     queue.used -= length;
 }
 
-static bool queue_line(const char *line, size_t length)
+static bool logger_queue_line(const char *line, size_t length)
 {
     uint16_t bytes = (uint16_t)length;
     if (QUEUE_BYTES - queue.used < LENGTH_BYTES + length)
@@ -115,33 +115,35 @@ static bool queue_line(const char *line, size_t length)
     return true;
 }
 
-static size_t put_together(char *line, enum log_level level, const char *format, va_list arguments);
+static size_t logger_put_together(char *line, enum log_level level, const char *format,
+                                  va_list arguments);
 
-__attribute__((format(printf, 3, 4))) static size_t line_of(char *line, enum log_level level,
-                                                            const char *format, ...)
+__attribute__((format(printf, 3, 4))) static size_t logger_format(char *line, enum log_level level,
+                                                                  const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    size_t length = put_together(line, level, format, arguments);
+    size_t length = logger_put_together(line, level, format, arguments);
     va_end(arguments);
     return length;
 }
 
 /* That lines are missing stands where they do, once, when there is room for many again. */
-static void tell_dropped(void)
+static void logger_tell_dropped(void)
 {
     char line[LINE_BYTES];
     if (queue.dropped == queue.told || queue.used > QUEUE_BYTES / 2)
         return;
-    size_t length = line_of(line, LEVEL_WARNING,
-                            "%" PRIu64 " lines are missing here: standard error was not read as "
-                            "fast as they came",
-                            queue.dropped - queue.told);
-    if (queue_line(line, length))
+    size_t length =
+        logger_format(line, LEVEL_WARNING,
+                      "%" PRIu64 " lines are missing here: standard error was not read as "
+                      "fast as they came",
+                      queue.dropped - queue.told);
+    if (logger_queue_line(line, length))
         queue.told = queue.dropped;
 }
 
-static size_t take_line(char *line)
+static size_t logger_take_line(char *line)
 {
     uint16_t bytes;
     ring_take(&bytes, LENGTH_BYTES);
@@ -151,7 +153,7 @@ static size_t take_line(char *line)
 
 /* ---- the thread ---- */
 
-static void *write_lines(void *arg)
+static void *logger_write_lines(void *arg)
 {
     char line[LINE_BYTES];
     (void)arg;
@@ -159,16 +161,16 @@ static void *write_lines(void *arg)
     pthread_mutex_lock(&queue.lock);
     for (;;) {
         if (queue.used == 0)
-            tell_dropped();
+            logger_tell_dropped();
         if (queue.used == 0) {
             pthread_cond_wait(&queue.changed, &queue.lock);
             continue;
         }
-        size_t length = take_line(line);
+        size_t length = logger_take_line(line);
         queue.writing = true;
         clock_gettime(CLOCK_MONOTONIC, &queue.since);
         pthread_mutex_unlock(&queue.lock);
-        write_line(line, length);
+        logger_write_line(line, length);
         pthread_mutex_lock(&queue.lock);
         queue.writing = false;
         if (queue.used == 0)
@@ -177,19 +179,19 @@ static void *write_lines(void *arg)
     return NULL;
 }
 
-static void flush_at_exit(void)
+static void logger_flush_at_exit(void)
 {
     logger_flush(LAST_WORDS_MS);
 }
 
-static bool start_thread(void)
+static bool logger_start_thread(void)
 {
     pthread_t thread;
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all,
                     &before); /* SIGPIPE too: a reader that is gone ends nobody */
-    bool started = pthread_create(&thread, NULL, write_lines, NULL) == 0;
+    bool started = pthread_create(&thread, NULL, logger_write_lines, NULL) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (started)
         pthread_detach(thread);
@@ -204,12 +206,12 @@ void logger_start(void)
     pthread_cond_init(&queue.changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
     queue.bytes = malloc(QUEUE_BYTES);
-    bool started = queue.bytes != NULL && start_thread();
+    bool started = queue.bytes != NULL && logger_start_thread();
     pthread_mutex_lock(&queue.lock);
     queue.started = started;
     pthread_mutex_unlock(&queue.lock);
     if (started)
-        atexit(flush_at_exit);
+        atexit(logger_flush_at_exit);
 }
 
 void logger_flush(uint32_t timeout_ms)
@@ -241,9 +243,10 @@ void logger_counts(struct logger_counts *out)
 
 /* ---- lines ---- */
 
-static size_t put_together(char *line, enum log_level level, const char *format, va_list arguments)
+static size_t logger_put_together(char *line, enum log_level level, const char *format,
+                                  va_list arguments)
 {
-    size_t opening = write_opening(level, line);
+    size_t opening = logger_write_opening(level, line);
     vsnprintf(line + opening, LINE_BYTES - opening, format, arguments);
     size_t length = strlen(line);
     for (size_t i = opening; i < length; i++) {
@@ -262,29 +265,39 @@ void logger_write(enum log_level level, const char *format, ...)
     int saved_errno = errno;
     va_list arguments;
     va_start(arguments, format);
-    size_t length = put_together(line, level, format, arguments);
+    size_t length = logger_put_together(line, level, format, arguments);
     va_end(arguments);
 
     pthread_mutex_lock(&queue.lock);
     bool queued = queue.started;
     if (queued) {
-        tell_dropped();
-        if (queue.dropped != queue.told || !queue_line(line, length))
+        logger_tell_dropped();
+        if (queue.dropped != queue.told || !logger_queue_line(line, length))
             queue.dropped++;
         else if (!queue.writing)
             pthread_cond_signal(&queue.changed);
     }
     pthread_mutex_unlock(&queue.lock);
     if (!queued)
-        write_line(line, length);
+        logger_write_line(line, length);
     errno = saved_errno;
+}
+
+void logger_abort(const char *format, ...)
+{
+    char what[LINE_BYTES];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(what, sizeof what, format, arguments);
+    va_end(arguments);
+    log_error("%s", what);
+    logger_flush(LAST_WORDS_MS);
+    abort();
 }
 
 /* The C library's assert() ends here, with ours in place of its own: what it says goes the way of
  * all lines, and a reader that has stopped does not keep the process from its end. */
 void __assert_fail(const char *assertion, const char *file, unsigned line, const char *function)
 {
-    log_error("%s:%u: %s: Assertion `%s' failed.", file, line, function, assertion);
-    logger_flush(LAST_WORDS_MS);
-    abort();
+    logger_abort("%s:%u: %s: Assertion `%s' failed.", file, line, function, assertion);
 }

@@ -39,6 +39,9 @@ void logger_counts(struct logger_counts *out);
 void logger_write(enum log_level level, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* Says it as an error, waits for a moment until it is written, and ends the process by abort(). */
+_Noreturn void logger_abort(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
 #define log_error(...)   logger_write(LEVEL_ERROR, __VA_ARGS__)
 #define log_warning(...) logger_write(LEVEL_WARNING, __VA_ARGS__)
 #define log_notice(...)  logger_write(LEVEL_NOTICE, __VA_ARGS__)

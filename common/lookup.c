@@ -14,6 +14,8 @@
 #include <sys/queue.h>
 #include <sys/socket.h>
 
+#include "common/must.h"
+
 LIST_HEAD(lookups, lookup);
 
 struct lookup {
@@ -49,7 +51,7 @@ bool lookup_is_name(const char *host)
 
 /* ---- in the name's thread ---- */
 
-static void resolve(const char *host, struct addresses *out)
+static void lookup_resolve(const char *host, struct addresses *out)
 {
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
     struct addrinfo *found = NULL;
@@ -65,7 +67,7 @@ static void resolve(const char *host, struct addresses *out)
         freeaddrinfo(found);
 }
 
-static void arrive(void *arg)
+static void lookup_arrive(void *arg)
 {
     struct lookup *lookup = arg;
     if (!lookup->unwanted)
@@ -74,24 +76,24 @@ static void arrive(void *arg)
 }
 
 /* Its name has been resolved. Called with the lock. */
-static void hand_over(struct lookup *lookup, const struct addresses *found)
+static void lookup_hand_over(struct lookup *lookup, const struct addresses *found)
 {
     lookup->found = *found;
     lookup->under_way = false;
     loop_hand_over(lookup->loop, &lookup->arrival);
 }
 
-static void *resolve_name(void *arg)
+static void *lookup_resolve_name(void *arg)
 {
     struct name *name = arg;
     struct addresses found;
     pthread_setname_np(pthread_self(), "lookup");
-    resolve(name->host, &found);
+    lookup_resolve(name->host, &found);
     pthread_mutex_lock(&lock);
     LIST_REMOVE(name, link);
     for (struct lookup *at = LIST_FIRST(&name->lookups), *next; at != NULL; at = next) {
         next = LIST_NEXT(at, link);
-        hand_over(at, &found);
+        lookup_hand_over(at, &found);
     }
     pthread_mutex_unlock(&lock);
     free(name->host);
@@ -101,7 +103,7 @@ static void *resolve_name(void *arg)
 
 /* ---- in the loop's ---- */
 
-static struct name *find_name(const char *host)
+static struct name *lookup_find_name(const char *host)
 {
     struct name *name;
     LIST_FOREACH(name, &names, link)
@@ -111,15 +113,14 @@ static struct name *find_name(const char *host)
 }
 
 /* Called with the lock. */
-static struct name *begin_name(const char *host)
+static struct name *lookup_begin_name(const char *host)
 {
     pthread_t thread;
-    struct name *name = calloc(1, sizeof *name);
-    if (name == NULL || (name->host = strdup(host)) == NULL)
-        abort();
+    struct name *name = must_alloc(sizeof *name, "a name to look up");
+    name->host = must_copy(host, "a host's name");
     LIST_INIT(&name->lookups);
     LIST_INSERT_HEAD(&names, name, link);
-    if (pthread_create(&thread, NULL, resolve_name, name) == 0) {
+    if (pthread_create(&thread, NULL, lookup_resolve_name, name) == 0) {
         pthread_detach(thread);
         return name;
     }
@@ -131,23 +132,22 @@ static struct name *begin_name(const char *host)
 
 struct lookup *lookup_begin(struct loop *loop, const char *host, lookup_fn *done, void *arg)
 {
-    struct lookup *lookup = calloc(1, sizeof *lookup);
-    if (lookup == NULL)
-        abort(); /* the process ends and recovery takes over, as everywhere */
+    struct lookup *lookup = must_alloc(sizeof *lookup, "the look-up of a name");
     lookup->loop = loop;
-    lookup->arrival.run = arrive;
+    lookup->arrival.run = lookup_arrive;
     lookup->arrival.arg = lookup;
     lookup->done = done;
     lookup->arg = arg;
     pthread_mutex_lock(&lock);
-    struct name *name = find_name(host);
+    struct name *name = lookup_find_name(host);
     if (name == NULL)
-        name = begin_name(host);
+        name = lookup_begin_name(host);
     if (name != NULL) {
         lookup->under_way = true;
         LIST_INSERT_HEAD(&name->lookups, lookup, link);
     } else {
-        hand_over(lookup, &(struct addresses){.reason = EAI_AGAIN}); /* no thread can be had now */
+        lookup_hand_over(lookup,
+                         &(struct addresses){.reason = EAI_AGAIN}); /* no thread can be had now */
     }
     pthread_mutex_unlock(&lock);
     return lookup;

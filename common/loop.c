@@ -48,7 +48,7 @@ struct loop {
     pthread_t owner;         /* who waits, or will */
 };
 
-static int add_own(struct loop *loop, int fd, void *marker, struct error *error)
+static int loop_add_own(struct loop *loop, int fd, void *marker, struct error *error)
 {
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = marker};
     if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0)
@@ -76,7 +76,7 @@ int loop_create(struct loop **out, struct error *error)
         rc = fail_errno(error, "make an eventfd");
         goto close_epoll;
     }
-    if (add_own(loop, loop->wake_fd, &loop->wake_fd, error) != 0)
+    if (loop_add_own(loop, loop->wake_fd, &loop->wake_fd, error) != 0)
         goto close_wake;
     pthread_mutex_init(&loop->mutex, NULL);
     *out = loop;
@@ -91,9 +91,9 @@ free_loop:
     return rc;
 }
 
-static void run_handed(struct loop *loop);
+static void loop_run_handed(struct loop *loop);
 
-static void free_ended(struct loop *loop)
+static void loop_free_ended(struct loop *loop)
 {
     while (loop->ended != NULL) {
         struct watch *next = loop->ended->next;
@@ -106,11 +106,11 @@ void loop_free(struct loop *loop)
 {
     if (loop == NULL)
         return;
-    run_handed(loop);
+    loop_run_handed(loop);
     for (int fd = 0; fd < loop->watch_room; fd++)
         free(loop->watches[fd]);
     free(loop->watches);
-    free_ended(loop);
+    loop_free_ended(loop);
     if (loop->signal_fd >= 0)
         close(loop->signal_fd);
     close(loop->wake_fd);
@@ -122,7 +122,7 @@ void loop_free(struct loop *loop)
 /* ---- the inbox ---- */
 
 /* It fails only when the counter is full, and then the loop is awake anyway. */
-static void wake(struct loop *loop)
+static void loop_wake(struct loop *loop)
 {
     uint64_t one = 1;
     ssize_t ignored = write(loop->wake_fd, &one, sizeof one);
@@ -138,7 +138,7 @@ void loop_post(struct loop *loop, struct post *post)
     loop->posted_end = &post->next;
     pthread_mutex_unlock(&loop->mutex);
     if (waker)
-        wake(loop);
+        loop_wake(loop);
 }
 
 void loop_hand_over(struct loop *loop, struct loop_job *job)
@@ -147,10 +147,10 @@ void loop_hand_over(struct loop *loop, struct loop_job *job)
     job->next = loop->handed;
     loop->handed = job;
     pthread_mutex_unlock(&loop->mutex);
-    wake(loop);
+    loop_wake(loop);
 }
 
-static struct loop_job *take_handed(struct loop *loop)
+static struct loop_job *loop_take_handed(struct loop *loop)
 {
     pthread_mutex_lock(&loop->mutex);
     struct loop_job *handed = loop->handed;
@@ -160,9 +160,9 @@ static struct loop_job *take_handed(struct loop *loop)
 }
 
 /* A job may free itself, and its loop's other users. */
-static void run_handed(struct loop *loop)
+static void loop_run_handed(struct loop *loop)
 {
-    for (struct loop_job *job = take_handed(loop), *next; job != NULL; job = next) {
+    for (struct loop_job *job = loop_take_handed(loop), *next; job != NULL; job = next) {
         next = job->next;
         job->run(job->arg);
     }
@@ -184,7 +184,7 @@ struct post *loop_take(struct loop *loop)
 }
 
 /* Whoever waits is the owner from now on: what others post wakes it. */
-static bool has_posts(struct loop *loop)
+static bool loop_has_posts(struct loop *loop)
 {
     pthread_mutex_lock(&loop->mutex);
     loop->owner = pthread_self();
@@ -195,15 +195,15 @@ static bool has_posts(struct loop *loop)
 
 /* ---- file descriptors ---- */
 
-static struct watch *watch_of(const struct loop *loop, int fd)
+static struct watch *loop_find_watch(const struct loop *loop, int fd)
 {
     return fd >= 0 && fd < loop->watch_room ? loop->watches[fd] : NULL;
 }
 
 /* The events of the present wait may still point to it: it is freed before the next one. */
-static int end_watch(struct loop *loop, int fd, struct error *error)
+static int loop_end_watch(struct loop *loop, int fd, struct error *error)
 {
-    struct watch *watch = watch_of(loop, fd);
+    struct watch *watch = loop_find_watch(loop, fd);
     if (watch == NULL)
         return 0;
     loop->watches[fd] = NULL;
@@ -215,7 +215,7 @@ static int end_watch(struct loop *loop, int fd, struct error *error)
     return 0;
 }
 
-static int make_room(struct loop *loop, int fd, struct error *error)
+static int loop_make_room(struct loop *loop, int fd, struct error *error)
 {
     if (fd < loop->watch_room)
         return 0; /* and a negative one the kernel refuses */
@@ -229,9 +229,9 @@ static int make_room(struct loop *loop, int fd, struct error *error)
     return 0;
 }
 
-static int begin_watch(struct loop *loop, int fd, uint32_t events, struct error *error)
+static int loop_begin_watch(struct loop *loop, int fd, uint32_t events, struct error *error)
 {
-    struct watch *watch = make_room(loop, fd, error) == 0 ? calloc(1, sizeof *watch) : NULL;
+    struct watch *watch = loop_make_room(loop, fd, error) == 0 ? calloc(1, sizeof *watch) : NULL;
     if (watch == NULL)
         return fail_errno(error, "watch descriptor %d", fd);
     struct epoll_event event = {.events = events, .data.ptr = watch};
@@ -250,8 +250,8 @@ int loop_watch(struct loop *loop, int fd, uint32_t events, loop_ready_fn *ready,
                struct error *error)
 {
     if (events == 0)
-        return end_watch(loop, fd, error);
-    if (watch_of(loop, fd) == NULL && begin_watch(loop, fd, events, error) != 0)
+        return loop_end_watch(loop, fd, error);
+    if (loop_find_watch(loop, fd) == NULL && loop_begin_watch(loop, fd, events, error) != 0)
         return -1;
     struct watch *watch = loop->watches[fd];
     struct epoll_event event = {.events = events, .data.ptr = watch};
@@ -275,7 +275,7 @@ void loop_soon(struct loop *loop, struct loop_job *job)
     loop->jobs_end = &job->next;
 }
 
-static void take_job(struct loop *loop, struct loop_job **at)
+static void loop_take_job(struct loop *loop, struct loop_job **at)
 {
     struct loop_job *job = *at;
     *at = job->next;
@@ -291,14 +291,14 @@ void loop_not_now(struct loop *loop, struct loop_job *job)
         return;
     while (*at != job)
         at = &(*at)->next;
-    take_job(loop, at);
+    loop_take_job(loop, at);
 }
 
-static void run_jobs(struct loop *loop)
+static void loop_run_jobs(struct loop *loop)
 {
     while (loop->jobs != NULL) {
         struct loop_job *job = loop->jobs;
-        take_job(loop, &loop->jobs);
+        loop_take_job(loop, &loop->jobs);
         job->run(job->arg);
     }
 }
@@ -319,7 +319,7 @@ void loop_timer_remove(struct loop *loop, struct loop_timer *timer)
     *at = timer->next;
 }
 
-static uint64_t earliest(const struct loop *loop, uint64_t until_ms)
+static uint64_t loop_earliest(const struct loop *loop, uint64_t until_ms)
 {
     for (const struct loop_timer *timer = loop->timers; timer != NULL; timer = timer->next)
         if (timer->at_ms < until_ms)
@@ -328,7 +328,7 @@ static uint64_t earliest(const struct loop *loop, uint64_t until_ms)
 }
 
 /* One that is due may remove itself or another: the search begins anew behind each. */
-static void run_timers(struct loop *loop)
+static void loop_run_timers(struct loop *loop)
 {
     uint64_t now_ms = loop_now_ms();
     struct loop_timer *timer = loop->timers;
@@ -361,7 +361,7 @@ int loop_signals(struct loop *loop, const int *signals, struct error *error)
     if (fd < 0)
         return fail_errno(error, "make a signalfd");
     loop->signal_fd = fd;
-    return known ? 0 : add_own(loop, fd, &loop->signal_fd, error);
+    return known ? 0 : loop_add_own(loop, fd, &loop->signal_fd, error);
 }
 
 int loop_signal(struct loop *loop)
@@ -375,9 +375,9 @@ int loop_signal(struct loop *loop)
 /* ---- waiting ---- */
 
 /* The wait in epoll's terms: rounded up to whole milliseconds as they are, -1 for ever. */
-static int timeout_until(struct loop *loop, uint64_t until_ms)
+static int loop_timeout_until(struct loop *loop, uint64_t until_ms)
 {
-    if (has_posts(loop))
+    if (loop_has_posts(loop))
         return 0;
     if (until_ms == UINT64_MAX)
         return -1;
@@ -390,11 +390,11 @@ static int timeout_until(struct loop *loop, uint64_t until_ms)
 
 void loop_wait(struct loop *loop, uint64_t until_ms)
 {
-    run_jobs(loop);
-    free_ended(loop);
+    loop_run_jobs(loop);
+    loop_free_ended(loop);
 
     struct epoll_event events[EVENTS_A_WAIT];
-    int timeout = timeout_until(loop, earliest(loop, until_ms));
+    int timeout = loop_timeout_until(loop, loop_earliest(loop, until_ms));
     int count = epoll_wait(loop->epoll_fd, events, EVENTS_A_WAIT, timeout);
     assert(count >= 0 || errno == EINTR);
     for (int i = 0; i < count; i++) {
@@ -409,8 +409,8 @@ void loop_wait(struct loop *loop, uint64_t until_ms)
                 watch->ready(watch->arg, events[i].events);
         }
     }
-    run_timers(loop);
-    run_handed(loop);
+    loop_run_timers(loop);
+    loop_run_handed(loop);
 }
 
 uint64_t loop_now_ms(void)

@@ -19,6 +19,7 @@
 #include "common/address.h"
 #include "common/logger.h"
 #include "common/lookup.h"
+#include "common/must.h"
 #include "common/net.h"
 #include "common/stream.h"
 
@@ -67,17 +68,17 @@ struct net_link {
     struct call calls[];
 };
 
-static void lost(void *arg);
+static void net_link_lost(void *arg);
 
 /* ---- calls ---- */
 
-static void wake_by(struct net_link *link, uint64_t at_ms)
+static void net_link_wake_by(struct net_link *link, uint64_t at_ms)
 {
     if (link->timer.at_ms > at_ms)
         link->timer.at_ms = at_ms;
 }
 
-static uint64_t due_ms(const struct call *call)
+static uint64_t net_call_due_ms(const struct call *call)
 {
     return call->state == CALL_UNSENT && call->connect_by_ms < call->deadline_ms
                ? call->connect_by_ms
@@ -85,8 +86,8 @@ static uint64_t due_ms(const struct call *call)
 }
 
 /* Free before it is told, so that the one who is told may call again. */
-static void call_end(struct net_link *link, struct call *call, enum net_result result,
-                     const char *bytes, size_t length)
+static void net_call_end(struct net_link *link, struct call *call, enum net_result result,
+                         const char *bytes, size_t length)
 {
     free(call->unsent);
     call->unsent = NULL;
@@ -96,7 +97,8 @@ static void call_end(struct net_link *link, struct call *call, enum net_result r
     call->done(call->arg, result, bytes, length);
 }
 
-static void call_send(struct net_link *link, struct call *call, const char *bytes, size_t length)
+static void net_call_send(struct net_link *link, struct call *call, const char *bytes,
+                          size_t length)
 {
     uint8_t head[NUMBER_BYTES];
     for (int i = 0; i < NUMBER_BYTES; i++)
@@ -105,13 +107,10 @@ static void call_send(struct net_link *link, struct call *call, const char *byte
     stream_send(link->stream, head, sizeof head, bytes, length);
 }
 
-static void call_keep(struct call *call, const char *bytes, size_t length)
+static void net_call_keep(struct call *call, const char *bytes, size_t length)
 {
     call->state = CALL_UNSENT;
-    call->unsent = malloc(length + 1);
-    if (call->unsent == NULL)
-        abort(); /* the process ends and recovery takes over, as everywhere */
-    memcpy(call->unsent, bytes, length);
+    call->unsent = must_copy_bytes(bytes, length, "a call that waits for its connection");
     call->length = length;
 }
 
@@ -129,59 +128,60 @@ int net_call(struct net_link *link, const char *bytes, size_t length, uint32_t t
     call->done = done;
     call->arg = arg;
     if (link->connected)
-        call_send(link, call, bytes, length);
+        net_call_send(link, call, bytes, length);
     else
-        call_keep(call, bytes, length);
-    wake_by(link, due_ms(call));
+        net_call_keep(call, bytes, length);
+    net_link_wake_by(link, net_call_due_ms(call));
     return 0;
 }
 
 /* Calls that end may make room for new ones, which are not yet due. */
-static void end_overdue(struct net_link *link, uint64_t now_ms)
+static void net_link_end_overdue(struct net_link *link, uint64_t now_ms)
 {
     bool silent = false;
     for (uint32_t i = 0; i < link->max_calls; i++) {
         struct call *call = &link->calls[i];
         if (call->state == CALL_FREE)
             continue;
-        silent = silent || (call->state == CALL_SENT && due_ms(call) <= now_ms);
-        if (due_ms(call) <= now_ms)
-            call_end(link, call, call->state == CALL_SENT ? NET_TIMEOUT : NET_UNREACHABLE, NULL, 0);
+        silent = silent || (call->state == CALL_SENT && net_call_due_ms(call) <= now_ms);
+        if (net_call_due_ms(call) <= now_ms)
+            net_call_end(link, call, call->state == CALL_SENT ? NET_TIMEOUT : NET_UNREACHABLE, NULL,
+                         0);
         else
-            wake_by(link, due_ms(call));
+            net_link_wake_by(link, net_call_due_ms(call));
     }
     if (silent && link->connected && now_ms >= link->heard_ms + SILENT_MS)
-        lost(link);
+        net_link_lost(link);
 }
 
-static void end_sent(struct net_link *link)
+static void net_link_end_sent(struct net_link *link)
 {
     for (uint32_t i = 0; i < link->max_calls; i++)
         if (link->calls[i].state == CALL_SENT)
-            call_end(link, &link->calls[i], NET_UNREACHABLE, NULL, 0);
+            net_call_end(link, &link->calls[i], NET_UNREACHABLE, NULL, 0);
 }
 
 /* ---- the connection ---- */
 
-static void dial_later(struct net_link *link)
+static void net_link_dial_later(struct net_link *link)
 {
     link->dial_at_ms = loop_now_ms() + link->backoff_ms;
     link->backoff_ms =
         link->backoff_ms * 2 < RECONNECT_MOST_MS ? link->backoff_ms * 2 : RECONNECT_MOST_MS;
-    wake_by(link, link->dial_at_ms);
+    net_link_wake_by(link, link->dial_at_ms);
 }
 
-static void lost(void *arg)
+static void net_link_lost(void *arg)
 {
     struct net_link *link = arg;
     stream_close(link->stream);
     link->stream = NULL;
     link->connected = false;
-    dial_later(link);
-    end_sent(link);
+    net_link_dial_later(link);
+    net_link_end_sent(link);
 }
 
-static void greeted(void *arg)
+static void net_link_greeted(void *arg)
 {
     struct net_link *link = arg;
     link->connected = true;
@@ -191,20 +191,20 @@ static void greeted(void *arg)
         struct call *call = &link->calls[i];
         if (call->state != CALL_UNSENT)
             continue;
-        call_send(link, call, call->unsent, call->length);
+        net_call_send(link, call, call->unsent, call->length);
         free(call->unsent);
         call->unsent = NULL;
-        wake_by(link, due_ms(call));
+        net_link_wake_by(link, net_call_due_ms(call));
     }
 }
 
-static void took_message(void *arg, const uint8_t *bytes, size_t length)
+static void net_link_took_message(void *arg, const uint8_t *bytes, size_t length)
 {
     struct net_link *link = arg;
     uint32_t number = 0;
     link->heard_ms = loop_now_ms();
     if (length < NUMBER_BYTES) {
-        lost(link);
+        net_link_lost(link);
         return;
     }
     for (int i = 0; i < NUMBER_BYTES; i++)
@@ -212,32 +212,32 @@ static void took_message(void *arg, const uint8_t *bytes, size_t length)
     uint32_t place = number & ((1u << PLACE_BITS) - 1);
     struct call *call = &link->calls[place];
     if (place < link->max_calls && call->state == CALL_SENT && call->number == number)
-        call_end(link, call, NET_OK, (const char *)bytes + NUMBER_BYTES, length - NUMBER_BYTES);
+        net_call_end(link, call, NET_OK, (const char *)bytes + NUMBER_BYTES, length - NUMBER_BYTES);
 }
 
-static void dial_at(struct net_link *link, const char *number)
+static void net_link_dial_at(struct net_link *link, const char *number)
 {
     const struct stream_options options = {
         .loop = link->loop,
         .side = STREAM_REQ,
         .local = address_is_local(link->url),
         .message_max = NUMBER_BYTES + REPLY_MAX + OVERSIZE_ROOM,
-        .greeted = greeted,
-        .message = took_message,
-        .lost = lost,
+        .greeted = net_link_greeted,
+        .message = net_link_took_message,
+        .lost = net_link_lost,
         .arg = link,
     };
     int fd = address_dial(link->url, number);
     if (fd < 0) {
-        dial_later(link);
+        net_link_dial_later(link);
         return;
     }
     link->stream = stream_open(fd, &options);
     link->greet_by_ms = loop_now_ms() + GREETING_MS;
-    wake_by(link, link->greet_by_ms);
+    net_link_wake_by(link, link->greet_by_ms);
 }
 
-static void found(void *arg, const struct addresses *addresses)
+static void net_link_found(void *arg, const struct addresses *addresses)
 {
     struct net_link *link = arg;
     link->lookup = NULL;
@@ -245,33 +245,33 @@ static void found(void *arg, const struct addresses *addresses)
         log_warning("%s: its host is not found: %s", link->url, gai_strerror(addresses->reason));
     link->lookup_failed = addresses->reason;
     if (addresses->reason != 0)
-        dial_later(link);
+        net_link_dial_later(link);
     else
-        dial_at(link, addresses->list[link->dials++ % addresses->count]);
+        net_link_dial_at(link, addresses->list[link->dials++ % addresses->count]);
 }
 
-static void dial(struct net_link *link)
+static void net_link_dial(struct net_link *link)
 {
     char host[HOST_BYTES];
     link->dial_at_ms = UINT64_MAX;
     if (address_name(link->url, host))
-        link->lookup = lookup_begin(link->loop, host, found, link);
+        link->lookup = lookup_begin(link->loop, host, net_link_found, link);
     else
-        dial_at(link, NULL);
+        net_link_dial_at(link, NULL);
 }
 
-static void due(void *arg, uint64_t now_ms)
+static void net_link_due(void *arg, uint64_t now_ms)
 {
     struct net_link *link = arg;
     if (link->stream != NULL && !link->connected && now_ms >= link->greet_by_ms)
-        lost(link);
+        net_link_lost(link);
     if (link->stream == NULL && now_ms >= link->dial_at_ms)
-        dial(link);
+        net_link_dial(link);
     else if (link->stream == NULL)
-        wake_by(link, link->dial_at_ms);
+        net_link_wake_by(link, link->dial_at_ms);
     else if (!link->connected)
-        wake_by(link, link->greet_by_ms);
-    end_overdue(link, now_ms);
+        net_link_wake_by(link, link->greet_by_ms);
+    net_link_end_overdue(link, now_ms);
 }
 
 /* ---- from outside ---- */
@@ -282,9 +282,9 @@ int net_link_open(struct net_link **out, struct loop *loop, const char *url, uin
     assert(max_calls > 0 && max_calls <= CALLS_MOST);
     if (address_check(url, error) != 0)
         return -1;
-    struct net_link *link = calloc(1, sizeof *link + max_calls * sizeof link->calls[0]);
-    if (link == NULL || (link->url = strdup(url)) == NULL)
-        abort();
+    struct net_link *link =
+        must_alloc(sizeof *link + max_calls * sizeof link->calls[0], "a link to a server");
+    link->url = must_copy(url, "a link's address");
     link->loop = loop;
     link->max_calls = max_calls;
     link->backoff_ms = RECONNECT_LEAST_MS;
@@ -292,9 +292,9 @@ int net_link_open(struct net_link **out, struct loop *loop, const char *url, uin
         link->calls[i].next_free = link->free_calls;
         link->free_calls = &link->calls[i];
     }
-    link->timer = (struct loop_timer){.at_ms = UINT64_MAX, .due = due, .arg = link};
+    link->timer = (struct loop_timer){.at_ms = UINT64_MAX, .due = net_link_due, .arg = link};
     loop_timer_add(loop, &link->timer);
-    dial(link);
+    net_link_dial(link);
     *out = link;
     return 0;
 }
@@ -312,7 +312,7 @@ void net_link_close(struct net_link *link)
     link->closing = true;
     for (uint32_t i = 0; i < link->max_calls; i++)
         if (link->calls[i].state != CALL_FREE)
-            call_end(link, &link->calls[i], NET_UNREACHABLE, NULL, 0);
+            net_call_end(link, &link->calls[i], NET_UNREACHABLE, NULL, 0);
     loop_timer_remove(link->loop, &link->timer);
     free(link->url);
     free(link);
@@ -327,18 +327,14 @@ struct waiter {
     size_t length;
 };
 
-static void waiter_told(void *arg, enum net_result result, const char *bytes, size_t length)
+static void net_waiter_told(void *arg, enum net_result result, const char *bytes, size_t length)
 {
     struct waiter *waiter = arg;
     waiter->done = true;
     waiter->result = result;
     if (result != NET_OK)
         return;
-    waiter->reply = malloc(length + 1);
-    if (waiter->reply == NULL)
-        abort();
-    memcpy(waiter->reply, bytes, length);
-    waiter->reply[length] = '\0';
+    waiter->reply = must_copy_bytes(bytes, length, "a reply");
     waiter->length = length;
 }
 
@@ -346,7 +342,7 @@ enum net_result net_call_wait(struct net_link *link, const char *bytes, size_t l
                               uint32_t timeout_ms, char **reply, size_t *reply_length)
 {
     struct waiter waiter = {.result = NET_UNREACHABLE};
-    if (net_call(link, bytes, length, timeout_ms, waiter_told, &waiter) == 0)
+    if (net_call(link, bytes, length, timeout_ms, net_waiter_told, &waiter) == 0)
         while (!waiter.done)
             loop_wait(link->loop, UINT64_MAX);
     *reply = waiter.reply;

@@ -22,6 +22,7 @@
 
 #include "common/address.h"
 #include "common/logger.h"
+#include "common/must.h"
 #include "common/net.h"
 #include "common/stream.h"
 
@@ -77,7 +78,7 @@ struct net_server {
 
 /* ---- what a connection does ---- */
 
-static void connection_does(struct connection *connection, enum doing doing)
+static void net_connection_does(struct connection *connection, enum doing doing)
 {
     struct net_server *server = connection->server;
     TAILQ_REMOVE(&server->connections[connection->doing], connection, link);
@@ -87,7 +88,7 @@ static void connection_does(struct connection *connection, enum doing doing)
 
 /* ---- requests ---- */
 
-static void request_free(struct net_request *request)
+static void net_request_free(struct net_request *request)
 {
     if (request->server != NULL) {
         *request->link = request->next;
@@ -98,19 +99,17 @@ static void request_free(struct net_request *request)
     free(request);
 }
 
-static struct net_request *request_add(struct connection *connection, const uint8_t *head,
-                                       size_t length)
+static struct net_request *net_request_add(struct connection *connection, const uint8_t *head,
+                                           size_t length)
 {
     struct net_server *server = connection->server;
-    struct net_request *request = calloc(1, sizeof *request);
-    if (request == NULL)
-        abort(); /* the process ends and recovery takes over, as everywhere */
+    struct net_request *request = must_alloc(sizeof *request, "a client's request");
     request->server = server;
     request->connection = connection;
     request->head_length = (uint32_t)length;
     memcpy(request->head, head, length);
     if (connection->requests++ == 0)
-        connection_does(connection, AT_WORK);
+        net_connection_does(connection, AT_WORK);
     request->counted = server->waiting < server->options.max_waiting;
     server->waiting += request->counted;
     request->next = server->requests;
@@ -122,7 +121,7 @@ static struct net_request *request_add(struct connection *connection, const uint
 }
 
 /* The length of a request's head; 0 if it has none. */
-static size_t head_of(const uint8_t *bytes, size_t length)
+static size_t net_request_head(const uint8_t *bytes, size_t length)
 {
     for (size_t end = NUMBER_BYTES; end <= length && end <= HEAD_MOST; end += NUMBER_BYTES)
         if ((bytes[end - NUMBER_BYTES] & 0x80) != 0)
@@ -138,14 +137,14 @@ void net_reply(struct net_request *request, const char *bytes, size_t length)
         if (stream_unsent(connection->stream) > UNSENT_MOST)
             stream_pause(connection->stream, true);
         if (--connection->requests == 0)
-            connection_does(connection, QUIET);
+            net_connection_does(connection, QUIET);
     }
-    request_free(request);
+    net_request_free(request);
 }
 
 /* ---- connections ---- */
 
-static void connection_close(struct connection *connection)
+static void net_connection_close(struct connection *connection)
 {
     struct net_request *request = connection->server->requests;
     for (; request != NULL; request = request->next)
@@ -157,34 +156,34 @@ static void connection_close(struct connection *connection)
     free(connection);
 }
 
-static void lost(void *arg)
+static void net_connection_lost(void *arg)
 {
-    connection_close(arg);
+    net_connection_close(arg);
 }
 
-static void drained(void *arg)
+static void net_connection_drained(void *arg)
 {
     struct connection *connection = arg;
     stream_pause(connection->stream, false);
 }
 
-static void took_message(void *arg, const uint8_t *bytes, size_t length)
+static void net_connection_took_message(void *arg, const uint8_t *bytes, size_t length)
 {
     struct connection *connection = arg;
     const struct net_server_options *options = &connection->server->options;
-    size_t head = head_of(bytes, length);
+    size_t head = net_request_head(bytes, length);
     if (head == 0) {
-        connection_close(connection);
+        net_connection_close(connection);
         return;
     }
-    struct net_request *request = request_add(connection, bytes, head);
+    struct net_request *request = net_request_add(connection, bytes, head);
     net_request_fn *handler = request->counted ? options->handler : options->busy;
     length -= head;
     handler(options->arg, request, &connection->peer,
             length <= MESSAGE_MAX ? (const char *)bytes + head : NULL, length);
 }
 
-static struct net_peer peer_of(const struct net_server *server, int fd)
+static struct net_peer net_peer_of(const struct net_server *server, int fd)
 {
     struct ucred credentials;
     socklen_t length = sizeof credentials;
@@ -193,23 +192,21 @@ static struct net_peer peer_of(const struct net_server *server, int fd)
     return (struct net_peer){.local = true, .uid = credentials.uid};
 }
 
-static void connection_open(struct net_server *server, int fd)
+static void net_connection_open(struct net_server *server, int fd)
 {
-    struct connection *connection = calloc(1, sizeof *connection);
-    if (connection == NULL)
-        abort();
+    struct connection *connection = must_alloc(sizeof *connection, "a client's connection");
     const struct stream_options options = {
         .loop = server->loop,
         .side = STREAM_REP,
         .local = server->local,
         .message_max = HEAD_MOST + MESSAGE_MAX + OVERSIZE_ROOM,
-        .message = took_message,
-        .drained = drained,
-        .lost = lost,
+        .message = net_connection_took_message,
+        .drained = net_connection_drained,
+        .lost = net_connection_lost,
         .arg = connection,
     };
     connection->server = server;
-    connection->peer = peer_of(server, fd);
+    connection->peer = net_peer_of(server, fd);
     connection->stream = stream_open(fd, &options);
     TAILQ_INSERT_TAIL(&server->connections[UNASKED], connection, link);
     server->counts.connections++;
@@ -217,26 +214,26 @@ static void connection_open(struct net_server *server, int fd)
 
 /* ---- the server ---- */
 
-static void look_within(struct net_server *server, uint64_t ms)
+static void net_server_look_within(struct net_server *server, uint64_t ms)
 {
     uint64_t at_ms = loop_now_ms() + ms;
     if (server->look.at_ms > at_ms)
         server->look.at_ms = at_ms;
 }
 
-static void accept_all(void *arg, uint32_t events);
+static void net_server_accept_all(void *arg, uint32_t events);
 
-static void accept_again(struct net_server *server, bool accepting)
+static void net_server_accept_again(struct net_server *server, bool accepting)
 {
     struct error ignored; /* it is looked at again */
-    server->accepting = accepting && loop_watch(server->loop, server->fd, EPOLLIN, accept_all,
-                                                server, &ignored) == 0;
+    server->accepting = accepting && loop_watch(server->loop, server->fd, EPOLLIN,
+                                                net_server_accept_all, server, &ignored) == 0;
     if (!accepting)
         loop_watch(server->loop, server->fd, 0, NULL, NULL, &ignored);
 }
 
 /* Once in a while, however many come. */
-static void say_no_room(struct net_server *server, const char *why)
+static void net_server_say_no_room(struct net_server *server, const char *why)
 {
     uint64_t now_ms = loop_now_ms();
     if (now_ms < server->say_again_ms)
@@ -248,7 +245,7 @@ static void say_no_room(struct net_server *server, const char *why)
 
 /* A newcomer that has a number above the bound gets one below it, in another's place. Returns it,
  * or -1: nobody can make room, and it is closed. */
-static int make_room(struct net_server *server, int fd)
+static int net_server_make_room(struct net_server *server, int fd)
 {
     uint32_t bound = server->options.descriptors;
     while (bound != 0 && (uint32_t)fd >= bound) {
@@ -256,14 +253,14 @@ static int make_room(struct net_server *server, int fd)
         if (idle == NULL)
             idle = TAILQ_FIRST(&server->connections[QUIET]);
         server->counts.refused++;
-        say_no_room(server,
-                    idle != NULL
+        net_server_say_no_room(
+            server, idle != NULL
                         ? "more files may not be open (RLIMIT_NOFILE): those that ask for "
                           "nothing are closed"
                         : "more files may not be open (RLIMIT_NOFILE): all are at work, and "
                           "newcomers are closed");
         if (idle != NULL)
-            connection_close(idle);
+            net_connection_close(idle);
         int lower = idle != NULL ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
         close(fd);
         if (lower < 0)
@@ -274,14 +271,14 @@ static int make_room(struct net_server *server, int fd)
 }
 
 /* A connection that cannot be taken now stays with the kernel. */
-static void no_room(struct net_server *server)
+static void net_server_no_room(struct net_server *server)
 {
-    say_no_room(server, strerror(errno));
-    accept_again(server, false);
-    look_within(server, NO_ROOM_MS);
+    net_server_say_no_room(server, strerror(errno));
+    net_server_accept_again(server, false);
+    net_server_look_within(server, NO_ROOM_MS);
 }
 
-static void accept_all(void *arg, uint32_t events)
+static void net_server_accept_all(void *arg, uint32_t events)
 {
     struct net_server *server = arg;
     (void)events;
@@ -290,38 +287,38 @@ static void accept_all(void *arg, uint32_t events)
         if (fd < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
             return;
         if (fd >= 0) {
-            fd = make_room(server, fd);
+            fd = net_server_make_room(server, fd);
             if (fd >= 0)
-                connection_open(server, fd);
-            look_within(server, LOOK_MS);
+                net_connection_open(server, fd);
+            net_server_look_within(server, LOOK_MS);
         } else if (errno != EINTR && errno != ECONNABORTED) {
-            no_room(server);
+            net_server_no_room(server);
             return;
         }
     }
 }
 
-static void give_up_stuck(const struct connections *connections, uint64_t now_ms)
+static void net_server_give_up_stuck(const struct connections *connections, uint64_t now_ms)
 {
     for (struct connection *at = TAILQ_FIRST(connections), *next; at != NULL; at = next) {
         next = TAILQ_NEXT(at, link);
         uint64_t since_ms = stream_stuck_since_ms(at->stream);
         if (since_ms != UINT64_MAX && now_ms >= since_ms + PATIENCE_MS)
-            connection_close(at);
+            net_connection_close(at);
     }
 }
 
-static void look(void *arg, uint64_t now_ms)
+static void net_server_look(void *arg, uint64_t now_ms)
 {
     struct net_server *server = arg;
     if (!server->accepting)
-        accept_again(server, true);
+        net_server_accept_again(server, true);
     if (!server->accepting)
-        look_within(server, NO_ROOM_MS);
+        net_server_look_within(server, NO_ROOM_MS);
     for (int doing = 0; doing < DOINGS; doing++)
-        give_up_stuck(&server->connections[doing], now_ms);
+        net_server_give_up_stuck(&server->connections[doing], now_ms);
     if (server->counts.connections > 0)
-        look_within(server, LOOK_MS);
+        net_server_look_within(server, LOOK_MS);
 }
 
 int net_listen(struct net_server **out, struct loop *loop, const struct net_server_options *options,
@@ -330,9 +327,8 @@ int net_listen(struct net_server **out, struct loop *loop, const struct net_serv
     int fd = address_listen(options->url, options->mode, options->group, error);
     if (fd < 0)
         return -1;
-    struct net_server *server = calloc(1, sizeof *server);
-    if (server == NULL || (server->url = strdup(options->url)) == NULL)
-        abort();
+    struct net_server *server = must_alloc(sizeof *server, "a server");
+    server->url = must_copy(options->url, "a server's address");
     server->loop = loop;
     server->options = *options;
     server->fd = fd;
@@ -341,9 +337,9 @@ int net_listen(struct net_server **out, struct loop *loop, const struct net_serv
         server->options.max_waiting = WAITING_DEFAULT;
     for (int doing = 0; doing < DOINGS; doing++)
         TAILQ_INIT(&server->connections[doing]);
-    server->look = (struct loop_timer){.at_ms = UINT64_MAX, .due = look, .arg = server};
+    server->look = (struct loop_timer){.at_ms = UINT64_MAX, .due = net_server_look, .arg = server};
     loop_timer_add(loop, &server->look);
-    if (loop_watch(loop, fd, EPOLLIN, accept_all, server, error) != 0) {
+    if (loop_watch(loop, fd, EPOLLIN, net_server_accept_all, server, error) != 0) {
         net_server_close(server);
         return -1;
     }
@@ -354,10 +350,10 @@ int net_listen(struct net_server **out, struct loop *loop, const struct net_serv
 
 void net_server_close(struct net_server *server)
 {
-    accept_again(server, false);
+    net_server_accept_again(server, false);
     for (int doing = 0; doing < DOINGS; doing++)
         while (!TAILQ_EMPTY(&server->connections[doing]))
-            connection_close(TAILQ_FIRST(&server->connections[doing]));
+            net_connection_close(TAILQ_FIRST(&server->connections[doing]));
     for (struct net_request *request = server->requests; request != NULL; request = request->next)
         request->server = NULL;
     address_close(server->url, server->fd);

@@ -20,7 +20,7 @@ static struct {
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static atomic_long passings;
 
-static void read_environment(void)
+static void point_read_environment(void)
 {
     const char *text = getenv("ASSENT_KILL_AT");
     plan.passing = 1;
@@ -39,7 +39,7 @@ static void read_environment(void)
 /* Any thread passes here. */
 void point_pass(const char *name)
 {
-    pthread_once(&once, read_environment);
+    pthread_once(&once, point_read_environment);
     if (strcmp(name, plan.name) != 0 || atomic_fetch_add(&passings, 1) + 1 != plan.passing)
         return;
     kill(plan.pid, SIGKILL);

@@ -10,8 +10,10 @@
 
 #include <nettle/hmac.h>
 
-void mac_write(const uint8_t secret[SECRET_BYTES], const void *covered, size_t length,
-               char out[MAC_TEXT_BYTES])
+#include "common/must.h"
+
+void seal_mac_write(const uint8_t secret[SECRET_BYTES], const void *covered, size_t length,
+                    char out[MAC_TEXT_BYTES])
 {
     uint8_t mac[MAC_BYTES];
     struct hmac_sha256_ctx context;
@@ -21,7 +23,7 @@ void mac_write(const uint8_t secret[SECRET_BYTES], const void *covered, size_t l
     hex_write(mac, sizeof mac, out);
 }
 
-bool mac_equal(const char *a, const char *b)
+bool seal_mac_equal(const char *a, const char *b)
 {
     unsigned char difference = 0;
     if (strnlen(a, MAC_TEXT_BYTES) != MAC_TEXT_BYTES - 1 ||
@@ -32,17 +34,15 @@ bool mac_equal(const char *a, const char *b)
     return difference == 0;
 }
 
-static void write_mac(const char *tm, const char *to, const char *body,
-                      const uint8_t key[SECRET_BYTES], char out[MAC_TEXT_BYTES])
+static void seal_write_mac(const char *tm, const char *to, const char *body,
+                           const uint8_t key[SECRET_BYTES], char out[MAC_TEXT_BYTES])
 {
     size_t tm_bytes = strlen(tm) + 1, to_bytes = strlen(to) + 1, body_length = strlen(body);
-    char *covered = malloc(tm_bytes + to_bytes + body_length);
-    if (covered == NULL)
-        abort();
+    char *covered = must_grow(NULL, tm_bytes + to_bytes + body_length, "what a seal covers");
     memcpy(covered, tm, tm_bytes);
     memcpy(covered + tm_bytes, to, to_bytes);
     memcpy(covered + tm_bytes + to_bytes, body, body_length);
-    mac_write(key, covered, tm_bytes + to_bytes + body_length, out);
+    seal_mac_write(key, covered, tm_bytes + to_bytes + body_length, out);
     free(covered);
 }
 
@@ -51,7 +51,7 @@ char *seal_write(const char *op, const char *tm, const char *to, const char *bod
 {
     char mac[MAC_TEXT_BYTES];
     cJSON *object = cJSON_CreateObject();
-    write_mac(tm, to, body, key, mac);
+    seal_write_mac(tm, to, body, key, mac);
     cJSON_AddStringToObject(object, "op", op);
     cJSON_AddStringToObject(object, "tm", tm);
     cJSON_AddStringToObject(object, "to", to);
@@ -65,8 +65,8 @@ cJSON *seal_open(const cJSON *object, const char *to, const uint8_t key[SECRET_B
 {
     char mac[MAC_TEXT_BYTES];
     const char *tm = member_text(object, "tm"), *body = member_text(object, "body");
-    write_mac(tm, member_text(object, "to"), body, key, mac);
-    if (!mac_equal(mac, member_text(object, "mac"))) {
+    seal_write_mac(tm, member_text(object, "to"), body, key, mac);
+    if (!seal_mac_equal(mac, member_text(object, "mac"))) {
         refuse(failure, ERR_NOT_PERMITTED, "the message is not sealed with coordinator %.31s's key",
                tm);
         return NULL;

@@ -14,11 +14,11 @@
 
 enum { MAC_BYTES = 32, MAC_TEXT_BYTES = 2 * MAC_BYTES + 1 };
 
-void mac_write(const uint8_t secret[SECRET_BYTES], const void *covered, size_t length,
-               char out[MAC_TEXT_BYTES]);
+void seal_mac_write(const uint8_t secret[SECRET_BYTES], const void *covered, size_t length,
+                    char out[MAC_TEXT_BYTES]);
 /* In a time that tells a guesser nothing about how far he is right. Reads no further than both are
  * long as they should be. */
-bool mac_equal(const char *a, const char *b);
+bool seal_mac_equal(const char *a, const char *b);
 
 /* malloc'ed; the body is the caller's. */
 char *seal_write(const char *op, const char *tm, const char *to, const char *body,

@@ -18,6 +18,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/must.h"
+
 enum {
     GREETING_BYTES = 8,
     LENGTH_BYTES = 8,
@@ -44,42 +46,40 @@ struct stream {
 
 /* ---- buffers ---- */
 
-static size_t held(const struct buffer *buffer)
+static size_t buffer_held(const struct buffer *buffer)
 {
     return buffer->end - buffer->begin;
 }
 
 /* Room for more bytes behind what is held. Out of memory: the process ends and recovery takes over,
  * as everywhere. */
-static uint8_t *make_room(struct buffer *buffer, size_t more)
+static uint8_t *buffer_make_room(struct buffer *buffer, size_t more)
 {
     if (buffer->begin > 0) {
-        if (held(buffer) > 0)
-            memmove(buffer->bytes, buffer->bytes + buffer->begin, held(buffer));
+        if (buffer_held(buffer) > 0)
+            memmove(buffer->bytes, buffer->bytes + buffer->begin, buffer_held(buffer));
         buffer->end -= buffer->begin;
         buffer->begin = 0;
     }
     if (buffer->room - buffer->end < more) {
         size_t least = buffer->end + more, twice = 2 * buffer->room;
         buffer->room = least > twice ? least : twice;
-        buffer->bytes = realloc(buffer->bytes, buffer->room);
-        if (buffer->bytes == NULL)
-            abort();
+        buffer->bytes = must_grow(buffer->bytes, buffer->room, "what a connection carries");
     }
     return buffer->bytes + buffer->end;
 }
 
-static void put(struct buffer *buffer, const void *bytes, size_t length)
+static void buffer_put(struct buffer *buffer, const void *bytes, size_t length)
 {
     if (buffer->room - buffer->end < length)
-        make_room(buffer, length);
+        buffer_make_room(buffer, length);
     if (length > 0)
         memcpy(buffer->bytes + buffer->end, bytes, length);
     buffer->end += length;
 }
 
 /* An idle connection keeps no large buffer. */
-static void take(struct buffer *buffer, size_t length)
+static void buffer_take(struct buffer *buffer, size_t length)
 {
     buffer->begin += length;
     if (buffer->begin < buffer->end)
@@ -93,21 +93,21 @@ static void take(struct buffer *buffer, size_t length)
 
 /* ---- the socket ---- */
 
-static void ready(void *arg, uint32_t events);
+static void stream_ready(void *arg, uint32_t events);
 
-static void watch(struct stream *stream)
+static void stream_watch(struct stream *stream)
 {
     struct error
         ignored; /* out of memory in the kernel: the connection is stuck, and then given up */
     uint32_t events = stream->paused ? 0 : EPOLLIN;
-    if (stream->connecting || held(&stream->out) > 0)
+    if (stream->connecting || buffer_held(&stream->out) > 0)
         events |= EPOLLOUT;
     /* Errors and hang-ups are always told; a watch of nothing else would be none at all. */
-    loop_watch(stream->options.loop, stream->fd, events != 0 ? events : EPOLLRDHUP, ready, stream,
-               &ignored);
+    loop_watch(stream->options.loop, stream->fd, events != 0 ? events : EPOLLRDHUP, stream_ready,
+               stream, &ignored);
 }
 
-static void release(struct stream *stream)
+static void stream_release(struct stream *stream)
 {
     if (stream->depth > 0 || !stream->closed)
         return;
@@ -117,34 +117,34 @@ static void release(struct stream *stream)
 }
 
 /* Returns false if the connection has failed. */
-static bool send_out(struct stream *stream)
+static bool stream_send_out(struct stream *stream)
 {
     struct buffer *out = &stream->out;
-    while (held(out) > 0) {
-        ssize_t sent = send(stream->fd, out->bytes + out->begin, held(out), MSG_NOSIGNAL);
+    while (buffer_held(out) > 0) {
+        ssize_t sent = send(stream->fd, out->bytes + out->begin, buffer_held(out), MSG_NOSIGNAL);
         if (sent < 0)
             return errno == EAGAIN || errno == EINTR;
         stream->progress_ms = loop_now_ms();
-        take(out, (size_t)sent);
+        buffer_take(out, (size_t)sent);
     }
     return true;
 }
 
-static void flush(void *arg)
+static void stream_flush(void *arg)
 {
     struct stream *stream = arg;
     if (stream->connecting)
         return;
     stream->depth++;
-    bool good = send_out(stream);
-    if (good && held(&stream->out) == 0 && stream->options.drained != NULL)
+    bool good = stream_send_out(stream);
+    if (good && buffer_held(&stream->out) == 0 && stream->options.drained != NULL)
         stream->options.drained(stream->options.arg);
     if (!stream->closed && !good)
         stream->options.lost(stream->options.arg);
     if (!stream->closed)
-        watch(stream);
+        stream_watch(stream);
     stream->depth--;
-    release(stream);
+    stream_release(stream);
 }
 
 void stream_send(struct stream *stream, const void *head, size_t head_length, const void *bytes,
@@ -154,41 +154,41 @@ void stream_send(struct stream *stream, const void *head, size_t head_length, co
     uint64_t whole = head_length + length;
     for (int i = 0; i < LENGTH_BYTES; i++)
         frame[LENGTH_BYTES - i] = (uint8_t)(whole >> 8 * i);
-    if (held(&stream->out) == 0)
+    if (buffer_held(&stream->out) == 0)
         stream->progress_ms = loop_now_ms();
     if (stream->options.local)
-        put(&stream->out, frame, sizeof frame);
+        buffer_put(&stream->out, frame, sizeof frame);
     else
-        put(&stream->out, frame + 1, LENGTH_BYTES);
-    put(&stream->out, head, head_length);
-    put(&stream->out, bytes, length);
+        buffer_put(&stream->out, frame + 1, LENGTH_BYTES);
+    buffer_put(&stream->out, head, head_length);
+    buffer_put(&stream->out, bytes, length);
     loop_soon(stream->options.loop, &stream->flush);
 }
 
 /* ---- what comes in ---- */
 
-static bool is_greeting(const struct stream *stream, const uint8_t *bytes)
+static bool stream_is_greeting(const struct stream *stream, const uint8_t *bytes)
 {
     const uint8_t peer = stream->options.side == STREAM_REQ ? STREAM_REP : STREAM_REQ;
     const uint8_t greeting[GREETING_BYTES] = {0, 'S', 'P', 0, 0, peer, 0, 0};
     return memcmp(bytes, greeting, GREETING_BYTES) == 0;
 }
 
-static bool take_greeting(struct stream *stream)
+static bool stream_take_greeting(struct stream *stream)
 {
     struct buffer *in = &stream->in;
-    if (held(in) < GREETING_BYTES)
+    if (buffer_held(in) < GREETING_BYTES)
         return true;
-    if (!is_greeting(stream, in->bytes + in->begin))
+    if (!stream_is_greeting(stream, in->bytes + in->begin))
         return false;
-    take(in, GREETING_BYTES);
+    buffer_take(in, GREETING_BYTES);
     stream->greeted = true;
     if (stream->options.greeted != NULL)
         stream->options.greeted(stream->options.arg);
     return true;
 }
 
-static uint64_t length_at(const uint8_t *bytes)
+static uint64_t stream_length_at(const uint8_t *bytes)
 {
     uint64_t length = 0;
     for (int i = 0; i < LENGTH_BYTES; i++)
@@ -197,40 +197,40 @@ static uint64_t length_at(const uint8_t *bytes)
 }
 
 /* Hands on every message that is whole. Returns false if it is nonsense. */
-static bool take_messages(struct stream *stream)
+static bool stream_take_messages(struct stream *stream)
 {
     struct buffer *in = &stream->in;
     const size_t mark = stream->options.local ? 1 : 0;
-    while (!stream->closed && held(in) >= mark + LENGTH_BYTES) {
+    while (!stream->closed && buffer_held(in) >= mark + LENGTH_BYTES) {
         const uint8_t *frame = in->bytes + in->begin;
-        uint64_t length = length_at(frame + mark);
+        uint64_t length = stream_length_at(frame + mark);
         if ((mark > 0 && frame[0] != LOCAL_MARK) || length > stream->options.message_max)
             return false;
         size_t whole = mark + LENGTH_BYTES + (size_t)length;
-        if (held(in) < whole)
+        if (buffer_held(in) < whole)
             return true;
         stream->options.message(stream->options.arg, frame + mark + LENGTH_BYTES, (size_t)length);
-        take(in, whole);
+        buffer_take(in, whole);
     }
     return true;
 }
 
 /* Returns false if the connection has ended, or carries nonsense. */
-static bool receive(struct stream *stream)
+static bool stream_receive(struct stream *stream)
 {
-    uint8_t *room = make_room(&stream->in, READ_ROOM);
+    uint8_t *room = buffer_make_room(&stream->in, READ_ROOM);
     ssize_t length = recv(stream->fd, room, stream->in.room - stream->in.end, 0);
     if (length < 0)
         return errno == EAGAIN || errno == EINTR;
     if (length == 0)
         return false;
     stream->in.end += (size_t)length;
-    if (!stream->greeted && !take_greeting(stream))
+    if (!stream->greeted && !stream_take_greeting(stream))
         return false;
-    return !stream->greeted || take_messages(stream);
+    return !stream->greeted || stream_take_messages(stream);
 }
 
-static bool has_connected(struct stream *stream)
+static bool stream_has_connected(struct stream *stream)
 {
     int reason = 0;
     socklen_t length = sizeof reason;
@@ -238,20 +238,20 @@ static bool has_connected(struct stream *stream)
     return getsockopt(stream->fd, SOL_SOCKET, SO_ERROR, &reason, &length) == 0 && reason == 0;
 }
 
-static void ready(void *arg, uint32_t events)
+static void stream_ready(void *arg, uint32_t events)
 {
     struct stream *stream = arg;
     stream->depth++;
-    bool good = !stream->connecting || has_connected(stream);
+    bool good = !stream->connecting || stream_has_connected(stream);
     if (good && (events & EPOLLOUT) != 0)
         loop_soon(stream->options.loop, &stream->flush);
     if (good && (events & ~(uint32_t)EPOLLOUT) != 0)
-        good =
-            stream->paused ? (events & (EPOLLERR | EPOLLHUP | EPOLLRDHUP)) == 0 : receive(stream);
+        good = stream->paused ? (events & (EPOLLERR | EPOLLHUP | EPOLLRDHUP)) == 0
+                              : stream_receive(stream);
     if (!good && !stream->closed)
         stream->options.lost(stream->options.arg);
     stream->depth--;
-    release(stream);
+    stream_release(stream);
 }
 
 /* ---- from outside ---- */
@@ -259,44 +259,42 @@ static void ready(void *arg, uint32_t events)
 struct stream *stream_open(int fd, const struct stream_options *options)
 {
     const uint8_t greeting[GREETING_BYTES] = {0, 'S', 'P', 0, 0, (uint8_t)options->side, 0, 0};
-    struct stream *stream = calloc(1, sizeof *stream);
-    if (stream == NULL)
-        abort();
+    struct stream *stream = must_alloc(sizeof *stream, "a connection");
     stream->options = *options;
     stream->fd = fd;
     stream->connecting = true;
     stream->progress_ms = loop_now_ms();
-    stream->flush.run = flush;
+    stream->flush.run = stream_flush;
     stream->flush.arg = stream;
-    put(&stream->out, greeting, sizeof greeting);
-    watch(stream);
+    buffer_put(&stream->out, greeting, sizeof greeting);
+    stream_watch(stream);
     return stream;
 }
 
 size_t stream_unsent(const struct stream *stream)
 {
-    return held(&stream->out);
+    return buffer_held(&stream->out);
 }
 
 uint64_t stream_stuck_since_ms(const struct stream *stream)
 {
-    return stream->greeted && held(&stream->out) == 0 ? UINT64_MAX : stream->progress_ms;
+    return stream->greeted && buffer_held(&stream->out) == 0 ? UINT64_MAX : stream->progress_ms;
 }
 
 void stream_pause(struct stream *stream, bool paused)
 {
     stream->paused = paused;
-    watch(stream);
+    stream_watch(stream);
 }
 
 void stream_close(struct stream *stream)
 {
     struct error ignored;
     if (!stream->connecting)
-        send_out(stream);
+        stream_send_out(stream);
     loop_not_now(stream->options.loop, &stream->flush);
     loop_watch(stream->options.loop, stream->fd, 0, NULL, NULL, &ignored);
     close(stream->fd);
     stream->closed = true;
-    release(stream);
+    stream_release(stream);
 }

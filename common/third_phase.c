@@ -11,7 +11,7 @@
 
 #include "common/wire.h"
 
-static uint32_t count_bits(uint32_t bits)
+static uint32_t third_phase_count_bits(uint32_t bits)
 {
     uint32_t count = 0;
     for (; bits != 0; bits &= bits - 1)
@@ -22,7 +22,7 @@ static uint32_t count_bits(uint32_t bits)
 /* ---- gathering ---- */
 
 /* What an agent has answered to the coordinator's own ballot. */
-static struct acceptor_row row_answered(const struct ballot_view *ballot)
+static struct acceptor_row third_phase_row_answered(const struct ballot_view *ballot)
 {
     struct acceptor_row row = {.exists = true, .promised = ballot->number};
     if (ballot->phase == LEADER_PROPOSING) {
@@ -41,10 +41,10 @@ void third_phase_begin(struct third_phase *out, const struct ballot_view *ballot
     out->told = ballot->answered | (ballot->roster.tm ? rank_bit(RANK_TM) : 0);
     for (uint32_t i = 0; i < out->roster.count; i++)
         if (ballot->answered & rank_bit(i))
-            out->rows[i] = row_answered(ballot);
+            out->rows[i] = third_phase_row_answered(ballot);
 }
 
-static uint64_t member_u64(const cJSON *object, const char *name)
+static uint64_t third_phase_member_u64(const cJSON *object, const char *name)
 {
     const char *text = member_text(object, name);
     uint64_t value;
@@ -52,14 +52,14 @@ static uint64_t member_u64(const cJSON *object, const char *name)
 }
 
 /* A row says nothing else. */
-static enum outcome member_value(const cJSON *object, const char *name)
+static enum outcome third_phase_member_value(const cJSON *object, const char *name)
 {
     enum outcome value = outcome_from_word(member_text(object, name));
     return value == OUTCOME_COMMITTED || value == OUTCOME_ROLLED_BACK ? value : OUTCOME_NONE;
 }
 
 /* The agent's row of this transaction, or NULL. */
-static const cJSON *row_about(const cJSON *answer, const struct gtrid *gtrid)
+static const cJSON *third_phase_row_about(const cJSON *answer, const struct gtrid *gtrid)
 {
     char text[GTRID_BYTES];
     const cJSON *row;
@@ -73,7 +73,7 @@ static const cJSON *row_about(const cJSON *answer, const struct gtrid *gtrid)
 }
 
 /* Agents keep who decides beside their vote: with the coordinator gone nobody else can say. */
-static void learn_roster(struct third_phase *third, const cJSON *row)
+static void third_phase_learn_roster(struct third_phase *third, const cJSON *row)
 {
     const cJSON *acceptors = cJSON_GetObjectItemCaseSensitive(row, "acceptors");
     const cJSON *agent;
@@ -89,9 +89,9 @@ static void learn_roster(struct third_phase *third, const cJSON *row)
 void third_phase_hear(struct third_phase *third, const struct gtrid *gtrid, const char *rm,
                       const cJSON *answer)
 {
-    const cJSON *row = row_about(answer, gtrid);
+    const cJSON *row = third_phase_row_about(answer, gtrid);
     if (row != NULL && third->roster.count == 0)
-        learn_roster(third, row);
+        third_phase_learn_roster(third, row);
     uint32_t rank = roster_rank(&third->roster, rm);
     if (answer == NULL || rank == RANK_NONE)
         return;
@@ -104,18 +104,18 @@ void third_phase_hear(struct third_phase *third, const struct gtrid *gtrid, cons
         return;
     third->rows[rank] = (struct acceptor_row){
         .exists = true,
-        .promised = member_u64(row, "promised"),
-        .accepted = member_u64(row, "accepted"),
-        .value = member_value(row, "value"),
-        .outcome = member_value(row, "outcome"),
+        .promised = third_phase_member_u64(row, "promised"),
+        .accepted = third_phase_member_u64(row, "accepted"),
+        .value = third_phase_member_value(row, "value"),
+        .outcome = third_phase_member_value(row, "outcome"),
     };
 }
 
 /* ---- what follows ---- */
 
 /* The vote of an acceptor, NULL past the last; *rank is its rank. */
-static const struct acceptor_row *row_at(const struct third_phase *third, uint32_t at,
-                                         uint32_t *rank)
+static const struct acceptor_row *third_phase_row_at(const struct third_phase *third, uint32_t at,
+                                                     uint32_t *rank)
 {
     bool is_tm = at == third->roster.count && third->roster.tm;
     if (at >= third->roster.count && !is_tm)
@@ -124,11 +124,12 @@ static const struct acceptor_row *row_at(const struct third_phase *third, uint32
     return is_tm ? &third->tm_row : &third->rows[at];
 }
 
-static uint32_t count_alike(const struct third_phase *third, const struct acceptor_row *row)
+static uint32_t third_phase_count_alike(const struct third_phase *third,
+                                        const struct acceptor_row *row)
 {
     const struct acceptor_row *other;
     uint32_t count = 0, rank;
-    for (uint32_t i = 0; (other = row_at(third, i, &rank)) != NULL; i++)
+    for (uint32_t i = 0; (other = third_phase_row_at(third, i, &rank)) != NULL; i++)
         count += other->value == row->value && other->accepted == row->accepted;
     return count;
 }
@@ -137,11 +138,11 @@ enum outcome third_phase_decided(const struct third_phase *third)
 {
     const struct acceptor_row *row;
     uint32_t rank;
-    for (uint32_t i = 0; (row = row_at(third, i, &rank)) != NULL; i++) {
+    for (uint32_t i = 0; (row = third_phase_row_at(third, i, &rank)) != NULL; i++) {
         if (row->outcome != OUTCOME_NONE)
             return row->outcome;
         if (row->value != OUTCOME_NONE &&
-            count_alike(third, row) >= roster_majority(&third->roster))
+            third_phase_count_alike(third, row) >= roster_majority(&third->roster))
             return row->value;
     }
     return OUTCOME_NONE;
@@ -149,13 +150,13 @@ enum outcome third_phase_decided(const struct third_phase *third)
 
 bool third_phase_blocks(const struct third_phase *third)
 {
-    return count_bits(third->reachable & roster_all(&third->roster)) <
+    return third_phase_count_bits(third->reachable & roster_all(&third->roster)) <
            roster_majority(&third->roster);
 }
 
 /* ---- words ---- */
 
-static const char *name_at(const struct third_phase *third, uint32_t at)
+static const char *third_phase_name_at(const struct third_phase *third, uint32_t at)
 {
     return at < third->roster.count ? third->roster.agents[at] : "the coordinator's log";
 }
@@ -174,36 +175,37 @@ void third_phase_words(const struct third_phase *third, char out[THIRD_PHASE_BYT
     uint32_t rank, all = roster_all(&third->roster);
     size_t used = (size_t)snprintf(
         out, THIRD_PHASE_BYTES, "%s%u of %u acceptors can be reached, and %u have to agree",
-        third_phase_blocks(third) ? "blocks: " : "", count_bits(third->reachable & all),
-        count_bits(all), roster_majority(&third->roster));
-    for (uint32_t i = 0; row_at(third, i, &rank) != NULL && used < THIRD_PHASE_BYTES; i++) {
+        third_phase_blocks(third) ? "blocks: " : "", third_phase_count_bits(third->reachable & all),
+        third_phase_count_bits(all), roster_majority(&third->roster));
+    for (uint32_t i = 0; third_phase_row_at(third, i, &rank) != NULL && used < THIRD_PHASE_BYTES;
+         i++) {
         if (third->reachable & rank_bit(rank))
             continue;
         used += (size_t)snprintf(out + used, THIRD_PHASE_BYTES - used, "%s%s", before,
-                                 name_at(third, i));
+                                 third_phase_name_at(third, i));
         before = ", ";
     }
 }
 
-static const char *value_word(enum outcome value)
+static const char *third_phase_value_word(enum outcome value)
 {
     return value == OUTCOME_COMMITTED ? "commit" : "rollback";
 }
 
-static void says(const struct third_phase *third, const struct acceptor_row *row, uint32_t rank,
-                 char out[ACCEPTOR_SAYS_BYTES])
+static void third_phase_says(const struct third_phase *third, const struct acceptor_row *row,
+                             uint32_t rank, char out[ACCEPTOR_SAYS_BYTES])
 {
     unsigned long long accepted = row->accepted, promised = row->promised;
     if ((third->told & rank_bit(rank)) == 0)
         snprintf(out, ACCEPTOR_SAYS_BYTES, "no answer");
     else if (row->outcome != OUTCOME_NONE)
-        snprintf(out, ACCEPTOR_SAYS_BYTES, "decided: %s", value_word(row->outcome));
+        snprintf(out, ACCEPTOR_SAYS_BYTES, "decided: %s", third_phase_value_word(row->outcome));
     else if (row->value != OUTCOME_NONE && promised > accepted)
         snprintf(out, ACCEPTOR_SAYS_BYTES, "accepted %s at ballot %llu, promised ballot %llu",
-                 value_word(row->value), accepted, promised);
+                 third_phase_value_word(row->value), accepted, promised);
     else if (row->value != OUTCOME_NONE)
-        snprintf(out, ACCEPTOR_SAYS_BYTES, "accepted %s at ballot %llu", value_word(row->value),
-                 accepted);
+        snprintf(out, ACCEPTOR_SAYS_BYTES, "accepted %s at ballot %llu",
+                 third_phase_value_word(row->value), accepted);
     else if (promised > 0)
         snprintf(out, ACCEPTOR_SAYS_BYTES, "promised ballot %llu", promised);
     else
@@ -216,10 +218,10 @@ cJSON *third_phase_list(const struct third_phase *third)
     char text[ACCEPTOR_SAYS_BYTES];
     uint32_t rank;
     cJSON *list = cJSON_CreateArray();
-    for (uint32_t i = 0; (row = row_at(third, i, &rank)) != NULL; i++) {
+    for (uint32_t i = 0; (row = third_phase_row_at(third, i, &rank)) != NULL; i++) {
         cJSON *item = cJSON_CreateObject();
-        says(third, row, rank, text);
-        cJSON_AddStringToObject(item, "acceptor", name_at(third, i));
+        third_phase_says(third, row, rank, text);
+        cJSON_AddStringToObject(item, "acceptor", third_phase_name_at(third, i));
         cJSON_AddStringToObject(item, "says", text);
         cJSON_AddItemToArray(list, item);
     }

@@ -10,10 +10,10 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
+#include "common/logger.h"
 #include "common/seal.h"
 
 enum { MAC_TEXT_LENGTH = MAC_TEXT_BYTES - 1 };
@@ -25,14 +25,14 @@ enum { MAC_TEXT_LENGTH = MAC_TEXT_BYTES - 1 };
  */
 enum { OPTION_ACCESS = 0, OPTION_ISOLATION = 1, OPTION_ROLE = 2 };
 
-static void write_mac(const struct branch_id *branch, const char *text, size_t length,
-                      const uint8_t secret[SECRET_BYTES], char out[MAC_TEXT_BYTES])
+static void ticket_write_mac(const struct branch_id *branch, const char *text, size_t length,
+                             const uint8_t secret[SECRET_BYTES], char out[MAC_TEXT_BYTES])
 {
     uint8_t covered[GID_BYTES + TICKET_BYTES];
     size_t gid_length = gid_format(branch, (char *)covered);
     assert(gid_length + 1 + length <= sizeof covered);
     memcpy(covered + gid_length + 1, text, length);
-    mac_write(secret, covered, gid_length + 1 + length, out);
+    seal_mac_write(secret, covered, gid_length + 1 + length, out);
 }
 
 void ticket_write(const struct ticket *ticket, const struct branch_id *branch,
@@ -42,11 +42,11 @@ void ticket_write(const struct ticket *ticket, const struct branch_id *branch,
                           ticket->agent_incarnation, ticket->allowed_ms,
                           ticket->read_only ? 'r' : 'w', (int)ticket->isolation, ticket->role);
     assert(length > 0 && length + MAC_TEXT_LENGTH < TICKET_BYTES);
-    write_mac(branch, out, (size_t)length, secret, out + length);
+    ticket_write_mac(branch, out, (size_t)length, secret, out + length);
 }
 
 /* A number and the dot behind it; *text moves past them. */
-static bool read_number(const char **text, uint64_t most, uint64_t *out)
+static bool ticket_read_number(const char **text, uint64_t most, uint64_t *out)
 {
     const char *dot = strchr(*text, '.');
     if (dot == NULL || !u64_parse(*text, (size_t)(dot - *text), out) || *out > most)
@@ -55,7 +55,7 @@ static bool read_number(const char **text, uint64_t most, uint64_t *out)
     return true;
 }
 
-static bool read_options(const char *options, size_t length, struct ticket *out)
+static bool ticket_read_options(const char *options, size_t length, struct ticket *out)
 {
     if (length < OPTION_ROLE || length - OPTION_ROLE >= sizeof out->role)
         return false;
@@ -77,20 +77,20 @@ bool ticket_read(const char *text, const struct branch_id *branch,
         return false;
     size_t covered = text_bytes - MAC_TEXT_LENGTH;
     char mac[MAC_TEXT_BYTES];
-    write_mac(branch, text, covered, secret, mac);
-    if (!mac_equal(mac, text + covered))
+    ticket_write_mac(branch, text, covered, secret, mac);
+    if (!seal_mac_equal(mac, text + covered))
         return false;
 
     const char *options = text;
     uint64_t allowed_ms;
     memset(out, 0, sizeof *out);
-    if (!read_number(&options, UINT64_MAX, &out->agent_incarnation) ||
-        !read_number(&options, UINT32_MAX, &allowed_ms))
+    if (!ticket_read_number(&options, UINT64_MAX, &out->agent_incarnation) ||
+        !ticket_read_number(&options, UINT32_MAX, &allowed_ms))
         return false;
     out->allowed_ms = (uint32_t)allowed_ms;
     /* Only we can have made this MAC, and we end the options with a dot. */
     const char *last_dot = text + covered - 1;
-    return options < last_dot && read_options(options, (size_t)(last_dot - options), out);
+    return options < last_dot && ticket_read_options(options, (size_t)(last_dot - options), out);
 }
 
 void random_bytes(void *out, size_t bytes)
@@ -102,7 +102,7 @@ void random_bytes(void *out, size_t bytes)
             continue;
         /* Without randomness an instance could pass for another and a ticket be guessed. */
         if (got <= 0)
-            abort();
+            logger_abort("getrandom() gave nothing: %s", strerror(errno));
         at += got;
         bytes -= (size_t)got;
     }

@@ -23,7 +23,7 @@ void trail_hash(const char before[TRAIL_HASH_BYTES], const char *json, char out[
 }
 
 /* One line that ends as it should; *json is what stands behind its hash. */
-static void take_line(struct trail_end *end, char *line, const char **json)
+static void trail_take_line(struct trail_end *end, char *line, const char **json)
 {
     char expected[TRAIL_HASH_BYTES];
     size_t length = strlen(line);
@@ -58,7 +58,7 @@ int trail_read(const char *path, trail_each_fn *each, void *arg, struct trail_en
             break; /* a crash tore it */
         line[length - 1] = '\0';
         out->whole_bytes += (uint64_t)length;
-        take_line(out, line, &json);
+        trail_take_line(out, line, &json);
         if (each != NULL)
             rc = each(arg, json);
     }

@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/must.h"
+
 #include "common/wire_fields.h"
 
 /* ---- failures ---- */
@@ -31,13 +33,13 @@ int refuse(struct failure *failure, enum error_code code, const char *format, ..
     return -1;
 }
 
-int refuse_within(struct failure *failure, const char *list, size_t index)
+int wire_refuse_within(struct failure *failure, const char *list, size_t index)
 {
     struct failure inner = *failure;
     return refuse(failure, inner.code, "%s[%zu]: %s", list, index, inner.message);
 }
 
-int refuse_reply(struct failure *failure)
+int wire_refuse_reply(struct failure *failure)
 {
     struct failure inner = *failure;
     return refuse(failure, ERR_INTERNAL, "the reply cannot be read: %s", inner.message);
@@ -46,7 +48,7 @@ int refuse_reply(struct failure *failure)
 /* ---- parsing ---- */
 
 /* Quadratic in the fields of one object, of which there are few: see FIELDS_MAX. */
-static int check_keys(const cJSON *object, struct failure *failure)
+static int wire_check_keys(const cJSON *object, struct failure *failure)
 {
     size_t count = 0;
     const cJSON *field;
@@ -64,18 +66,18 @@ static int check_keys(const cJSON *object, struct failure *failure)
 }
 
 /* Recursion is no deeper than NESTING_MAX, the scan has seen to that. */
-static int check_tree(const cJSON *item, struct failure *failure)
+static int wire_check_tree(const cJSON *item, struct failure *failure)
 {
     if (cJSON_IsNumber(item) && !isfinite(item->valuedouble))
         return refuse(failure, ERR_INVALID_REQUEST, "%s%s%sa number is out of range",
                       item->string != NULL ? "field \"" : "",
                       item->string != NULL ? item->string : "", item->string != NULL ? "\": " : "");
-    if (cJSON_IsObject(item) && check_keys(item, failure) != 0)
+    if (cJSON_IsObject(item) && wire_check_keys(item, failure) != 0)
         return -1;
     const cJSON *child;
     cJSON_ArrayForEach(child, item)
     {
-        if (check_tree(child, failure) != 0)
+        if (wire_check_tree(child, failure) != 0)
             return -1;
     }
     return 0;
@@ -92,7 +94,7 @@ cJSON *wire_parse(const char *bytes, size_t length, struct failure *failure)
                (size_t)(stopped - bytes));
         return NULL;
     }
-    if (check_tree(object, failure) != 0) {
+    if (wire_check_tree(object, failure) != 0) {
         cJSON_Delete(object);
         return NULL;
     }
@@ -101,9 +103,7 @@ cJSON *wire_parse(const char *bytes, size_t length, struct failure *failure)
 
 char *wire_print(cJSON *object, size_t *length)
 {
-    char *text = cJSON_PrintBuffered(object, 1024, false);
-    if (text == NULL)
-        abort(); /* as in json.h */
+    char *text = must_have(cJSON_PrintBuffered(object, 1024, false), "a message's text");
     cJSON_Delete(object);
     /* A database's or a system's words may be in whatever encoding. */
     text_mend(text);
@@ -119,12 +119,10 @@ const char *member_text(const cJSON *object, const char *name)
 
 /* ---- arrays ---- */
 
-void array_sort(cJSON *array, int (*compare)(const void *left, const void *right))
+void wire_sort_array(cJSON *array, int (*compare)(const void *left, const void *right))
 {
     size_t count = (size_t)cJSON_GetArraySize(array);
-    cJSON **items = calloc(count + 1, sizeof *items);
-    if (items == NULL)
-        abort();
+    cJSON **items = must_alloc((count + 1) * sizeof *items, "a list to be sorted");
     for (size_t i = 0; i < count; i++)
         items[i] = cJSON_DetachItemFromArray(array, 0);
     qsort(items, count, sizeof *items, compare);
@@ -135,19 +133,19 @@ void array_sort(cJSON *array, int (*compare)(const void *left, const void *right
 
 /* ---- acceptance and refusal ---- */
 
-void begin_request(struct json *json, const char *op)
+void wire_begin_request(struct json *json, const char *op)
 {
     json_begin(json);
     json_put_text(json, "op", op);
 }
 
-void begin_ok(struct json *json)
+void wire_begin_ok(struct json *json)
 {
     json_begin(json);
     json_put_bool(json, "ok", true);
 }
 
-void begin_failure(struct json *json, const struct failure *failure)
+void wire_begin_failure(struct json *json, const struct failure *failure)
 {
     json_begin(json);
     json_put_bool(json, "ok", false);
@@ -164,26 +162,26 @@ void begin_failure(struct json *json, const struct failure *failure)
 cJSON *wire_ok(void)
 {
     struct json json;
-    begin_ok(&json);
+    wire_begin_ok(&json);
     return json_end_tree(&json);
 }
 
 char *wire_write_failure(const struct failure *failure, size_t *length)
 {
     struct json json;
-    begin_failure(&json, failure);
+    wire_begin_failure(&json, failure);
     return json_end(&json, length);
 }
 
 cJSON *wire_failure_tree(const struct failure *failure)
 {
     struct json json;
-    begin_failure(&json, failure);
+    wire_begin_failure(&json, failure);
     return json_end_tree(&json);
 }
 
 /* A newer peer's code is told by its message. */
-static enum error_code read_error_code(const cJSON *error)
+static enum error_code wire_read_error_code(const cJSON *error)
 {
     const char *word = cJSON_GetStringValue(field_find(error, "code"));
     enum error_code code = word != NULL ? error_from_word(word) : ERR_NONE;
@@ -200,7 +198,7 @@ int wire_read_failure(const cJSON *object, struct failure *failure)
         return refuse(failure, ERR_INTERNAL, "the reply cannot be read: it has no \"ok\"");
     struct failure ignored;
     memset(failure, 0, sizeof *failure);
-    failure->code = read_error_code(error);
+    failure->code = wire_read_error_code(error);
     field_message(error, "message", failure->message, sizeof failure->message);
     field_message(error, "detail", failure->detail, sizeof failure->detail);
     field_message(error, "hint", failure->hint, sizeof failure->hint);

@@ -101,7 +101,7 @@ cJSON *wire_ok(void);
 int wire_read_failure(const cJSON *object, struct failure *failure);
 
 /* Sorts an array in place; compare is given pointers to its elements, as qsort() has it. */
-void array_sort(cJSON *array, int (*compare)(const void *left, const void *right));
+void wire_sort_array(cJSON *array, int (*compare)(const void *left, const void *right));
 
 /* Unformatted text, malloc'ed; deletes the object. */
 char *wire_print(cJSON *object, size_t *length);

@@ -40,7 +40,7 @@ static const unsigned ballot_fields[BALLOTS] = {
     [BALLOT_ENDED] = 0,
 };
 
-void write_roster(struct json *json, const struct roster *roster)
+void wire_write_roster(struct json *json, const struct roster *roster)
 {
     json_open_object(json, "acceptors");
     json_put_rms(json, "agents", roster->agents, roster->count);
@@ -48,7 +48,7 @@ void write_roster(struct json *json, const struct roster *roster)
     json_close_object(json);
 }
 
-int read_roster(const cJSON *object, bool needed, struct roster *out, struct failure *failure)
+int wire_read_roster(const cJSON *object, bool needed, struct roster *out, struct failure *failure)
 {
     const cJSON *item = field_find(object, "acceptors");
     memset(out, 0, sizeof *out);
@@ -63,7 +63,7 @@ int read_roster(const cJSON *object, bool needed, struct roster *out, struct fai
     return out->count > 0 ? 0 : field_expected("agents", "at least one", failure);
 }
 
-static void write_ballot(struct json *json, const struct ballot *ballot)
+static void wire_write_ballot(struct json *json, const struct ballot *ballot)
 {
     assert(ballot->type > BALLOT_NONE && ballot->type < BALLOTS);
     unsigned has = ballot_fields[ballot->type];
@@ -80,17 +80,17 @@ static void write_ballot(struct json *json, const struct ballot *ballot)
         json_put_u64(json, "accepted", ballot->accepted);
     }
     if (has & HAS_ROSTER)
-        write_roster(json, &ballot->roster);
+        wire_write_roster(json, &ballot->roster);
 }
 
-void write_named_ballot(struct json *json, const char *name, const struct ballot *ballot)
+void wire_write_named_ballot(struct json *json, const char *name, const struct ballot *ballot)
 {
     json_open_object(json, name);
-    write_ballot(json, ballot);
+    wire_write_ballot(json, ballot);
     json_close_object(json);
 }
 
-static int read_ballot(const cJSON *object, struct ballot *out, struct failure *failure)
+static int wire_read_ballot(const cJSON *object, struct ballot *out, struct failure *failure)
 {
     int type, value;
     memset(out, 0, sizeof *out);
@@ -108,7 +108,7 @@ static int read_ballot(const cJSON *object, struct ballot *out, struct failure *
     bool accepted = (has & HAS_ACCEPTED) && out->value != OUTCOME_NONE;
     if (field_u64(object, "accepted", accepted, &out->accepted, failure) != 0)
         return -1;
-    return read_roster(object, has & HAS_ROSTER, &out->roster, failure);
+    return wire_read_roster(object, has & HAS_ROSTER, &out->roster, failure);
 }
 
 int field_ballot(const cJSON *item, struct ballot *out, struct failure *failure)
@@ -116,7 +116,7 @@ int field_ballot(const cJSON *item, struct ballot *out, struct failure *failure)
     const cJSON *ballot = field_find(item, "ballot");
     if (!cJSON_IsObject(ballot))
         return field_expected("ballot", "an object", failure);
-    return read_ballot(ballot, out, failure);
+    return wire_read_ballot(ballot, out, failure);
 }
 
 char *wire_write_ballots(const char *rm, const struct ballot *ballots, uint32_t count,
@@ -124,12 +124,12 @@ char *wire_write_ballots(const char *rm, const struct ballot *ballots, uint32_t 
 {
     assert(count <= BALLOTS_MAX);
     struct json json;
-    begin_request(&json, "ballots");
+    wire_begin_request(&json, "ballots");
     json_put_text(&json, "rm", rm);
     json_open_list(&json, "ballots");
     for (uint32_t i = 0; i < count; i++) {
         json_open_element(&json);
-        write_ballot(&json, &ballots[i]);
+        wire_write_ballot(&json, &ballots[i]);
         json_close_object(&json);
     }
     json_close_list(&json);
@@ -145,7 +145,7 @@ int wire_read_ballots(const cJSON *object, char rm[RM_NAME_BYTES], struct ballot
         field_list(object, "ballots", true, BALLOTS_MAX, &item, failure) != 0)
         return -1;
     for (; item != NULL; item = item->next, (*count)++)
-        if (read_ballot(item, &out[*count], failure) != 0)
-            return refuse_within(failure, "ballots", *count);
+        if (wire_read_ballot(item, &out[*count], failure) != 0)
+            return wire_refuse_within(failure, "ballots", *count);
     return 0;
 }

@@ -59,7 +59,7 @@ int field_bool(const cJSON *object, const char *name, bool *out, struct failure 
 }
 
 /* Doubles count without gaps up to here. */
-static bool number_is_integral(const cJSON *item, uint64_t most)
+static bool field_is_integral(const cJSON *item, uint64_t most)
 {
     return item->valuedouble >= 0 && item->valuedouble <= (double)most &&
            item->valuedouble == floor(item->valuedouble);
@@ -74,7 +74,7 @@ int field_u64(const cJSON *object, const char *name, bool needed, uint64_t *out,
         return field_missing(name, needed, failure);
     if (cJSON_IsString(item) && u64_parse(item->valuestring, strlen(item->valuestring), out))
         return 0;
-    if (cJSON_IsNumber(item) && number_is_integral(item, UINT64_C(1) << 53)) {
+    if (cJSON_IsNumber(item) && field_is_integral(item, UINT64_C(1) << 53)) {
         *out = (uint64_t)item->valuedouble;
         return 0;
     }
@@ -89,7 +89,7 @@ int field_u32(const cJSON *object, const char *name, bool needed, uint32_t *out,
     *out = 0;
     if (item == NULL)
         return field_missing(name, needed, failure);
-    if (!cJSON_IsNumber(item) || !number_is_integral(item, UINT32_MAX))
+    if (!cJSON_IsNumber(item) || !field_is_integral(item, UINT32_MAX))
         return field_expected(name, "a number from 0 to 4294967295", failure);
     *out = (uint32_t)item->valuedouble;
     return 0;
@@ -101,9 +101,9 @@ int field_ms(const cJSON *object, const char *name, uint32_t *out, struct failur
     *out = 0;
     if (item == NULL)
         return 0;
-    if (cJSON_IsString(item) && duration_parse(item->valuestring, out))
+    if (cJSON_IsString(item) && conf_parse_duration(item->valuestring, out))
         return 0;
-    if (cJSON_IsNumber(item) && number_is_integral(item, UINT32_MAX)) {
+    if (cJSON_IsNumber(item) && field_is_integral(item, UINT32_MAX)) {
         *out = (uint32_t)item->valuedouble;
         return 0;
     }
@@ -155,7 +155,7 @@ int field_word(const cJSON *object, const char *name, bool needed, const char *c
     return refuse(failure, ERR_INVALID_REQUEST, "field \"%s\": expected one of %s", name, list);
 }
 
-static bool has_control(const char *text)
+static bool field_has_control(const char *text)
 {
     for (; *text != '\0'; text++)
         if ((unsigned char)*text < 0x20 || *text == 0x7f)
@@ -170,7 +170,7 @@ int field_label(const cJSON *object, const char *name, size_t least, char *out, 
         return -1;
     if (field_find(object, name) == NULL)
         return 0;
-    if (strlen(out) < least || has_control(out))
+    if (strlen(out) < least || field_has_control(out))
         return refuse(failure, ERR_INVALID_REQUEST,
                       "field \"%s\": expected %zu to %zu bytes without control characters", name,
                       least, room - 1);

@@ -37,9 +37,9 @@ static inline bool same_name(const char *a, const char *b)
 }
 
 /* Says in which element of a list the failure lies. */
-int refuse_within(struct failure *failure, const char *list, size_t index);
+int wire_refuse_within(struct failure *failure, const char *list, size_t index);
 /* What cannot be read here is the other side's fault and no fault of the caller's request. */
-int refuse_reply(struct failure *failure);
+int wire_refuse_reply(struct failure *failure);
 
 /* ---- reading ---- */
 
@@ -88,17 +88,17 @@ int field_rms(const cJSON *object, const char *name, size_t most, char out[][RM_
 /* ---- writing ---- */
 
 /* Each begins a message to which more may be added. */
-void begin_request(struct json *json, const char *op);
-void begin_ok(struct json *json);
-void begin_failure(struct json *json, const struct failure *failure);
+void wire_begin_request(struct json *json, const char *op);
+void wire_begin_ok(struct json *json);
+void wire_begin_failure(struct json *json, const struct failure *failure);
 
 /* ---- parts of several messages ---- */
 
-void write_sender(struct json *json, const struct sender *sender);
+void wire_write_sender(struct json *json, const struct sender *sender);
 /* Who decides by three-phase commit; absent: nobody, of a transaction by two-phase commit. */
-void write_roster(struct json *json, const struct roster *roster);
-int read_roster(const cJSON *object, bool needed, struct roster *out, struct failure *failure);
-void write_named_ballot(struct json *json, const char *name, const struct ballot *ballot);
+void wire_write_roster(struct json *json, const struct roster *roster);
+int wire_read_roster(const cJSON *object, bool needed, struct roster *out, struct failure *failure);
+void wire_write_named_ballot(struct json *json, const char *name, const struct ballot *ballot);
 int field_ballot(const cJSON *item, struct ballot *out, struct failure *failure);
 
 #endif

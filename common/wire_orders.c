@@ -71,7 +71,7 @@ static const unsigned result_needs[RESULTS] = {
 
 /* ---- who speaks, and of what ---- */
 
-void write_sender(struct json *json, const struct sender *sender)
+void wire_write_sender(struct json *json, const struct sender *sender)
 {
     json_put_text(json, "tm", sender->tm);
     json_put_u64(json, "incarnation", sender->incarnation);
@@ -91,7 +91,7 @@ int wire_read_sender(const cJSON *object, struct sender *out, struct failure *fa
 }
 
 /* A branch by its gid; what concerns a whole resource manager, by its name. */
-static void write_whom(struct json *json, unsigned needs, const struct branch_id *branch)
+static void wire_write_whom(struct json *json, unsigned needs, const struct branch_id *branch)
 {
     if (needs & NEEDS_GID)
         json_put_gid(json, "gid", branch);
@@ -99,8 +99,8 @@ static void write_whom(struct json *json, unsigned needs, const struct branch_id
         json_put_text_if_set(json, "rm", branch->rm);
 }
 
-static int read_whom(const cJSON *item, unsigned needs, struct branch_id *out,
-                     struct failure *failure)
+static int wire_read_whom(const cJSON *item, unsigned needs, struct branch_id *out,
+                          struct failure *failure)
 {
     if (needs & NEEDS_GID)
         return field_gid(item, "gid", true, out, failure);
@@ -109,49 +109,50 @@ static int read_whom(const cJSON *item, unsigned needs, struct branch_id *out,
 
 /* ---- orders ---- */
 
-static void write_txn_number(struct json *json, const struct txn_number *number)
+static void wire_write_txn_number(struct json *json, const struct txn_number *number)
 {
     json_put_u64(json, "incarnation", number->incarnation);
     json_put_u64(json, "sequence", number->sequence);
 }
 
-static int read_txn_number(const cJSON *object, struct txn_number *out, struct failure *failure)
+static int wire_read_txn_number(const cJSON *object, struct txn_number *out,
+                                struct failure *failure)
 {
     if (field_u64(object, "incarnation", true, &out->incarnation, failure) != 0)
         return -1;
     return field_u64(object, "sequence", true, &out->sequence, failure);
 }
 
-static void write_forget(struct json *json, const struct forget *forget)
+static void wire_write_forget(struct json *json, const struct forget *forget)
 {
-    write_txn_number(json, &forget->upto);
+    wire_write_txn_number(json, &forget->upto);
     json_open_list(json, "live");
     for (uint32_t i = 0; i < forget->live_count; i++) {
         json_open_element(json);
-        write_txn_number(json, &forget->live[i]);
+        wire_write_txn_number(json, &forget->live[i]);
         json_close_object(json);
     }
     json_close_list(json);
 }
 
-static int read_forget(const cJSON *item, struct forget *out, struct failure *failure)
+static int wire_read_forget(const cJSON *item, struct forget *out, struct failure *failure)
 {
     const cJSON *live;
-    if (read_txn_number(item, &out->upto, failure) != 0 ||
+    if (wire_read_txn_number(item, &out->upto, failure) != 0 ||
         field_list(item, "live", true, FORGET_LIVE_MAX, &live, failure) != 0)
         return -1;
     for (out->live_count = 0; live != NULL; live = live->next, out->live_count++)
-        if (read_txn_number(live, &out->live[out->live_count], failure) != 0)
-            return refuse_within(failure, "live", out->live_count);
+        if (wire_read_txn_number(live, &out->live[out->live_count], failure) != 0)
+            return wire_refuse_within(failure, "live", out->live_count);
     return 0;
 }
 
-static void write_order(struct json *json, const struct order *order)
+static void wire_write_order(struct json *json, const struct order *order)
 {
     assert(order->type > ORDER_NONE && order->type < ORDERS);
     unsigned needs = order_needs[order->type];
     json_put_text(json, "do", order_words[order->type]);
-    write_whom(json, needs, &order->branch);
+    wire_write_whom(json, needs, &order->branch);
     json_put_u64_if(json, "number", needs & NEEDS_NUMBER, order->number);
     json_put_u64_if(json, "agent", needs & NEEDS_AGENT, order->agent_incarnation);
     json_put_u64_if(json, "xid", needs & NEEDS_XID, order->xid);
@@ -164,14 +165,14 @@ static void write_order(struct json *json, const struct order *order)
     if (order->or_prepare)
         json_put_bool(json, "or_prepare", true);
     if ((needs & TAKES_ACCEPTORS) && order->ballot.roster.count > 0)
-        write_roster(json, &order->ballot.roster);
+        wire_write_roster(json, &order->ballot.roster);
     if (needs & NEEDS_BALLOT)
-        write_named_ballot(json, "ballot", &order->ballot);
+        wire_write_named_ballot(json, "ballot", &order->ballot);
     if (needs & NEEDS_FORGET)
-        write_forget(json, &order->forget);
+        wire_write_forget(json, &order->forget);
 }
 
-static int read_order(const cJSON *item, struct order *out, struct failure *failure)
+static int wire_read_order(const cJSON *item, struct order *out, struct failure *failure)
 {
     int type;
     memset(out, 0, sizeof *out);
@@ -179,7 +180,7 @@ static int read_order(const cJSON *item, struct order *out, struct failure *fail
         return -1;
     unsigned needs = order_needs[type];
     out->type = (enum order_type)type;
-    if (read_whom(item, needs, &out->branch, failure) != 0 ||
+    if (wire_read_whom(item, needs, &out->branch, failure) != 0 ||
         field_u64(item, "number", needs & NEEDS_NUMBER, &out->number, failure) != 0 ||
         field_u64(item, "agent", needs & NEEDS_AGENT, &out->agent_incarnation, failure) != 0 ||
         field_u64(item, "xid", needs & NEEDS_XID, &out->xid, failure) != 0 ||
@@ -195,8 +196,9 @@ static int read_order(const cJSON *item, struct order *out, struct failure *fail
     if (needs & NEEDS_BALLOT)
         return field_ballot(item, &out->ballot, failure);
     if (needs & NEEDS_FORGET)
-        return read_forget(item, &out->forget, failure);
-    return needs & TAKES_ACCEPTORS ? read_roster(item, false, &out->ballot.roster, failure) : 0;
+        return wire_read_forget(item, &out->forget, failure);
+    return needs & TAKES_ACCEPTORS ? wire_read_roster(item, false, &out->ballot.roster, failure)
+                                   : 0;
 }
 
 char *wire_write_orders(const struct sender *sender, const struct order *orders, uint32_t count,
@@ -204,12 +206,12 @@ char *wire_write_orders(const struct sender *sender, const struct order *orders,
 {
     assert(count <= ORDERS_MAX);
     struct json json;
-    begin_request(&json, "orders");
-    write_sender(&json, sender);
+    wire_begin_request(&json, "orders");
+    wire_write_sender(&json, sender);
     json_open_list(&json, "orders");
     for (uint32_t i = 0; i < count; i++) {
         json_open_element(&json);
-        write_order(&json, &orders[i]);
+        wire_write_order(&json, &orders[i]);
         json_close_object(&json);
     }
     json_close_list(&json);
@@ -217,7 +219,7 @@ char *wire_write_orders(const struct sender *sender, const struct order *orders,
     return json_end(&json, length);
 }
 
-static uint32_t count_list(const cJSON *object, const char *name, int most)
+static uint32_t wire_count_list(const cJSON *object, const char *name, int most)
 {
     int count = cJSON_GetArraySize(field_find(object, name));
     return (uint32_t)(count < most ? count : most);
@@ -225,7 +227,7 @@ static uint32_t count_list(const cJSON *object, const char *name, int most)
 
 uint32_t wire_count_orders(const cJSON *object)
 {
-    return count_list(object, "orders", ORDERS_MAX);
+    return wire_count_list(object, "orders", ORDERS_MAX);
 }
 
 int wire_read_orders(const cJSON *object, struct order *out, uint32_t *count,
@@ -236,16 +238,16 @@ int wire_read_orders(const cJSON *object, struct order *out, uint32_t *count,
     if (field_list(object, "orders", true, ORDERS_MAX, &item, failure) != 0)
         return -1;
     for (; item != NULL; item = item->next, (*count)++)
-        if (read_order(item, &out[*count], failure) != 0)
-            return refuse_within(failure, "orders", *count);
+        if (wire_read_order(item, &out[*count], failure) != 0)
+            return wire_refuse_within(failure, "orders", *count);
     return 0;
 }
 
 char *wire_write_poll(const struct sender *sender, uint32_t wait_ms, size_t *length)
 {
     struct json json;
-    begin_request(&json, "results");
-    write_sender(&json, sender);
+    wire_begin_request(&json, "results");
+    wire_write_sender(&json, sender);
     json_put_u32(&json, "wait_ms", wait_ms);
     return json_end(&json, length);
 }
@@ -254,15 +256,15 @@ char *wire_write_poll(const struct sender *sender, uint32_t wait_ms, size_t *len
 
 uint32_t wire_count_results(const cJSON *object)
 {
-    return count_list(object, "results", RESULTS_MAX);
+    return wire_count_list(object, "results", RESULTS_MAX);
 }
 
-static void write_result(struct json *json, const struct result *result)
+static void wire_write_result(struct json *json, const struct result *result)
 {
     assert(result->type > RESULT_NONE && result->type < RESULTS);
     unsigned needs = result_needs[result->type];
     json_put_text(json, "is", result_words[result->type]);
-    write_whom(json, needs, &result->branch);
+    wire_write_whom(json, needs, &result->branch);
     json_put_u64_if(json, "number", needs & NEEDS_NUMBER, result->number);
     json_put_u64_if(json, "xid", needs & NEEDS_XID, result->xid);
     json_put_u64_if(json, "beat", false, result->beat);
@@ -272,10 +274,10 @@ static void write_result(struct json *json, const struct result *result)
     json_put_message_if_set(json, "detail", result->detail);
     json_put_message_if_set(json, "hint", result->hint);
     if (needs & NEEDS_BALLOT)
-        write_named_ballot(json, "ballot", &result->ballot);
+        wire_write_named_ballot(json, "ballot", &result->ballot);
 }
 
-static int read_result(const cJSON *item, struct result *out, struct failure *failure)
+static int wire_read_result(const cJSON *item, struct result *out, struct failure *failure)
 {
     int type;
     memset(out, 0, sizeof *out);
@@ -286,7 +288,7 @@ static int read_result(const cJSON *item, struct result *out, struct failure *fa
     field_message(item, "message", out->message, sizeof out->message);
     field_message(item, "detail", out->detail, sizeof out->detail);
     field_message(item, "hint", out->hint, sizeof out->hint);
-    if (read_whom(item, needs, &out->branch, failure) != 0 ||
+    if (wire_read_whom(item, needs, &out->branch, failure) != 0 ||
         field_u64(item, "number", needs & NEEDS_NUMBER, &out->number, failure) != 0 ||
         field_u64(item, "xid", needs & NEEDS_XID, &out->xid, failure) != 0 ||
         field_u64(item, "beat", false, &out->beat, failure) != 0 ||
@@ -297,7 +299,7 @@ static int read_result(const cJSON *item, struct result *out, struct failure *fa
     return field_sqlstate(item, "sqlstate", out->sqlstate, failure);
 }
 
-static void write_health(struct json *json, const struct agent_health *health)
+static void wire_write_health(struct json *json, const struct agent_health *health)
 {
     json_open_object(json, "health");
     json_put_u32(json, "prepared", health->prepared);
@@ -313,7 +315,7 @@ static void write_health(struct json *json, const struct agent_health *health)
     json_close_object(json);
 }
 
-static int read_health(const cJSON *object, struct agent_health *out, struct failure *failure)
+static int wire_read_health(const cJSON *object, struct agent_health *out, struct failure *failure)
 {
     const cJSON *item = field_find(object, "health");
     memset(out, 0, sizeof *out);
@@ -337,17 +339,17 @@ char *wire_write_results(const struct result *results, uint32_t count, uint64_t 
 {
     assert(count <= RESULTS_MAX);
     struct json json;
-    begin_ok(&json);
+    wire_begin_ok(&json);
     json_put_u64(&json, "agent", agent_incarnation);
     json_open_list(&json, "results");
     for (uint32_t i = 0; i < count; i++) {
         json_open_element(&json);
-        write_result(&json, &results[i]);
+        wire_write_result(&json, &results[i]);
         json_close_object(&json);
     }
     json_close_list(&json);
     if (health != NULL)
-        write_health(&json, health);
+        wire_write_health(&json, health);
     return json_end(&json, length);
 }
 
@@ -360,8 +362,8 @@ static int read_results(const cJSON *object, struct result *out, uint32_t *count
         field_list(object, "results", true, RESULTS_MAX, &item, failure) != 0)
         return -1;
     for (; item != NULL; item = item->next, (*count)++) {
-        if (read_result(item, &out[*count], failure) != 0)
-            return refuse_within(failure, "results", *count);
+        if (wire_read_result(item, &out[*count], failure) != 0)
+            return wire_refuse_within(failure, "results", *count);
         out[*count].agent_incarnation = agent;
     }
     return 0;
@@ -373,7 +375,8 @@ int wire_read_results(const cJSON *object, struct result *out, uint32_t *count,
     *count = 0;
     if (wire_read_failure(object, failure) != 0)
         return -1;
-    if (read_results(object, out, count, failure) != 0 || read_health(object, health, failure) != 0)
-        return refuse_reply(failure);
+    if (read_results(object, out, count, failure) != 0 ||
+        wire_read_health(object, health, failure) != 0)
+        return wire_refuse_reply(failure);
     return 0;
 }

@@ -47,7 +47,7 @@ const char *refusal_meaning(enum refusal refusal)
 char *wire_write_offer(const struct offer *offer, size_t *length)
 {
     struct json json;
-    begin_request(&json, "register");
+    wire_begin_request(&json, "register");
     json_put_text(&json, "tm", offer->tm);
     json_put_text_if_set(&json, "rm", offer->rm);
     json_put_hex(&json, "log", offer->log.bytes, sizeof offer->log.bytes);
@@ -70,7 +70,7 @@ char *wire_write_offer(const struct offer *offer, size_t *length)
     return json_end(&json, length);
 }
 
-static int read_ancestors(const cJSON *object, struct offer *out, struct failure *failure)
+static int wire_read_ancestors(const cJSON *object, struct offer *out, struct failure *failure)
 {
     const cJSON *ancestors = cJSON_GetObjectItemCaseSensitive(object, "ancestors");
     const cJSON *ancestor;
@@ -105,7 +105,7 @@ int wire_read_offer(const cJSON *object, struct offer *out, struct failure *fail
         field_u32(object, "wire_most", true, &out->wire_most, failure) != 0 ||
         field_bool(object, "unfenced", &out->unfenced, failure) != 0)
         return -1;
-    return read_ancestors(object, out, failure);
+    return wire_read_ancestors(object, out, failure);
 }
 
 /* ---- adoptions ---- */
@@ -113,7 +113,7 @@ int wire_read_offer(const cJSON *object, struct offer *out, struct failure *fail
 cJSON *wire_write_adoption(const struct adoption *adoption)
 {
     struct json json;
-    begin_request(&json, "adopt");
+    wire_begin_request(&json, "adopt");
     json_put_text(&json, "tm", adoption->tm);
     json_put_hex(&json, "from", adoption->from.bytes, sizeof adoption->from.bytes);
     json_put_hex(&json, "log", adoption->log.bytes, sizeof adoption->log.bytes);
@@ -135,11 +135,11 @@ int wire_read_adoption(const cJSON *object, struct adoption *out, struct failure
 
 /* ---- answers ---- */
 
-static void begin_refusal(struct json *json, enum refusal refusal)
+static void wire_begin_refusal(struct json *json, enum refusal refusal)
 {
     struct failure failure;
     refuse(&failure, ERR_RM_REFUSED, "%s", refusal_meaning(refusal));
-    begin_failure(json, &failure);
+    wire_begin_failure(json, &failure);
     json_put_text(json, "refusal", refusal_word(refusal));
 }
 
@@ -147,9 +147,9 @@ char *wire_write_answer(const struct answer *answer, size_t *length)
 {
     struct json json;
     if (answer->refusal == REFUSAL_NONE)
-        begin_ok(&json);
+        wire_begin_ok(&json);
     else
-        begin_refusal(&json, answer->refusal);
+        wire_begin_refusal(&json, answer->refusal);
     json_put_text_if_set(&json, "rm", answer->rm);
     json_put_u64(&json, "agent", answer->agent_incarnation);
     json_put_u64(&json, "beat", answer->beat);
@@ -169,7 +169,7 @@ char *wire_write_answer(const struct answer *answer, size_t *length)
 }
 
 /* An agent that refuses may be of a later version: it need not say more than why. */
-static int read_answer_fields(const cJSON *object, struct answer *out, struct failure *failure)
+static int wire_read_answer_fields(const cJSON *object, struct answer *out, struct failure *failure)
 {
     bool needed = out->refusal == REFUSAL_NONE;
     field_message(object, "database", out->database, sizeof out->database);
@@ -199,8 +199,8 @@ int wire_read_answer(const cJSON *object, struct answer *out, struct failure *fa
             return -1;
         out->refusal = (enum refusal)found;
     }
-    if (read_answer_fields(object, out, failure) != 0)
-        return refuse_reply(failure);
+    if (wire_read_answer_fields(object, out, failure) != 0)
+        return wire_refuse_reply(failure);
     return 0;
 }
 
@@ -209,8 +209,8 @@ int wire_read_answer(const cJSON *object, struct answer *out, struct failure *fa
 char *wire_write_peers(const struct sender *sender, const struct peers *peers, size_t *length)
 {
     struct json json;
-    begin_request(&json, "peers");
-    write_sender(&json, sender);
+    wire_begin_request(&json, "peers");
+    wire_write_sender(&json, sender);
     json_put_hex(&json, "key", peers->key, sizeof peers->key);
     json_open_list(&json, "peers");
     for (uint32_t i = 0; i < peers->count; i++) {
@@ -234,7 +234,7 @@ int wire_read_peers(const cJSON *object, struct peers *out, struct failure *fail
         struct peer *peer = &out->list[out->count];
         if (field_rm(item, "rm", true, peer->rm, failure) != 0 ||
             field_text(item, "url", true, peer->url, sizeof peer->url, failure) != 0)
-            return refuse_within(failure, "peers", out->count);
+            return wire_refuse_within(failure, "peers", out->count);
     }
     return 0;
 }

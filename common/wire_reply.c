@@ -43,7 +43,7 @@ int field_outcome(const cJSON *object, const char *name, bool needed, enum outco
 
 /* ---- replies ---- */
 
-static void write_reason(struct json *json, const struct reason *reason)
+static void wire_write_reason(struct json *json, const struct reason *reason)
 {
     json_open_object(json, "reason");
     json_put_text_if_set(json, "rm", reason->rm);
@@ -54,7 +54,7 @@ static void write_reason(struct json *json, const struct reason *reason)
     json_close_object(json);
 }
 
-static int read_reason(const cJSON *object, struct reply *out, struct failure *failure)
+static int wire_read_reason(const cJSON *object, struct reply *out, struct failure *failure)
 {
     const cJSON *item = field_find(object, "reason");
     out->has_reason = item != NULL;
@@ -69,23 +69,23 @@ static int read_reason(const cJSON *object, struct reply *out, struct failure *f
 }
 
 /* Of a key that is not known: since when it would be, had it committed. */
-static void write_since(struct json *json, const struct reply *reply, struct failure *failure)
+static void wire_write_since(struct json *json, const struct reply *reply, struct failure *failure)
 {
     char since[sizeof "2026-11-30T12:00:00Z"];
     struct tm utc;
     time_t seconds = (time_t)reply->remembered_since_s;
     if (!reply->has_remembered || seconds == 0 || gmtime_r(&seconds, &utc) == NULL ||
         strftime(since, sizeof since, "%Y-%m-%dT%H:%M:%SZ", &utc) == 0) {
-        begin_failure(json, failure);
+        wire_begin_failure(json, failure);
         return;
     }
     snprintf(failure->detail, sizeof failure->detail,
              "keys that have committed since %s are remembered", since);
-    begin_failure(json, failure);
+    wire_begin_failure(json, failure);
     json_put_text(json, "remembered_since", since);
 }
 
-static void write_refused(struct json *json, const struct reply *reply)
+static void wire_write_refused(struct json *json, const struct reply *reply)
 {
     const struct reason *reason = &reply->reason;
     struct failure failure;
@@ -97,20 +97,20 @@ static void write_refused(struct json *json, const struct reply *reply)
             snprintf(failure.detail, sizeof failure.detail, "at resource manager %s", reason->rm);
     }
     if (reply->error != ERR_KEY_IN_USE) {
-        write_since(json, reply, &failure);
+        wire_write_since(json, reply, &failure);
         return;
     }
     char gtrid[GTRID_BYTES];
     gtrid_format(&reply->gtrid, gtrid);
     snprintf(failure.detail, sizeof failure.detail, "transaction %s is %s", gtrid,
              outcome_word(reply->outcome));
-    begin_failure(json, &failure);
+    wire_begin_failure(json, &failure);
     json_put_text(json, "gtrid", gtrid);
     json_put_text_if_set(json, "outcome", outcome_word(reply->outcome));
 }
 
-static void write_branch(struct json *json, const struct gtrid *gtrid,
-                         const struct enlisted *enlisted, const struct branch_access *access)
+static void wire_write_branch(struct json *json, const struct gtrid *gtrid,
+                              const struct enlisted *enlisted, const struct branch_access *access)
 {
     struct branch_id branch = {.gtrid = *gtrid};
     char bqual[BQUAL_BYTES];
@@ -132,19 +132,20 @@ static void write_branch(struct json *json, const struct gtrid *gtrid,
     }
 }
 
-static void write_branches(struct json *json, const struct reply *reply,
-                           const struct branch_access *access)
+static void wire_write_branches(struct json *json, const struct reply *reply,
+                                const struct branch_access *access)
 {
     json_open_list(json, "branches");
     for (uint32_t i = 0; i < reply->branch_count; i++) {
         json_open_element(json);
-        write_branch(json, &reply->gtrid, &reply->branches[i], access != NULL ? &access[i] : NULL);
+        wire_write_branch(json, &reply->gtrid, &reply->branches[i],
+                          access != NULL ? &access[i] : NULL);
         json_close_object(json);
     }
     json_close_list(json);
 }
 
-static int read_branch(const cJSON *item, struct reply *out, struct failure *failure)
+static int wire_read_branch(const cJSON *item, struct reply *out, struct failure *failure)
 {
     struct enlisted *enlisted = &out->branches[out->branch_count++];
     struct branch_id branch;
@@ -156,18 +157,18 @@ static int read_branch(const cJSON *item, struct reply *out, struct failure *fai
     return 0;
 }
 
-static int read_branches(const cJSON *object, struct reply *out, struct failure *failure)
+static int wire_read_branches(const cJSON *object, struct reply *out, struct failure *failure)
 {
     const cJSON *item;
     if (field_list(object, "branches", false, BRANCHES_MAX, &item, failure) != 0)
         return -1;
     for (; item != NULL; item = item->next)
-        if (read_branch(item, out, failure) != 0)
-            return refuse_within(failure, "branches", out->branch_count - 1);
+        if (wire_read_branch(item, out, failure) != 0)
+            return wire_refuse_within(failure, "branches", out->branch_count - 1);
     return 0;
 }
 
-static void write_ending(struct json *json, const struct reply *reply)
+static void wire_write_ending(struct json *json, const struct reply *reply)
 {
     json_put_text(json, "outcome", outcome_word(reply->outcome));
     bool of_dba = reply->op == OP_RESOLVE || reply->op == OP_FORGET;
@@ -178,33 +179,33 @@ static void write_ending(struct json *json, const struct reply *reply)
         json_put_rms(json, "pending", reply->pending, reply->pending_count);
     }
     if (reply->has_reason)
-        write_reason(json, &reply->reason);
+        wire_write_reason(json, &reply->reason);
 }
 
-static int read_ending(const cJSON *object, struct reply *out, struct failure *failure)
+static int wire_read_ending(const cJSON *object, struct reply *out, struct failure *failure)
 {
     if (field_outcome(object, "outcome", true, &out->outcome, failure) != 0 ||
         field_gtrid(object, "gtrid", false, &out->gtrid, failure) != 0 ||
         field_bool(object, "applied", &out->applied, failure) != 0 ||
         field_rms(object, "pending", BRANCHES_MAX, out->pending, &out->pending_count, failure) != 0)
         return -1;
-    return read_reason(object, out, failure);
+    return wire_read_reason(object, out, failure);
 }
 
-static void write_accepted(struct json *json, const struct reply *reply,
-                           const struct branch_access *access)
+static void wire_write_accepted(struct json *json, const struct reply *reply,
+                                const struct branch_access *access)
 {
-    begin_ok(json);
+    wire_begin_ok(json);
     switch (reply->op) {
     case OP_BEGIN:
         json_put_gtrid(json, "gtrid", &reply->gtrid);
         json_put_u32(json, "deadline_ms", reply->left_ms);
-        write_branches(json, reply, access);
+        wire_write_branches(json, reply, access);
         break;
     case OP_ENLIST:
         assert(reply->branch_count == 1);
         json_open_object(json, "branch");
-        write_branch(json, &reply->gtrid, &reply->branches[0], access);
+        wire_write_branch(json, &reply->gtrid, &reply->branches[0], access);
         json_close_object(json);
         break;
     case OP_COMMIT:
@@ -212,7 +213,7 @@ static void write_accepted(struct json *json, const struct reply *reply,
     case OP_OUTCOME:
     case OP_RESOLVE:
     case OP_FORGET:
-        write_ending(json, reply);
+        wire_write_ending(json, reply);
         break;
     case OP_PAUSE:
     case OP_RETIRE:
@@ -228,14 +229,14 @@ char *wire_write_reply(const struct reply *reply, const struct branch_access *ac
 {
     struct json json;
     if (reply->error == ERR_NONE)
-        write_accepted(&json, reply, access);
+        wire_write_accepted(&json, reply, access);
     else
-        write_refused(&json, reply);
+        wire_write_refused(&json, reply);
     return json_end(&json, length);
 }
 
 /* A refusal to begin under a key tells which transaction has it. */
-static void read_refused(const cJSON *object, struct reply *out, enum error_code code)
+static void wire_read_refused(const cJSON *object, struct reply *out, enum error_code code)
 {
     struct failure ignored;
     out->error = code;
@@ -246,11 +247,11 @@ static void read_refused(const cJSON *object, struct reply *out, enum error_code
     (void)field_outcome(object, "outcome", false, &out->outcome, &ignored);
 }
 
-static int read_reply_of(const cJSON *object, struct reply *out, struct failure *failure)
+static int wire_read_reply_of(const cJSON *object, struct reply *out, struct failure *failure)
 {
     switch (out->op) {
     case OP_BEGIN:
-        if (read_branches(object, out, failure) != 0 ||
+        if (wire_read_branches(object, out, failure) != 0 ||
             field_u32(object, "deadline_ms", true, &out->left_ms, failure) != 0)
             return -1;
         return field_gtrid(object, "gtrid", true, &out->gtrid, failure);
@@ -258,14 +259,14 @@ static int read_reply_of(const cJSON *object, struct reply *out, struct failure 
         const cJSON *branch = field_find(object, "branch");
         if (branch == NULL)
             return field_missing("branch", true, failure);
-        return read_branch(branch, out, failure);
+        return wire_read_branch(branch, out, failure);
     }
     case OP_COMMIT:
     case OP_ROLLBACK:
     case OP_OUTCOME:
     case OP_RESOLVE:
     case OP_FORGET:
-        return read_ending(object, out, failure);
+        return wire_read_ending(object, out, failure);
     case OP_PAUSE:
     case OP_RETIRE:
         return field_u32(object, "running", true, &out->running, failure);
@@ -279,10 +280,10 @@ int wire_read_reply(const cJSON *object, enum op op, struct reply *out, struct f
     memset(out, 0, sizeof *out);
     out->op = op;
     if (wire_read_failure(object, failure) != 0) {
-        read_refused(object, out, failure->code);
+        wire_read_refused(object, out, failure->code);
         return -1;
     }
-    if (read_reply_of(object, out, failure) != 0)
-        return refuse_reply(failure);
+    if (wire_read_reply_of(object, out, failure) != 0)
+        return wire_refuse_reply(failure);
     return 0;
 }

@@ -87,7 +87,7 @@ const char *isolation_word(enum isolation isolation)
 
 /* ---- reading ---- */
 
-static int check_rms_differ(const struct request *request, struct failure *failure)
+static int wire_check_rms_differ(const struct request *request, struct failure *failure)
 {
     for (uint32_t i = 0; i < request->rm_count; i++)
         for (uint32_t j = 0; j < i; j++)
@@ -97,7 +97,7 @@ static int check_rms_differ(const struct request *request, struct failure *failu
     return 0;
 }
 
-static int read_origin(const cJSON *object, struct origin *out, struct failure *failure)
+static int wire_read_origin(const cJSON *object, struct origin *out, struct failure *failure)
 {
     if (field_label(object, "label", 1, out->label, sizeof out->label, failure) != 0 ||
         field_label(object, "application", 1, out->application, sizeof out->application, failure) !=
@@ -111,23 +111,23 @@ static int read_origin(const cJSON *object, struct origin *out, struct failure *
     return 0;
 }
 
-static int read_begin(const cJSON *object, struct request *out, struct failure *failure)
+static int wire_read_begin(const cJSON *object, struct request *out, struct failure *failure)
 {
     int protocol;
     if (field_ms_between(object, "timeout", 1, 0, &out->timeout_ms, failure) != 0 ||
         field_word(object, "protocol", false, protocol_words, COUNT_OF(protocol_words), &protocol,
                    failure) != 0 ||
-        read_origin(object, &out->origin, failure) != 0 ||
+        wire_read_origin(object, &out->origin, failure) != 0 ||
         field_label(object, "key", 1, out->key, sizeof out->key, failure) != 0 ||
         field_label(object, "request_id", REQUEST_ID_LEAST, out->request_id, sizeof out->request_id,
                     failure) != 0 ||
         field_rms(object, "rms", BRANCHES_MAX, out->rms, &out->rm_count, failure) != 0)
         return -1;
     out->protocol = (enum protocol)protocol;
-    return check_rms_differ(out, failure);
+    return wire_check_rms_differ(out, failure);
 }
 
-static int read_enlist(const cJSON *object, struct request *out, struct failure *failure)
+static int wire_read_enlist(const cJSON *object, struct request *out, struct failure *failure)
 {
     int isolation;
     if (field_rm(object, "rm", true, out->rm, failure) != 0 ||
@@ -141,7 +141,7 @@ static int read_enlist(const cJSON *object, struct request *out, struct failure 
     return 0;
 }
 
-static int read_commit(const cJSON *object, struct request *out, struct failure *failure)
+static int wire_read_commit(const cJSON *object, struct request *out, struct failure *failure)
 {
     int wait;
     if (field_word(object, "wait", false, wait_words, COUNT_OF(wait_words), &wait, failure) != 0 ||
@@ -151,7 +151,7 @@ static int read_commit(const cJSON *object, struct request *out, struct failure 
     return 0;
 }
 
-static int read_outcome(const cJSON *object, struct request *out, struct failure *failure)
+static int wire_read_outcome(const cJSON *object, struct request *out, struct failure *failure)
 {
     if (field_label(object, "key", 1, out->key, sizeof out->key, failure) != 0)
         return -1;
@@ -160,7 +160,7 @@ static int read_outcome(const cJSON *object, struct request *out, struct failure
     return 0;
 }
 
-static int read_list(const cJSON *object, struct request *out, struct failure *failure)
+static int wire_read_list(const cJSON *object, struct request *out, struct failure *failure)
 {
     int state;
     if (field_word(object, "state", false, state_words, COUNT_OF(state_words), &state, failure) !=
@@ -171,7 +171,7 @@ static int read_list(const cJSON *object, struct request *out, struct failure *f
 }
 
 /* Whatever a DBA decides, he says why; only a pause is no decision. */
-static int read_settling(const cJSON *object, struct request *out, struct failure *failure)
+static int wire_read_settling(const cJSON *object, struct request *out, struct failure *failure)
 {
     bool about_rm = out->op != OP_RESOLVE && out->op != OP_FORGET;
     bool needs_why = out->op != OP_PAUSE && out->op != OP_RESUME;
@@ -190,18 +190,18 @@ static int read_settling(const cJSON *object, struct request *out, struct failur
     return 0;
 }
 
-static bool op_needs_gtrid(enum op op)
+static bool wire_op_needs_gtrid(enum op op)
 {
     return op == OP_ENLIST || op == OP_COMMIT || op == OP_ROLLBACK || op == OP_SHOW ||
            op == OP_RESOLVE || op == OP_FORGET;
 }
 
-static bool op_takes_gtrid(enum op op)
+static bool wire_op_takes_gtrid(enum op op)
 {
-    return op_needs_gtrid(op) || op == OP_OUTCOME;
+    return wire_op_needs_gtrid(op) || op == OP_OUTCOME;
 }
 
-static int read_op(const cJSON *object, enum op *out, struct failure *failure)
+static int wire_read_op(const cJSON *object, enum op *out, struct failure *failure)
 {
     const char *text = wire_op_text(object);
     if (text == NULL)
@@ -218,24 +218,24 @@ int wire_read_request(const cJSON *object, struct request *out, struct failure *
     memset(out, 0, sizeof *out);
     if (!cJSON_IsObject(object))
         return refuse(failure, ERR_INVALID_REQUEST, "expected a JSON object");
-    if (read_op(object, &out->op, failure) != 0)
+    if (wire_read_op(object, &out->op, failure) != 0)
         return -1;
-    if (op_takes_gtrid(out->op)) {
-        if (field_gtrid(object, "gtrid", op_needs_gtrid(out->op), &out->gtrid, failure) != 0)
+    if (wire_op_takes_gtrid(out->op)) {
+        if (field_gtrid(object, "gtrid", wire_op_needs_gtrid(out->op), &out->gtrid, failure) != 0)
             return -1;
         out->has_gtrid = field_find(object, "gtrid") != NULL;
     }
     switch (out->op) {
     case OP_BEGIN:
-        return read_begin(object, out, failure);
+        return wire_read_begin(object, out, failure);
     case OP_ENLIST:
-        return read_enlist(object, out, failure);
+        return wire_read_enlist(object, out, failure);
     case OP_COMMIT:
-        return read_commit(object, out, failure);
+        return wire_read_commit(object, out, failure);
     case OP_OUTCOME:
-        return read_outcome(object, out, failure);
+        return wire_read_outcome(object, out, failure);
     case OP_LIST:
-        return read_list(object, out, failure);
+        return wire_read_list(object, out, failure);
     case OP_RESOLVE:
     case OP_FORGET:
     case OP_WAIVE:
@@ -243,7 +243,7 @@ int wire_read_request(const cJSON *object, struct request *out, struct failure *
     case OP_RETIRE:
     case OP_PAUSE:
     case OP_RESUME:
-        return read_settling(object, out, failure);
+        return wire_read_settling(object, out, failure);
     default:
         return 0;
     }
@@ -251,7 +251,7 @@ int wire_read_request(const cJSON *object, struct request *out, struct failure *
 
 /* ---- writing ---- */
 
-static void write_begin(struct json *json, const struct request *request)
+static void wire_write_begin(struct json *json, const struct request *request)
 {
     if (request->timeout_ms != 0)
         json_put_u32(json, "timeout", request->timeout_ms);
@@ -266,7 +266,7 @@ static void write_begin(struct json *json, const struct request *request)
         json_put_rms(json, "rms", request->rms, request->rm_count);
 }
 
-static void write_enlist(struct json *json, const struct request *request)
+static void wire_write_enlist(struct json *json, const struct request *request)
 {
     json_put_text(json, "rm", request->rm);
     json_put_text_if_set(json, "branch", request->branch);
@@ -276,7 +276,7 @@ static void write_enlist(struct json *json, const struct request *request)
     json_put_text_if_set(json, "isolation", isolation_word(request->isolation));
 }
 
-static void write_settling(struct json *json, const struct request *request)
+static void wire_write_settling(struct json *json, const struct request *request)
 {
     if (request->wanted != OUTCOME_NONE)
         json_put_text(json, "outcome", resolution_words[request->wanted]);
@@ -292,15 +292,15 @@ static void write_settling(struct json *json, const struct request *request)
 char *wire_write_request(const struct request *request, size_t *length)
 {
     struct json json;
-    begin_request(&json, wire_op_name(request->op));
-    if (op_takes_gtrid(request->op) && request->has_gtrid)
+    wire_begin_request(&json, wire_op_name(request->op));
+    if (wire_op_takes_gtrid(request->op) && request->has_gtrid)
         json_put_gtrid(&json, "gtrid", &request->gtrid);
     switch (request->op) {
     case OP_BEGIN:
-        write_begin(&json, request);
+        wire_write_begin(&json, request);
         break;
     case OP_ENLIST:
-        write_enlist(&json, request);
+        wire_write_enlist(&json, request);
         break;
     case OP_COMMIT:
         json_put_text(&json, "wait", wait_words[request->wait]);
@@ -319,7 +319,7 @@ char *wire_write_request(const struct request *request, size_t *length)
     case OP_RETIRE:
     case OP_PAUSE:
     case OP_RESUME:
-        write_settling(&json, request);
+        wire_write_settling(&json, request);
         break;
     default:
         break;

@@ -5,8 +5,9 @@
  * not allow and every bracket that does not match, so that cJSON, which is lenient and
  * recursive, only ever gets whole, shallow text and cannot be led astray.
  */
-#include <stdlib.h>
 #include <string.h>
+
+#include "common/must.h"
 
 #include "common/wire_fields.h"
 
@@ -207,14 +208,14 @@ static int scan_token(struct scan *scan)
     return scan_refuse(scan, "an unexpected byte");
 }
 
-static bool is_blank(unsigned char byte)
+static bool scan_is_blank(unsigned char byte)
 {
     return byte == ' ' || byte == '\t' || byte == '\r' || byte == '\n';
 }
 
 static void scan_blanks(struct scan *scan)
 {
-    while (scan->at < scan->end && is_blank(*scan->at))
+    while (scan->at < scan->end && scan_is_blank(*scan->at))
         scan->at++;
 }
 
@@ -242,7 +243,7 @@ int wire_scan(const char *bytes, size_t length, struct failure *failure)
 /* ---- numbers as they were written ---- */
 
 /* The next number, outside of texts. */
-static const char *next_number(const char *at, const char *end)
+static const char *scan_next_number(const char *at, const char *end)
 {
     bool text = false;
     for (; at < end; at++) {
@@ -256,23 +257,21 @@ static const char *next_number(const char *at, const char *end)
     return end;
 }
 
-static const char *keep_numbers(cJSON *item, const char *at, const char *end)
+static const char *wire_keep_numbers_of(cJSON *item, const char *at, const char *end)
 {
     if (cJSON_IsNumber(item)) {
-        at = next_number(at, end);
+        at = scan_next_number(at, end);
         size_t length = 0;
         while (at + length < end && strchr("+-.0123456789eE", at[length]) != NULL)
             length++;
-        item->valuestring = cJSON_malloc(length + 1);
-        if (item->valuestring == NULL)
-            abort();
+        item->valuestring = must_have(cJSON_malloc(length + 1), "a number's digits");
         text_copy(item->valuestring, length + 1, at, length);
         return at + length;
     }
     cJSON *child;
     cJSON_ArrayForEach(child, item)
     {
-        at = keep_numbers(child, at, end);
+        at = wire_keep_numbers_of(child, at, end);
     }
     return at;
 }
@@ -280,5 +279,5 @@ static const char *keep_numbers(cJSON *item, const char *at, const char *end)
 /* cJSON keeps the order of the text: the first number of the tree is the first one written. */
 void wire_keep_numbers(cJSON *object, const char *bytes, size_t length)
 {
-    keep_numbers(object, bytes, bytes + length);
+    wire_keep_numbers_of(object, bytes, bytes + length);
 }

@@ -22,7 +22,7 @@
 
 static const char aside[] = "checkpoint.tmp";
 
-static bool write_file(int fd, struct file_header *header, const uint8_t *body)
+static bool checkpoint_write_file(int fd, struct file_header *header, const uint8_t *body)
 {
     uint8_t page[HEADER_BYTES];
     header->bytes = HEADER_BYTES + header->body_bytes;
@@ -33,13 +33,13 @@ static bool write_file(int fd, struct file_header *header, const uint8_t *body)
 }
 
 /* Everything but its name. */
-static int write_aside(const struct log_dir *dir, struct file_header *header, const uint8_t *body,
-                       struct error *error)
+static int checkpoint_write_aside(const struct log_dir *dir, struct file_header *header,
+                                  const uint8_t *body, struct error *error)
 {
     int fd = openat(dir->fd, aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0)
         return fail_errno(error, "create %s/%s", dir->path, aside);
-    if (!write_file(fd, header, body)) {
+    if (!checkpoint_write_file(fd, header, body)) {
         int reason = errno;
         fail_errno(error, "write %s/%s", dir->path, aside);
         close(fd);
@@ -51,8 +51,8 @@ static int write_aside(const struct log_dir *dir, struct file_header *header, co
     return 0;
 }
 
-static int give_name(const struct log_dir *dir, enum file_kind kind, uint64_t number,
-                     struct error *error)
+static int checkpoint_give_name(const struct log_dir *dir, enum file_kind kind, uint64_t number,
+                                struct error *error)
 {
     char name[FILE_NAME_BYTES];
     file_name(kind, number, name);
@@ -66,10 +66,10 @@ int checkpoint_write(const struct log_dir *dir, const struct snapshot *snapshot,
 {
     struct file_header header = snapshot->header;
     header.kind = FILE_CHECKPOINT;
-    if (write_aside(dir, &header, snapshot->body, error) != 0)
+    if (checkpoint_write_aside(dir, &header, snapshot->body, error) != 0)
         return -1;
     POINT("log.checkpoint-written");
-    if (give_name(dir, FILE_CHECKPOINT, header.lsn, error) != 0)
+    if (checkpoint_give_name(dir, FILE_CHECKPOINT, header.lsn, error) != 0)
         return -1;
     POINT("log.checkpoint-named");
     return log_dir_sync(dir, error);
@@ -86,10 +86,10 @@ int archive_write(const struct log_dir *dir, const struct snapshot *snapshot, en
     header.records = part->records;
     header.body_bytes = part->body_bytes;
     header.newest = part->newest;
-    if (write_aside(dir, &header, part->body, error) != 0)
+    if (checkpoint_write_aside(dir, &header, part->body, error) != 0)
         return -1;
     POINT("log.archive-written");
-    if (give_name(dir, header.kind, number, error) != 0)
+    if (checkpoint_give_name(dir, header.kind, number, error) != 0)
         return -1;
     POINT("log.archive-named");
     return log_dir_sync(dir, error);

@@ -32,7 +32,7 @@ static const struct {
     [FILE_KEYS] = {"keys-", 10},
 };
 
-static int sync_parent(const char *path, struct error *error)
+static int log_dir_sync_parent_of(const char *path, struct error *error)
 {
     char parent[PATH_MAX + 4];
     snprintf(parent, sizeof parent, "%s/..", path);
@@ -45,11 +45,11 @@ static int sync_parent(const char *path, struct error *error)
 }
 
 /* A directory that exists is left alone. */
-static int make_one(const char *path, struct error *error)
+static int log_dir_make_one(const char *path, struct error *error)
 {
     if (mkdir(path, 0700) != 0)
         return errno == EEXIST ? 0 : fail_errno(error, "make log directory %s", path);
-    return sync_parent(path, error);
+    return log_dir_sync_parent_of(path, error);
 }
 
 int log_dir_make(const char *path, struct error *error)
@@ -63,7 +63,7 @@ int log_dir_make(const char *path, struct error *error)
             continue;
         memcpy(part, path, i);
         part[i] = '\0';
-        if (make_one(part, error) != 0)
+        if (log_dir_make_one(part, error) != 0)
             return -1;
     }
     return 0;
@@ -83,13 +83,13 @@ int log_dir_open(struct log_dir *dir, const char *path, struct error *error)
     return 0;
 }
 
-static struct flock whole_file(void)
+static struct flock log_dir_whole_file(void)
 {
     return (struct flock){.l_type = F_WRLCK, .l_whence = SEEK_SET};
 }
 
 /* Who wrote LOCK: "pid 4711 on db1". Only the holder writes it. */
-static void read_holder(int fd, char *out, size_t room)
+static void log_dir_read_holder(int fd, char *out, size_t room)
 {
     ssize_t length = pread(fd, out, room - 1, 0);
     out[length > 0 ? length : 0] = '\0';
@@ -98,7 +98,7 @@ static void read_holder(int fd, char *out, size_t room)
         snprintf(out, room, "another process");
 }
 
-static int write_holder(const struct log_dir *dir, struct error *error)
+static int log_dir_write_holder(const struct log_dir *dir, struct error *error)
 {
     char host[HOST_NAME_MAX + 1] = "", holder[HOST_NAME_MAX + 64];
     gethostname(host, sizeof host - 1);
@@ -113,11 +113,11 @@ int log_dir_lock(struct log_dir *dir, struct error *error)
     int fd = openat(dir->fd, "LOCK", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return fail_errno(error, "open %s/LOCK", dir->path);
-    struct flock lock = whole_file();
+    struct flock lock = log_dir_whole_file();
     if (fcntl(fd, F_OFD_SETLK, &lock) != 0) {
         char holder[HOST_NAME_MAX + 64];
         if (errno == EAGAIN || errno == EACCES) {
-            read_holder(fd, holder, sizeof holder);
+            log_dir_read_holder(fd, holder, sizeof holder);
             fail(error, "the log in %s is in use by %s", dir->path, holder);
             fail_hint(error, "a second assentd on one log would lose decisions: give each its "
                              "own name and data_dir");
@@ -128,12 +128,12 @@ int log_dir_lock(struct log_dir *dir, struct error *error)
         return -1;
     }
     dir->lock_fd = fd;
-    return write_holder(dir, error);
+    return log_dir_write_holder(dir, error);
 }
 
 bool log_dir_in_use(const struct log_dir *dir)
 {
-    struct flock lock = whole_file();
+    struct flock lock = log_dir_whole_file();
     int fd = openat(dir->fd, "LOCK", O_RDONLY | O_CLOEXEC);
     bool in_use = fd >= 0 && fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
     if (fd >= 0)
@@ -150,7 +150,7 @@ int log_dir_sync(const struct log_dir *dir, struct error *error)
 
 int log_dir_sync_parent(const struct log_dir *dir, struct error *error)
 {
-    return sync_parent(dir->path, error);
+    return log_dir_sync_parent_of(dir->path, error);
 }
 
 void log_dir_close(struct log_dir *dir)
@@ -160,7 +160,7 @@ void log_dir_close(struct log_dir *dir)
     close(dir->fd);
 }
 
-static void machine_id(char *out, size_t room)
+static void log_dir_machine_id(char *out, size_t room)
 {
     FILE *file = fopen("/etc/machine-id", "re");
     out[0] = '\0';
@@ -180,7 +180,7 @@ int log_dir_home(const struct log_dir *dir, char out[HOME_BYTES], struct error *
     char machine[65] = "";
     if (fstat(dir->fd, &status) != 0)
         return fail_errno(error, "look at log directory %s", dir->path);
-    machine_id(machine, sizeof machine);
+    log_dir_machine_id(machine, sizeof machine);
     snprintf(out, HOME_BYTES, "machine %s, inode %ju, directory %s", machine,
              (uintmax_t)status.st_ino, dir->path);
     return 0;
@@ -192,7 +192,7 @@ void file_name(enum file_kind kind, uint64_t number, char out[FILE_NAME_BYTES])
 }
 
 /* Only a name that file_name() would write. */
-static bool parse_name(enum file_kind kind, const char *name, uint64_t *number)
+static bool file_parse_name(enum file_kind kind, const char *name, uint64_t *number)
 {
     char again[FILE_NAME_BYTES];
     size_t prefix = strlen(names[kind].prefix);
@@ -203,7 +203,7 @@ static bool parse_name(enum file_kind kind, const char *name, uint64_t *number)
     return strcmp(name, again) == 0;
 }
 
-static int by_number(const void *a, const void *b)
+static int file_by_number(const void *a, const void *b)
 {
     uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
     return (left > right) - (left < right);
@@ -226,7 +226,7 @@ int file_list(const struct log_dir *dir, enum file_kind kind, uint64_t **out, si
     }
     errno = 0;
     for (struct dirent *entry; (entry = readdir(stream)) != NULL; errno = 0) {
-        if (!parse_name(kind, entry->d_name, &number))
+        if (!file_parse_name(kind, entry->d_name, &number))
             continue;
         if (*count == room) {
             room = room * 2 + 16;
@@ -243,12 +243,12 @@ int file_list(const struct log_dir *dir, enum file_kind kind, uint64_t **out, si
         free(*out);
         *out = NULL;
     } else if (*count > 1) {
-        qsort(*out, *count, sizeof **out, by_number);
+        qsort(*out, *count, sizeof **out, file_by_number);
     }
     return rc;
 }
 
-static bool read_all(int fd, uint8_t *bytes, size_t length)
+static bool file_read_all(int fd, uint8_t *bytes, size_t length)
 {
     size_t done = 0;
     while (done < length) {
@@ -265,9 +265,9 @@ static bool read_all(int fd, uint8_t *bytes, size_t length)
 }
 
 /* A file with a complete name was complete: whatever is wrong with it is damage. */
-static int check_header(const char *path, const char *name, enum file_kind kind, uint64_t number,
-                        const uint8_t *bytes, uint64_t length, struct file_header *header,
-                        struct error *error)
+static int file_check_header(const char *path, const char *name, enum file_kind kind,
+                             uint64_t number, const uint8_t *bytes, uint64_t length,
+                             struct file_header *header, struct error *error)
 {
     enum header_read result = length < HEADER_BYTES ? HEADER_DAMAGED : header_read(bytes, header);
     if (result == HEADER_TOO_NEW) {
@@ -305,11 +305,11 @@ int file_read(const struct log_dir *dir, enum file_kind kind, uint64_t number, u
     }
     size_t length = (size_t)status.st_size;
     *bytes = malloc(length + 1); /* never 0 bytes */
-    if (*bytes == NULL || !read_all(fd, *bytes, length)) {
+    if (*bytes == NULL || !file_read_all(fd, *bytes, length)) {
         fail_errno(error, "read %s/%s", dir->path, name);
         goto close_file;
     }
-    rc = check_header(dir->path, name, kind, number, *bytes, length, header, error);
+    rc = file_check_header(dir->path, name, kind, number, *bytes, length, header, error);
 
 close_file:
     close(fd);
@@ -331,11 +331,11 @@ int file_header(const struct log_dir *dir, enum file_kind kind, uint64_t number,
     int fd = openat(dir->fd, name, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return fail_errno(error, "open %s/%s", dir->path, name);
-    if (fstat(fd, &status) != 0 || !read_all(fd, page, sizeof page))
+    if (fstat(fd, &status) != 0 || !file_read_all(fd, page, sizeof page))
         fail_errno(error, "read %s/%s", dir->path, name);
     else
-        rc = check_header(dir->path, name, kind, number, page, (uint64_t)status.st_size, header,
-                          error);
+        rc = file_check_header(dir->path, name, kind, number, page, (uint64_t)status.st_size,
+                               header, error);
     close(fd);
     return rc;
 }
@@ -358,7 +358,7 @@ bool write_at(int fd, const void *bytes, size_t length, uint64_t offset)
     return true;
 }
 
-static bool fill(int fd, const struct file_header *header)
+static bool spare_fill(int fd, const struct file_header *header)
 {
     static const uint8_t zeros[256 * 1024];
     uint8_t page[HEADER_BYTES];
@@ -378,7 +378,7 @@ int spare_make(const struct log_dir *dir, const struct file_header *header, stru
     int fd = openat(dir->fd, "spare.tmp", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return fail_errno(error, "create %s/spare.tmp", dir->path);
-    if (!fill(fd, header)) {
+    if (!spare_fill(fd, header)) {
         int reason = errno;
         fail_errno(error, "fill %s/spare.tmp, the log's next segment", dir->path);
         close(fd);

@@ -37,27 +37,27 @@ static const char *const magics[] = {
     [FILE_KEYS] = "ASSENTKY",
 };
 
-static uint64_t get_u64(const uint8_t *at)
+static uint64_t frame_get_u64(const uint8_t *at)
 {
     uint64_t value;
     memcpy(&value, at, sizeof value);
     return le64toh(value);
 }
 
-static void put_u64(uint8_t *at, uint64_t value)
+static void frame_put_u64(uint8_t *at, uint64_t value)
 {
     value = htole64(value);
     memcpy(at, &value, sizeof value);
 }
 
-static uint32_t get_u32(const uint8_t *at)
+static uint32_t frame_get_u32(const uint8_t *at)
 {
     uint32_t value;
     memcpy(&value, at, sizeof value);
     return le32toh(value);
 }
 
-static void put_u32(uint8_t *at, uint32_t value)
+static void frame_put_u32(uint8_t *at, uint32_t value)
 {
     value = htole32(value);
     memcpy(at, &value, sizeof value);
@@ -89,16 +89,16 @@ void chain_advance(struct chain *chain, const struct frame *frame)
 
 size_t handed_bytes(const uint8_t *handed)
 {
-    return HANDED_HEADER_BYTES + round_up_8(get_u32(handed));
+    return HANDED_HEADER_BYTES + round_up_8(frame_get_u32(handed));
 }
 
 bool handed_read(const uint8_t *handed, size_t room, struct frame *out)
 {
-    if (room < HANDED_HEADER_BYTES || get_u32(handed) > RECORD_PAYLOAD_MAX || handed[4] == 0 ||
-        handed_bytes(handed) > room)
+    if (room < HANDED_HEADER_BYTES || frame_get_u32(handed) > RECORD_PAYLOAD_MAX ||
+        handed[4] == 0 || handed_bytes(handed) > room)
         return false;
     *out = (struct frame){
-        .length = get_u32(handed),
+        .length = frame_get_u32(handed),
         .type = handed[4],
         .version = handed[5],
         .payload = handed + HANDED_HEADER_BYTES,
@@ -111,7 +111,7 @@ size_t handed_write(uint8_t type, const void *payload, size_t length, uint8_t *o
 {
     size_t bytes = HANDED_HEADER_BYTES + round_up_8(length);
     memset(out, 0, bytes);
-    put_u32(out, (uint32_t)length);
+    frame_put_u32(out, (uint32_t)length);
     out[4] = type;
     out[5] = 1; /* version */
     if (length > 0)
@@ -124,12 +124,12 @@ size_t frame_write(struct chain *chain, uint64_t durable_lsn, const uint8_t *han
     size_t length = handed_bytes(handed);
     size_t bytes = STAMP_BYTES + length;
     memcpy(out + STAMP_BYTES, handed, length);
-    put_u64(out + AT_PREVIOUS, chain->checksum);
-    put_u64(out + AT_INCARNATION, chain->incarnation);
-    put_u64(out + AT_LSN, ++chain->lsn);
-    put_u64(out + AT_DURABLE, durable_lsn);
+    frame_put_u64(out + AT_PREVIOUS, chain->checksum);
+    frame_put_u64(out + AT_INCARNATION, chain->incarnation);
+    frame_put_u64(out + AT_LSN, ++chain->lsn);
+    frame_put_u64(out + AT_DURABLE, durable_lsn);
     chain->checksum = XXH3_64bits_withSeed(out + AT_PREVIOUS, bytes - AT_PREVIOUS, chain->seed);
-    put_u64(out + AT_CHECKSUM, chain->checksum);
+    frame_put_u64(out + AT_CHECKSUM, chain->checksum);
     return bytes;
 }
 
@@ -137,11 +137,11 @@ bool frame_peek(const uint8_t *bytes, size_t room, struct frame *out)
 {
     if (room < STAMP_BYTES || !handed_read(bytes + STAMP_BYTES, room - STAMP_BYTES, out))
         return false;
-    out->checksum = get_u64(bytes + AT_CHECKSUM);
-    out->previous = get_u64(bytes + AT_PREVIOUS);
-    out->incarnation = get_u64(bytes + AT_INCARNATION);
-    out->lsn = get_u64(bytes + AT_LSN);
-    out->durable_lsn = get_u64(bytes + AT_DURABLE);
+    out->checksum = frame_get_u64(bytes + AT_CHECKSUM);
+    out->previous = frame_get_u64(bytes + AT_PREVIOUS);
+    out->incarnation = frame_get_u64(bytes + AT_INCARNATION);
+    out->lsn = frame_get_u64(bytes + AT_LSN);
+    out->durable_lsn = frame_get_u64(bytes + AT_DURABLE);
     out->bytes += STAMP_BYTES;
     return true;
 }
@@ -188,13 +188,13 @@ void header_write(const struct file_header *header, uint8_t out[HEADER_BYTES])
     uint32_t version = header->kind == FILE_SEGMENT ? 1 : FORMAT_VERSION;
     memset(out, 0, HEADER_BYTES);
     memcpy(out + AT_MAGIC, magics[header->kind], 8);
-    put_u32(out + AT_FORMAT, version);
-    put_u32(out + AT_LEAST_READER, version);
+    frame_put_u32(out + AT_FORMAT, version);
+    frame_put_u32(out + AT_LEAST_READER, version);
     memcpy(out + AT_LOG, header->log.bytes, sizeof header->log.bytes);
     memcpy(out + AT_TM, header->tm, sizeof header->tm);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        put_u64(out + AT_NUMBERS + 8 * i, numbers[i]);
-    put_u64(out + AT_HEADER_CHECKSUM, header_checksum(out));
+        frame_put_u64(out + AT_NUMBERS + 8 * i, numbers[i]);
+    frame_put_u64(out + AT_HEADER_CHECKSUM, header_checksum(out));
 }
 
 enum header_read header_read(const uint8_t in[HEADER_BYTES], struct file_header *out)
@@ -205,9 +205,9 @@ enum header_read header_read(const uint8_t in[HEADER_BYTES], struct file_header 
             out->kind = kind;
     if (out->kind == 0)
         return HEADER_DAMAGED;
-    if (get_u64(in + AT_HEADER_CHECKSUM) != header_checksum(in))
+    if (frame_get_u64(in + AT_HEADER_CHECKSUM) != header_checksum(in))
         return HEADER_DAMAGED;
-    if (get_u32(in + AT_LEAST_READER) > FORMAT_VERSION)
+    if (frame_get_u32(in + AT_LEAST_READER) > FORMAT_VERSION)
         return HEADER_TOO_NEW;
 
     struct archive_run *runs = out->archives;
@@ -230,7 +230,7 @@ enum header_read header_read(const uint8_t in[HEADER_BYTES], struct file_header 
     memcpy(out->log.bytes, in + AT_LOG, sizeof out->log.bytes);
     memcpy(out->tm, in + AT_TM, sizeof out->tm - 1);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        *numbers[i] = get_u64(in + AT_NUMBERS + 8 * i);
+        *numbers[i] = frame_get_u64(in + AT_NUMBERS + 8 * i);
     return HEADER_OK;
 }
 

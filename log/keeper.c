@@ -93,7 +93,7 @@ static int shelf_add(struct shelf *shelf, uint64_t number, uint64_t newest, stru
     return 0;
 }
 
-static struct kept kept_of(const struct file_header *header)
+static struct kept keeper_kept(const struct file_header *header)
 {
     struct kept kept = {.lsn = header->lsn, .segment = header->segment};
     memcpy(kept.archives, header->archives, sizeof kept.archives);
@@ -102,7 +102,7 @@ static struct kept kept_of(const struct file_header *header)
 
 /* What no checkpoint refers to is what a crash left of one that was not finished: all in it is told
  * by the log too, and is archived anew. */
-static int fill_shelf(struct keeper *keeper, int archive, struct error *error)
+static int keeper_fill_shelf(struct keeper *keeper, int archive, struct error *error)
 {
     uint64_t *numbers;
     size_t count;
@@ -128,7 +128,7 @@ static int fill_shelf(struct keeper *keeper, int archive, struct error *error)
 }
 
 /* What is there when the keeper starts. A checkpoint that cannot be read keeps nothing. */
-static int look_around(struct keeper *keeper, struct error *error)
+static int keeper_look_around(struct keeper *keeper, struct error *error)
 {
     uint64_t *segments, *checkpoints;
     size_t segment_count, checkpoint_count;
@@ -144,27 +144,27 @@ static int look_around(struct keeper *keeper, struct error *error)
         if (snapshot_read(keeper->dir, FILE_CHECKPOINT, checkpoints[i], &header, &body, error) != 0)
             continue;
         keeper->kept[0] = keeper->kept[1];
-        keeper->kept[1] = kept_of(&header);
+        keeper->kept[1] = keeper_kept(&header);
         keeper->checkpoint_bytes = header.bytes;
         free(body);
     }
     free(checkpoints);
     for (int archive = 0; archive < ARCHIVES; archive++)
-        if (fill_shelf(keeper, archive, error) != 0)
+        if (keeper_fill_shelf(keeper, archive, error) != 0)
             return -1;
     return 0;
 }
 
 /* The lowest segment that may still have to be read. With one checkpoint, its fallback is the
  * beginning of the log. */
-static uint64_t lowest_needed(const struct keeper *keeper)
+static uint64_t keeper_lowest_needed(const struct keeper *keeper)
 {
     return keeper->kept[0].lsn != 0 ? keeper->kept[0].segment : keeper->oldest;
 }
 
 /* Remove the checkpoints below the two that are kept, durably: from here on, segments that
  * they would need may go. */
-static int remove_old_checkpoints(const struct keeper *keeper, struct error *error)
+static int keeper_remove_old_checkpoints(const struct keeper *keeper, struct error *error)
 {
     uint64_t *lsns;
     size_t count;
@@ -177,7 +177,7 @@ static int remove_old_checkpoints(const struct keeper *keeper, struct error *err
 }
 
 /* Remove the archives that neither of the two checkpoints refers to. */
-static int remove_old_archives(struct keeper *keeper, int archive, struct error *error)
+static int keeper_remove_old_archives(struct keeper *keeper, int archive, struct error *error)
 {
     struct shelf *shelf = &keeper->shelves[archive];
     size_t gone = 0;
@@ -203,13 +203,13 @@ static int remove_old_archives(struct keeper *keeper, int archive, struct error 
 
 /* Remove what nobody will read, but for one segment that is to become the next spare. Going
  * upwards, a crash leaves a gap only where nobody looks. */
-static int remove_superfluous(struct keeper *keeper, struct error *error)
+static int keeper_remove_superfluous(struct keeper *keeper, struct error *error)
 {
     char name[FILE_NAME_BYTES];
     for (int archive = 0; archive < ARCHIVES; archive++)
-        if (remove_old_archives(keeper, archive, error) != 0)
+        if (keeper_remove_old_archives(keeper, archive, error) != 0)
             return -1;
-    for (; keeper->oldest + 1 < lowest_needed(keeper); keeper->oldest++) {
+    for (; keeper->oldest + 1 < keeper_lowest_needed(keeper); keeper->oldest++) {
         file_name(FILE_SEGMENT, keeper->oldest, name);
         if (unlinkat(keeper->dir->fd, name, 0) != 0 && errno != ENOENT)
             return fail_errno(error, "remove %s/%s", keeper->dir->path, name);
@@ -219,10 +219,10 @@ static int remove_superfluous(struct keeper *keeper, struct error *error)
 
 /* Take the name from the oldest segment, durably, if it is not needed any more: its blocks
  * become the next segment's. */
-static int reuse_oldest(struct keeper *keeper, struct error *error)
+static int keeper_reuse_oldest(struct keeper *keeper, struct error *error)
 {
     char name[FILE_NAME_BYTES];
-    if (keeper->oldest >= lowest_needed(keeper))
+    if (keeper->oldest >= keeper_lowest_needed(keeper))
         return 0;
     file_name(FILE_SEGMENT, keeper->oldest, name);
     POINT("log.before-oldest-loses-its-name");
@@ -233,19 +233,19 @@ static int reuse_oldest(struct keeper *keeper, struct error *error)
     return log_dir_sync(keeper->dir, error);
 }
 
-static bool disk_full(int reason)
+static bool keeper_is_disk_full(int reason)
 {
     return reason == ENOSPC || reason == EDQUOT;
 }
 
 /* Too many files are open, here or on the whole host: nothing was tried with the disk. */
-static bool no_descriptor(int reason)
+static bool keeper_is_no_descriptor(int reason)
 {
     return reason == EMFILE || reason == ENFILE;
 }
 
 /* Until something changes, or for so long. Called with the lock. */
-static void wait_for(struct keeper *keeper, int seconds)
+static void keeper_wait(struct keeper *keeper, int seconds)
 {
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
@@ -255,7 +255,7 @@ static void wait_for(struct keeper *keeper, int seconds)
 
 /* A disk that cannot be looked at is told by what is written to it. Called and returns with the
  * lock held, released meanwhile. */
-static void look_at_disk(struct keeper *keeper)
+static void keeper_look_at_disk(struct keeper *keeper)
 {
     struct statvfs status;
     uint64_t needed = 2 * keeper->next.bytes + keeper->checkpoint_bytes;
@@ -273,10 +273,11 @@ static void look_at_disk(struct keeper *keeper)
 }
 
 /* There is no next segment yet. Called with the lock. */
-static void spare_failed(struct keeper *keeper, int reason, const struct error *error)
+static void keeper_spare_failed(struct keeper *keeper, int reason, const struct error *error)
 {
-    bool patient = no_descriptor(reason) && keeper->tries < TRIES_MOST;
-    if (!patient && (keeper->wanted || !(disk_full(reason) || no_descriptor(reason))))
+    bool patient = keeper_is_no_descriptor(reason) && keeper->tries < TRIES_MOST;
+    if (!patient &&
+        (keeper->wanted || !(keeper_is_disk_full(reason) || keeper_is_no_descriptor(reason))))
         log_give_up(error);
     if (!keeper->warned)
         log_warning("%s; it is tried again, and the log ends the daemon when the segment in use is "
@@ -284,16 +285,16 @@ static void spare_failed(struct keeper *keeper, int reason, const struct error *
                     error->message);
     keeper->warned = true;
     keeper->tries += keeper->wanted;
-    wait_for(keeper, RETRY_S);
+    keeper_wait(keeper, RETRY_S);
 }
 
 /* Called and returns with the lock held, released meanwhile. */
-static void make_spare(struct keeper *keeper)
+static void keeper_make_spare(struct keeper *keeper)
 {
     struct error error;
     struct file_header header = keeper->next;
     pthread_mutex_unlock(&keeper->lock);
-    if (reuse_oldest(keeper, &error) != 0)
+    if (keeper_reuse_oldest(keeper, &error) != 0)
         log_give_up(&error);
     int fd = spare_make(keeper->dir, &header, &error);
     int reason = fd < 0 ? errno : 0;
@@ -305,16 +306,16 @@ static void make_spare(struct keeper *keeper)
         keeper->tries = 0;
         keeper->spare_fd = fd;
         pthread_cond_broadcast(&keeper->changed);
-        look_at_disk(keeper);
+        keeper_look_at_disk(keeper);
         return;
     }
-    spare_failed(keeper, reason, &error);
+    keeper_spare_failed(keeper, reason, &error);
 }
 
 /* What is new goes into a file of its own. The checkpoint refers to all from the first one that may
  * hold something that is still remembered. */
-static int write_archive(struct keeper *keeper, int archive, struct snapshot *snapshot,
-                         struct error *error)
+static int keeper_write_archive(struct keeper *keeper, int archive, struct snapshot *snapshot,
+                                struct error *error)
 {
     const struct archive_part *part = &snapshot->archives[archive];
     struct archive_run *run = &snapshot->header.archives[archive];
@@ -340,66 +341,66 @@ static int write_archive(struct keeper *keeper, int archive, struct snapshot *sn
 }
 
 /* What is left behind a checkpoint that is kept has to go before a segment that it needs does. */
-static void remove_left(struct keeper *keeper)
+static void keeper_remove_left(struct keeper *keeper)
 {
     struct error error;
     const struct timespec a_second = {.tv_sec = RETRY_S};
-    for (int tries = 0; remove_old_checkpoints(keeper, &error) != 0; tries++) {
-        if (!no_descriptor(errno) || tries == TRIES_MOST)
+    for (int tries = 0; keeper_remove_old_checkpoints(keeper, &error) != 0; tries++) {
+        if (!keeper_is_no_descriptor(errno) || tries == TRIES_MOST)
             log_give_up(&error);
         log_warning("%s; it is tried again", error.message);
         nanosleep(&a_second, NULL);
     }
-    if (remove_superfluous(keeper, &error) != 0)
+    if (keeper_remove_superfluous(keeper, &error) != 0)
         log_give_up(&error);
 }
 
 /* A checkpoint for which there is no room, or no descriptor, is given up: the log is complete
  * without it. */
-static void write_checkpoint(struct keeper *keeper, struct snapshot *snapshot)
+static void keeper_write_checkpoint(struct keeper *keeper, struct snapshot *snapshot)
 {
     struct error error;
     int rc = 0;
     if (snapshot->header.lsn == keeper->kept[1].lsn)
         return;
     for (int archive = 0; rc == 0 && archive < ARCHIVES; archive++)
-        rc = write_archive(keeper, archive, snapshot, &error);
+        rc = keeper_write_archive(keeper, archive, snapshot, &error);
     if (rc != 0 || checkpoint_write(keeper->dir, snapshot, &error) != 0) {
-        if (!disk_full(errno) && !no_descriptor(errno))
+        if (!keeper_is_disk_full(errno) && !keeper_is_no_descriptor(errno))
             log_give_up(&error);
         log_warning("%s; the log goes on without this checkpoint", error.message);
         return;
     }
     keeper->kept[0] = keeper->kept[1];
-    keeper->kept[1] = kept_of(&snapshot->header);
+    keeper->kept[1] = keeper_kept(&snapshot->header);
     keeper->checkpoint_bytes = HEADER_BYTES + snapshot->header.body_bytes;
     pthread_mutex_lock(&keeper->lock);
     keeper->archived = snapshot->number;
     pthread_mutex_unlock(&keeper->lock);
     POINT("log.checkpoint-kept");
-    remove_left(keeper);
+    keeper_remove_left(keeper);
 }
 
 /* Called and returns with the lock held, released meanwhile. */
-static void take_snapshot(struct keeper *keeper)
+static void keeper_take_snapshot(struct keeper *keeper)
 {
     struct snapshot *snapshot = keeper->snapshot;
     keeper->snapshot = NULL;
     keeper->writing = true;
     pthread_mutex_unlock(&keeper->lock);
-    write_checkpoint(keeper, snapshot);
+    keeper_write_checkpoint(keeper, snapshot);
     snapshot_free(snapshot);
     pthread_mutex_lock(&keeper->lock);
     keeper->writing = false;
-    look_at_disk(keeper);
+    keeper_look_at_disk(keeper);
 }
 
 /* What came while it looked is not waited for. */
-static void look_and_wait(struct keeper *keeper)
+static void keeper_look_and_wait(struct keeper *keeper)
 {
-    look_at_disk(keeper);
+    keeper_look_at_disk(keeper);
     if (keeper->snapshot == NULL && !keeper->stopping && keeper->spare_fd >= 0)
-        wait_for(keeper, LOOK_S);
+        keeper_wait(keeper, LOOK_S);
 }
 
 static void *keeper_main(void *arg)
@@ -411,19 +412,19 @@ static void *keeper_main(void *arg)
         /* A checkpoint first, even if the writer waits: it sets a segment free, and the log
          * cannot outrun its checkpoints. */
         if (keeper->snapshot != NULL)
-            take_snapshot(keeper);
+            keeper_take_snapshot(keeper);
         else if (keeper->stopping)
             break;
         else if (keeper->spare_fd < 0)
-            make_spare(keeper);
+            keeper_make_spare(keeper);
         else
-            look_and_wait(keeper);
+            keeper_look_and_wait(keeper);
     }
     pthread_mutex_unlock(&keeper->lock);
     return NULL;
 }
 
-static void init_threading(struct keeper *keeper)
+static void keeper_init_threading(struct keeper *keeper)
 {
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
@@ -433,7 +434,7 @@ static void init_threading(struct keeper *keeper)
     pthread_condattr_destroy(&monotonic);
 }
 
-static void destroy(struct keeper *keeper)
+static void keeper_destroy(struct keeper *keeper)
 {
     for (int archive = 0; archive < ARCHIVES; archive++)
         free(keeper->shelves[archive].files);
@@ -448,11 +449,11 @@ int keeper_start(struct keeper **out, const struct log_dir *dir, const struct fi
     struct keeper *keeper = calloc(1, sizeof *keeper);
     if (keeper == NULL)
         return fail_errno(error, "start the log's keeper");
-    init_threading(keeper);
+    keeper_init_threading(keeper);
     keeper->dir = dir;
     keeper->next = *next;
     keeper->spare_fd = -1;
-    if (look_around(keeper, error) != 0)
+    if (keeper_look_around(keeper, error) != 0)
         goto destroy_keeper;
     errno = pthread_create(&keeper->thread, NULL, keeper_main, keeper);
     if (errno != 0) {
@@ -463,7 +464,7 @@ int keeper_start(struct keeper **out, const struct log_dir *dir, const struct fi
     return 0;
 
 destroy_keeper:
-    destroy(keeper);
+    keeper_destroy(keeper);
     return -1;
 }
 
@@ -530,5 +531,5 @@ void keeper_stop(struct keeper *keeper)
     if (keeper->spare_fd >= 0)
         close(keeper->spare_fd);
     snapshot_free(keeper->snapshot);
-    destroy(keeper);
+    keeper_destroy(keeper);
 }

@@ -28,7 +28,7 @@ struct reader {
     struct file_header header;
 };
 
-static int corrupt_hint(struct error *error)
+static int reader_corrupt_hint(struct error *error)
 {
     return fail_hint(error, "put an undamaged copy of this same log in its place; never an older "
                             "one. `assentctl log dump` shows what can still be read. A copy that "
@@ -36,8 +36,8 @@ static int corrupt_hint(struct error *error)
 }
 
 /* Every file of a log carries the same uuid and TM. */
-static int check_identity(struct reader *reader, enum file_kind kind, uint64_t number,
-                          const struct file_header *header, struct error *error)
+static int reader_check_identity(struct reader *reader, enum file_kind kind, uint64_t number,
+                                 const struct file_header *header, struct error *error)
 {
     struct log_end *end = reader->end;
     if (end->tm[0] == '\0') {
@@ -49,7 +49,7 @@ static int check_identity(struct reader *reader, enum file_kind kind, uint64_t n
         char name[FILE_NAME_BYTES];
         file_name(kind, number, name);
         fail(error, "%s/%s belongs to another log than its neighbours", reader->dir->path, name);
-        return corrupt_hint(error);
+        return reader_corrupt_hint(error);
     }
     if (reader->tm != NULL && strcmp(reader->tm, end->tm) != 0) {
         fail(error, "the log in %s is that of TM %s, not of %s", reader->dir->path, end->tm,
@@ -60,7 +60,7 @@ static int check_identity(struct reader *reader, enum file_kind kind, uint64_t n
 }
 
 /* What the log's own records say. */
-static void note_own(struct log_end *end, const struct frame *frame)
+static void reader_note_own(struct log_end *end, const struct frame *frame)
 {
     end->clean = frame->type == RECORD_STOP;
     if (frame->type == RECORD_SEAL && frame->length > 0 && frame->length < sizeof end->home) {
@@ -70,8 +70,8 @@ static void note_own(struct log_end *end, const struct frame *frame)
 }
 
 /* The records of a checkpoint, or of an archive, which stand for all records up to its lsn. */
-static int visit_snapshot(struct reader *reader, const struct file_header *header,
-                          const uint8_t *body, struct error *error)
+static int reader_visit_snapshot(struct reader *reader, const struct file_header *header,
+                                 const uint8_t *body, struct error *error)
 {
     struct log_end *end = reader->end;
     uint64_t number = header->kind == FILE_CHECKPOINT ? header->lsn : header->segment;
@@ -87,7 +87,7 @@ static int visit_snapshot(struct reader *reader, const struct file_header *heade
         frame.incarnation = header->incarnation;
         frame.lsn = header->lsn;
         frame.durable_lsn = header->lsn;
-        note_own(end, &frame);
+        reader_note_own(end, &frame);
         struct log_place place = {header->kind, number, HEADER_BYTES + at};
         end->records++;
         int rc = reader->visit(reader->arg, &place, &frame, error);
@@ -99,8 +99,8 @@ static int visit_snapshot(struct reader *reader, const struct file_header *heade
 }
 
 /* Call each archive that the checkpoint refers to: only look whether it is whole, or visit it. */
-static int read_archives(struct reader *reader, const struct file_header *checkpoint, bool visit,
-                         struct error *error)
+static int reader_read_archives(struct reader *reader, const struct file_header *checkpoint,
+                                bool visit, struct error *error)
 {
     for (int archive = 0; archive < ARCHIVES; archive++) {
         const struct archive_run *run = &checkpoint->archives[archive];
@@ -109,16 +109,16 @@ static int read_archives(struct reader *reader, const struct file_header *checkp
             struct file_header header;
             uint8_t *body;
             if (snapshot_read(reader->dir, kind, number, &header, &body, error) != 0)
-                return corrupt_hint(error);
+                return reader_corrupt_hint(error);
             if (memcmp(&header.log, &checkpoint->log, sizeof header.log) != 0) {
                 char name[FILE_NAME_BYTES];
                 file_name(kind, number, name);
                 free(body);
                 fail(error, "%s/%s belongs to another log than its neighbours", reader->dir->path,
                      name);
-                return corrupt_hint(error);
+                return reader_corrupt_hint(error);
             }
-            int rc = visit ? visit_snapshot(reader, &header, body, error) : 0;
+            int rc = visit ? reader_visit_snapshot(reader, &header, body, error) : 0;
             free(body);
             if (rc != 0)
                 return rc;
@@ -128,11 +128,11 @@ static int read_archives(struct reader *reader, const struct file_header *checkp
 }
 
 /* Begin where the checkpoint says. */
-static int begin_at_checkpoint(struct reader *reader, const struct file_header *header,
-                               const uint8_t *body, struct error *error)
+static int reader_begin_at_checkpoint(struct reader *reader, const struct file_header *header,
+                                      const uint8_t *body, struct error *error)
 {
     struct log_end *end = reader->end;
-    if (check_identity(reader, FILE_CHECKPOINT, header->lsn, header, error) != 0)
+    if (reader_check_identity(reader, FILE_CHECKPOINT, header->lsn, header, error) != 0)
         return -1;
     end->chain.checksum = header->checksum;
     end->chain.lsn = header->lsn;
@@ -140,23 +140,23 @@ static int begin_at_checkpoint(struct reader *reader, const struct file_header *
     end->checkpoint = header->lsn;
     end->segment = header->segment;
     end->offset = header->offset;
-    int rc = read_archives(reader, header, true, error);
-    return rc != 0 ? rc : visit_snapshot(reader, header, body, error);
+    int rc = reader_read_archives(reader, header, true, error);
+    return rc != 0 ? rc : reader_visit_snapshot(reader, header, body, error);
 }
 
 /* Take the first checkpoint of these that can be read, with all its archives: a damaged one is rot
  * in a finished file, and the segments since the older one are kept for just that case. But the two
  * share most of their archives. What is missing of those cannot be had from the segments. */
-static int find_checkpoint(struct reader *reader, const uint64_t *lsns, size_t count, bool whole,
-                           struct error *error)
+static int reader_find_checkpoint(struct reader *reader, const uint64_t *lsns, size_t count,
+                                  bool whole, struct error *error)
 {
     for (size_t i = 0; i < count; i++) {
         uint64_t lsn = lsns[whole ? i : count - 1 - i];
         struct file_header header;
         uint8_t *body = NULL;
         if (snapshot_read(reader->dir, FILE_CHECKPOINT, lsn, &header, &body, error) == 0) {
-            if (read_archives(reader, &header, false, error) == 0) {
-                int rc = begin_at_checkpoint(reader, &header, body, error);
+            if (reader_read_archives(reader, &header, false, error) == 0) {
+                int rc = reader_begin_at_checkpoint(reader, &header, body, error);
                 free(body);
                 return rc;
             }
@@ -169,7 +169,7 @@ static int find_checkpoint(struct reader *reader, const uint64_t *lsns, size_t c
     return 0;
 }
 
-static void note_batch(struct log_end *end, const struct frame *frame)
+static void reader_note_batch(struct log_end *end, const struct frame *frame)
 {
     /* The writer syncs one batch before it begins the next. */
     if (frame->lsn == frame->durable_lsn + 1) {
@@ -181,7 +181,7 @@ static void note_batch(struct log_end *end, const struct frame *frame)
 
 /* Behind the last byte from `from` on that is not zero; `from` if all are. Most of a segment is
  * zeros, so they are passed by the block. */
-static uint64_t find_dirty_end(const uint8_t *bytes, uint64_t from, uint64_t until)
+static uint64_t reader_find_dirty_end(const uint8_t *bytes, uint64_t from, uint64_t until)
 {
     enum { BLOCK = 4096 };
     while (until - from >= BLOCK && all_zero(bytes + until - BLOCK, BLOCK))
@@ -192,7 +192,7 @@ static uint64_t find_dirty_end(const uint8_t *bytes, uint64_t from, uint64_t unt
 }
 
 /* Visit the records of the segment at hand that continue the chain. */
-static int walk(struct reader *reader, struct error *error)
+static int reader_walk(struct reader *reader, struct error *error)
 {
     struct log_end *end = reader->end;
     struct frame frame;
@@ -200,8 +200,8 @@ static int walk(struct reader *reader, struct error *error)
                       end->chain.seed, &frame) &&
            chain_follows(&end->chain, &frame)) {
         struct log_place place = {FILE_SEGMENT, end->segment, end->offset};
-        note_own(end, &frame);
-        note_batch(end, &frame);
+        reader_note_own(end, &frame);
+        reader_note_batch(end, &frame);
         end->records++;
         int rc = reader->visit(reader->arg, &place, &frame, error);
         if (rc != 0)
@@ -209,22 +209,22 @@ static int walk(struct reader *reader, struct error *error)
         chain_advance(&end->chain, &frame);
         end->offset += frame.bytes;
     }
-    end->dirty_end = find_dirty_end(reader->bytes, end->offset, reader->header.bytes);
+    end->dirty_end = reader_find_dirty_end(reader->bytes, end->offset, reader->header.bytes);
     return 0;
 }
 
-static int load_segment(struct reader *reader, uint64_t number, struct error *error)
+static int reader_load_segment(struct reader *reader, uint64_t number, struct error *error)
 {
     free(reader->bytes);
     reader->bytes = NULL;
     if (file_read(reader->dir, FILE_SEGMENT, number, &reader->bytes, &reader->header, error) != 0)
-        return corrupt_hint(error);
-    return check_identity(reader, FILE_SEGMENT, number, &reader->header, error);
+        return reader_corrupt_hint(error);
+    return reader_check_identity(reader, FILE_SEGMENT, number, &reader->header, error);
 }
 
 /* Find, from offset on in the segment at hand, a record that proves the next one of the chain
  * to have been on disk. Returns its offset, or 0. */
-static uint64_t find_proof(const struct reader *reader, uint64_t offset, struct frame *proof)
+static uint64_t reader_find_proof(const struct reader *reader, uint64_t offset, struct frame *proof)
 {
     uint64_t missing = reader->end->chain.lsn + 1;
     for (; offset + FRAME_HEADER_BYTES <= reader->header.bytes; offset += 8) {
@@ -238,7 +238,7 @@ static uint64_t find_proof(const struct reader *reader, uint64_t offset, struct 
 }
 
 /* Reading has stopped at end->segment, end->offset, with something behind it. */
-static int judge_tail(struct reader *reader, struct error *error)
+static int reader_judge_tail(struct reader *reader, struct error *error)
 {
     struct log_end *end = reader->end;
     char name[FILE_NAME_BYTES], proof_name[FILE_NAME_BYTES];
@@ -246,9 +246,9 @@ static int judge_tail(struct reader *reader, struct error *error)
     uint64_t offset = end->offset;
     file_name(FILE_SEGMENT, end->segment, name);
     for (uint64_t number = end->segment; number <= end->newest_segment; number++) {
-        if (load_segment(reader, number, error) != 0)
+        if (reader_load_segment(reader, number, error) != 0)
             return -1;
-        offset = find_proof(reader, offset, &proof);
+        offset = reader_find_proof(reader, offset, &proof);
         if (offset != 0) {
             file_name(FILE_SEGMENT, number, proof_name);
             fail(error,
@@ -257,7 +257,7 @@ static int judge_tail(struct reader *reader, struct error *error)
                  " at offset %" PRIu64 " of %s vouches for it)",
                  reader->dir->path, name, end->offset, end->chain.lsn + 1, proof.lsn, offset,
                  proof_name);
-            return corrupt_hint(error);
+            return reader_corrupt_hint(error);
         }
         offset = HEADER_BYTES;
     }
@@ -267,8 +267,8 @@ static int judge_tail(struct reader *reader, struct error *error)
 }
 
 /* Segments from here on have to be there without a gap. */
-static int check_dense(const struct reader *reader, uint64_t first, const uint64_t *numbers,
-                       size_t count, struct error *error)
+static int reader_check_dense(const struct reader *reader, uint64_t first, const uint64_t *numbers,
+                              size_t count, struct error *error)
 {
     uint64_t expected = first;
     for (size_t i = 0; i < count; i++) {
@@ -281,12 +281,12 @@ static int check_dense(const struct reader *reader, uint64_t first, const uint64
     file_name(FILE_SEGMENT, expected, name);
     fail(error, "%s/%s is missing: the log cannot be read past lsn %" PRIu64, reader->dir->path,
          name, reader->end->chain.lsn);
-    return corrupt_hint(error);
+    return reader_corrupt_hint(error);
 }
 
 /* Does the segment at hand begin with the chain's next record? Then the one before it was
  * complete, whatever is in the room that was left there. */
-static bool continues_here(const struct reader *reader)
+static bool reader_continues_here(const struct reader *reader)
 {
     struct frame frame;
     const struct chain *chain = &reader->end->chain;
@@ -295,26 +295,26 @@ static bool continues_here(const struct reader *reader)
            chain_follows(chain, &frame);
 }
 
-static int read_segments(struct reader *reader, struct error *error)
+static int reader_read_segments(struct reader *reader, struct error *error)
 {
     struct log_end *end = reader->end;
-    if (load_segment(reader, end->segment, error) != 0)
+    if (reader_load_segment(reader, end->segment, error) != 0)
         return -1;
     if (end->offset > reader->header.bytes)
         return fail(error, "%s: the checkpoint's place is outside of its segment",
                     reader->dir->path);
     for (;;) {
         end->segment_bytes = reader->header.bytes;
-        int rc = walk(reader, error);
+        int rc = reader_walk(reader, error);
         if (rc != 0)
             return rc;
         bool dirty = end->dirty_end > end->offset;
         if (end->segment == end->newest_segment)
-            return dirty ? judge_tail(reader, error) : 0;
-        if (load_segment(reader, end->segment + 1, error) != 0)
+            return dirty ? reader_judge_tail(reader, error) : 0;
+        if (reader_load_segment(reader, end->segment + 1, error) != 0)
             return -1;
-        if (dirty && !continues_here(reader))
-            return judge_tail(reader, error);
+        if (dirty && !reader_continues_here(reader))
+            return reader_judge_tail(reader, error);
         end->segment++;
         end->offset = HEADER_BYTES;
     }
@@ -322,7 +322,7 @@ static int read_segments(struct reader *reader, struct error *error)
 
 /* No log, or one whose first segment is still being made. But what is left of one is not nothing.
  */
-static int nothing_here(const struct log_dir *dir, struct error *error)
+static int reader_nothing_here(const struct log_dir *dir, struct error *error)
 {
     for (int archive = 0; archive < ARCHIVES; archive++) {
         uint64_t *numbers;
@@ -332,7 +332,7 @@ static int nothing_here(const struct log_dir *dir, struct error *error)
         free(numbers);
         if (count > 0) {
             fail(error, "%s holds archives of a log, and nothing else of it", dir->path);
-            return corrupt_hint(error);
+            return reader_corrupt_hint(error);
         }
     }
     return 0;
@@ -350,11 +350,11 @@ int log_read(const struct log_dir *dir, const char *tm, bool whole, struct log_e
         file_list(dir, FILE_CHECKPOINT, &checkpoints, &checkpoint_count, error) != 0)
         goto free_lists;
     if (segment_count == 0 && checkpoint_count == 0) {
-        rc = nothing_here(dir, error);
+        rc = reader_nothing_here(dir, error);
         goto free_lists;
     }
     if (!whole || segment_count == 0 || segments[0] != 1)
-        rc = find_checkpoint(&reader, checkpoints, checkpoint_count, whole, error);
+        rc = reader_find_checkpoint(&reader, checkpoints, checkpoint_count, whole, error);
     else
         rc = 0; /* the log is here from its first record on */
     if (rc != 0)
@@ -371,11 +371,11 @@ int log_read(const struct log_dir *dir, const char *tm, bool whole, struct log_e
     }
     end->checkpoint_segment = end->segment;
     end->checkpoint_offset = end->offset;
-    rc = check_dense(&reader, end->segment, segments, segment_count, error);
+    rc = reader_check_dense(&reader, end->segment, segments, segment_count, error);
     if (rc != 0)
         goto free_lists;
     end->newest_segment = segments[segment_count - 1];
-    rc = read_segments(&reader, error);
+    rc = reader_read_segments(&reader, error);
 
 free_lists:
     free(reader.bytes);
@@ -384,8 +384,8 @@ free_lists:
     return rc;
 }
 
-static int pass_over(void *arg, const struct log_place *place, const struct frame *frame,
-                     struct error *error)
+static int reader_pass_over(void *arg, const struct log_place *place, const struct frame *frame,
+                            struct error *error)
 {
     (void)arg;
     (void)place;
@@ -397,7 +397,7 @@ static int pass_over(void *arg, const struct log_place *place, const struct fram
 int log_survey(const struct log_dir *dir, bool whole, struct log_end *end, struct error *error)
 {
     for (int tries = 1;; tries++) {
-        int rc = log_read(dir, NULL, whole, end, pass_over, NULL, error);
+        int rc = log_read(dir, NULL, whole, end, reader_pass_over, NULL, error);
         if ((rc == 0 && !end->torn) || tries == SURVEY_TRIES || !log_dir_in_use(dir))
             return rc;
         usleep(SURVEY_PAUSE_US);

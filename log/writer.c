@@ -82,16 +82,16 @@ struct replay {
 };
 
 /* The log's own records are nobody else's business. */
-static bool is_own(uint8_t type)
+static bool wal_is_own(uint8_t type)
 {
     return type == RECORD_SEAL || type == RECORD_STOP;
 }
 
-static int replay_one(void *arg, const struct log_place *place, const struct frame *frame,
-                      struct error *error)
+static int wal_replay_one(void *arg, const struct log_place *place, const struct frame *frame,
+                          struct error *error)
 {
     struct replay *replay = arg;
-    if (is_own(frame->type))
+    if (wal_is_own(frame->type))
         return 0;
     replay->records++;
     struct wal_record record = {
@@ -106,7 +106,7 @@ static int replay_one(void *arg, const struct log_place *place, const struct fra
     return replay->each(replay->arg, &record, error);
 }
 
-static int open_segment(const struct log_dir *dir, uint64_t number, struct error *error)
+static int wal_open_segment(const struct log_dir *dir, uint64_t number, struct error *error)
 {
     char name[FILE_NAME_BYTES];
     file_name(FILE_SEGMENT, number, name);
@@ -116,11 +116,11 @@ static int open_segment(const struct log_dir *dir, uint64_t number, struct error
 
 /* Write again what is there from `from` to `keep`, and zeros to `until`. Read back it may have
  * come from the page cache alone, where a failed or missing sync of the last run left it. */
-static int rewrite(const struct log_dir *dir, uint64_t segment, uint64_t from, uint64_t keep,
-                   uint64_t until, struct error *error)
+static int wal_rewrite(const struct log_dir *dir, uint64_t segment, uint64_t from, uint64_t keep,
+                       uint64_t until, struct error *error)
 {
     int rc = -1;
-    int fd = open_segment(dir, segment, error);
+    int fd = wal_open_segment(dir, segment, error);
     if (fd < 0)
         return -1;
     uint8_t *bytes = calloc(1, until - from + 1);
@@ -135,7 +135,8 @@ static int rewrite(const struct log_dir *dir, uint64_t segment, uint64_t from, u
 }
 
 /* Segments above the end hold at most what a crash left of a batch that nobody heard of. */
-static int remove_newer(const struct log_dir *dir, const struct log_end *end, struct error *error)
+static int wal_remove_newer(const struct log_dir *dir, const struct log_end *end,
+                            struct error *error)
 {
     char name[FILE_NAME_BYTES];
     for (uint64_t number = end->newest_segment; number > end->segment; number--) {
@@ -148,22 +149,22 @@ static int remove_newer(const struct log_dir *dir, const struct log_end *end, st
 
 /* After this the log ends at end->offset on the disk too: the last batch, which no later record
  * vouches for, is certain to be there, and nothing that was torn can ever be read again. */
-static int settle_end(const struct log_dir *dir, const struct log_end *end, struct error *error)
+static int wal_settle_end(const struct log_dir *dir, const struct log_end *end, struct error *error)
 {
     POINT("log.before-end-settled");
-    if (remove_newer(dir, end, error) != 0)
+    if (wal_remove_newer(dir, end, error) != 0)
         return -1;
     if (end->batch_segment != 0 && end->batch_segment != end->segment &&
-        rewrite(dir, end->batch_segment, end->batch_offset, end->batch_end, end->batch_end,
-                error) != 0)
+        wal_rewrite(dir, end->batch_segment, end->batch_offset, end->batch_end, end->batch_end,
+                    error) != 0)
         return -1;
     uint64_t from = end->batch_segment == end->segment ? end->batch_offset : end->offset;
     uint64_t until = end->dirty_end > end->offset ? end->dirty_end : end->offset;
-    return rewrite(dir, end->segment, from, end->offset, until, error);
+    return wal_rewrite(dir, end->segment, from, end->offset, until, error);
 }
 
 /* The first segment gets its name when it is whole, so a log exists entirely or not at all. */
-static int create_log(const struct log_dir *dir, const char *tm, uint64_t segment_bytes,
+static int wal_create(const struct log_dir *dir, const char *tm, uint64_t segment_bytes,
                       struct log_end *end, struct error *error)
 {
     struct file_header header = {.kind = FILE_SEGMENT, .segment = 1};
@@ -189,8 +190,8 @@ static int create_log(const struct log_dir *dir, const char *tm, uint64_t segmen
 }
 
 /* A copy of an idle log must not be taken for the log itself: it would fence the true TM. */
-static int check_home(const struct wal *wal, const struct log_end *end, bool moved,
-                      struct error *error)
+static int wal_check_home(const struct wal *wal, const struct log_end *end, bool moved,
+                          struct error *error)
 {
     if (moved || end->home[0] == '\0' || strcmp(end->home, wal->home) == 0)
         return 0;
@@ -200,8 +201,8 @@ static int check_home(const struct wal *wal, const struct log_end *end, bool mov
                             "start once with --moved");
 }
 
-static void describe(const struct wal *wal, const struct log_end *end, uint64_t records,
-                     bool created, struct wal_info *info)
+static void wal_describe(const struct wal *wal, const struct log_end *end, uint64_t records,
+                         bool created, struct wal_info *info)
 {
     *info = (struct wal_info){
         .log = end->log,
@@ -216,7 +217,7 @@ static void describe(const struct wal *wal, const struct log_end *end, uint64_t 
     };
 }
 
-static void adopt_end(struct wal *wal, const struct log_end *end)
+static void wal_adopt_end(struct wal *wal, const struct log_end *end)
 {
     wal->segment = (struct file_header){
         .kind = FILE_SEGMENT,
@@ -233,19 +234,19 @@ static void adopt_end(struct wal *wal, const struct log_end *end)
 }
 
 /* Bring the locked directory into the state that wal_begin() goes on from. */
-static int recover(struct wal *wal, const struct wal_options *options, struct wal_info *info,
-                   struct replay *replay, struct error *error)
+static int wal_recover(struct wal *wal, const struct wal_options *options, struct wal_info *info,
+                       struct replay *replay, struct error *error)
 {
     struct log_end end;
     if (log_dir_home(&wal->dir, wal->home, error) != 0 ||
-        log_read(&wal->dir, options->tm, false, &end, replay_one, replay, error) != 0)
+        log_read(&wal->dir, options->tm, false, &end, wal_replay_one, replay, error) != 0)
         return -1;
     bool created = end.segment == 0;
     if (created) {
-        if (create_log(&wal->dir, options->tm, wal->segment_bytes, &end, error) != 0)
+        if (wal_create(&wal->dir, options->tm, wal->segment_bytes, &end, error) != 0)
             return -1;
-    } else if (check_home(wal, &end, options->moved, error) != 0 ||
-               settle_end(&wal->dir, &end, error) != 0) {
+    } else if (wal_check_home(wal, &end, options->moved, error) != 0 ||
+               wal_settle_end(&wal->dir, &end, error) != 0) {
         return -1;
     }
     if (end.damaged_checkpoint != 0)
@@ -253,12 +254,12 @@ static int recover(struct wal *wal, const struct wal_options *options, struct wa
                     " instead",
                     wal->dir.path, end.damaged_checkpoint, end.checkpoint);
     POINT("log.after-end-settled");
-    describe(wal, &end, replay->records, created, info);
-    adopt_end(wal, &end);
+    wal_describe(wal, &end, replay->records, created, info);
+    wal_adopt_end(wal, &end);
     return 0;
 }
 
-static void init_threading(struct wal *wal)
+static void wal_init_threading(struct wal *wal)
 {
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
@@ -282,12 +283,12 @@ int wal_open(struct wal **out, const struct wal_options *options, struct wal_inf
     wal->seal_after_ms = options->seal_after_ms != 0 ? options->seal_after_ms : SEAL_AFTER_MS;
     if (log_dir_make(options->dir, error) != 0 || log_dir_open(&wal->dir, options->dir, error) != 0)
         goto free_wal;
-    if (log_dir_lock(&wal->dir, error) != 0 || recover(wal, options, info, &replay, error) != 0)
+    if (log_dir_lock(&wal->dir, error) != 0 || wal_recover(wal, options, info, &replay, error) != 0)
         goto close_dir;
-    wal->fd = open_segment(&wal->dir, wal->segment.segment, error);
+    wal->fd = wal_open_segment(&wal->dir, wal->segment.segment, error);
     if (wal->fd < 0)
         goto close_dir;
-    init_threading(wal);
+    wal_init_threading(wal);
     *out = wal;
     return 0;
 
@@ -302,7 +303,7 @@ free_wal:
 
 /* Writing: all of this is the writer's thread. */
 
-static _Noreturn void give_up(const struct wal *wal, const char *what)
+static _Noreturn void wal_give_up(const struct wal *wal, const char *what)
 {
     struct error error = {0};
     char name[FILE_NAME_BYTES];
@@ -312,14 +313,14 @@ static _Noreturn void give_up(const struct wal *wal, const char *what)
     log_give_up(&error);
 }
 
-static uint64_t now_us(void)
+static uint64_t wal_now_us(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
-static void next_segment(struct wal *wal)
+static void wal_next_segment(struct wal *wal)
 {
     close(wal->fd);
     wal->fd = keeper_next_segment(wal->keeper);
@@ -328,7 +329,7 @@ static void next_segment(struct wal *wal)
     wal->offset = HEADER_BYTES;
 }
 
-static void count_batch(struct wal *wal, uint32_t records, size_t length, uint64_t sync_us)
+static void wal_count_batch(struct wal *wal, uint32_t records, size_t length, uint64_t sync_us)
 {
     pthread_mutex_lock(&wal->lock);
     wal->stats.records += records;
@@ -344,24 +345,25 @@ static void count_batch(struct wal *wal, uint32_t records, size_t length, uint64
 }
 
 /* Make length stamped bytes durable; a failure is never tried again. */
-static void write_batch(struct wal *wal, uint32_t records, size_t length)
+static void wal_write_batch(struct wal *wal, uint32_t records, size_t length)
 {
     POINT("log.before-write");
     if (!write_at(wal->fd, wal->batch, length, wal->offset))
-        give_up(wal, "write");
+        wal_give_up(wal, "write");
     POINT("log.before-sync");
-    uint64_t started_us = now_us();
+    uint64_t started_us = wal_now_us();
     if (fdatasync(wal->fd) != 0)
-        give_up(wal, "sync");
+        wal_give_up(wal, "sync");
     POINT("log.after-sync");
     wal->offset += length;
     wal->durable_lsn = wal->chain.lsn;
-    count_batch(wal, records, length, now_us() - started_us);
+    wal_count_batch(wal, records, length, wal_now_us() - started_us);
 }
 
 /* Stamp as many of the records as fit into a batch and into the segment, and make them
  * durable. Returns the bytes taken from handed, 0 if the segment has no room for even one. */
-static size_t write_some(struct wal *wal, const uint8_t *handed, size_t length, uint32_t *records)
+static size_t wal_write_some(struct wal *wal, const uint8_t *handed, size_t length,
+                             uint32_t *records)
 {
     uint64_t left = wal->segment.bytes - wal->offset;
     size_t room = left < BATCH_BYTES ? left : BATCH_BYTES;
@@ -374,19 +376,19 @@ static size_t write_some(struct wal *wal, const uint8_t *handed, size_t length, 
         ++*records;
     }
     if (taken > 0)
-        write_batch(wal, *records, used);
+        wal_write_batch(wal, *records, used);
     return taken;
 }
 
 /* Make the bytes of what was taken durable, from one place in it to another. */
-static void write_part(struct wal *wal, size_t from, size_t until)
+static void wal_write_part(struct wal *wal, size_t from, size_t until)
 {
     uint32_t records;
     for (size_t at = from, taken; at < until; at += taken) {
-        taken = write_some(wal, wal->taken.bytes + at, until - at, &records);
+        taken = wal_write_some(wal, wal->taken.bytes + at, until - at, &records);
         if (taken == 0) {
             assert(wal->offset > HEADER_BYTES);
-            next_segment(wal);
+            wal_next_segment(wal);
             continue;
         }
         wal->records += records;
@@ -396,7 +398,7 @@ static void write_part(struct wal *wal, size_t from, size_t until)
 }
 
 /* The snapshot stands for all that is durable now. */
-static void place_checkpoint(struct wal *wal, struct snapshot *snapshot)
+static void wal_place_checkpoint(struct wal *wal, struct snapshot *snapshot)
 {
     snapshot->header.segment = wal->segment.segment;
     snapshot->header.offset = wal->offset;
@@ -406,37 +408,37 @@ static void place_checkpoint(struct wal *wal, struct snapshot *snapshot)
     keeper_checkpoint(wal->keeper, snapshot);
 }
 
-static void write_taken(struct wal *wal)
+static void wal_write_taken(struct wal *wal)
 {
     struct buffer *taken = &wal->taken;
     size_t first = taken->snapshot != NULL ? taken->snapshot_at : taken->length;
-    write_part(wal, 0, first);
+    wal_write_part(wal, 0, first);
     if (taken->snapshot != NULL)
-        place_checkpoint(wal, taken->snapshot);
+        wal_place_checkpoint(wal, taken->snapshot);
     taken->snapshot = NULL;
-    write_part(wal, first, taken->length);
+    wal_write_part(wal, first, taken->length);
 }
 
 /* SEAL or STOP. */
-static void write_own(struct wal *wal, uint8_t type, const char *payload)
+static void wal_write_own(struct wal *wal, uint8_t type, const char *payload)
 {
     uint8_t handed[HANDED_HEADER_BYTES + HOME_BYTES + 8];
     uint32_t records;
     size_t length = handed_write(type, payload, strlen(payload), handed);
-    if (write_some(wal, handed, length, &records) == 0) {
-        next_segment(wal);
-        write_some(wal, handed, length, &records);
+    if (wal_write_some(wal, handed, length, &records) == 0) {
+        wal_next_segment(wal);
+        wal_write_some(wal, handed, length, &records);
     }
 }
 
-static bool has_work(const struct wal *wal)
+static bool wal_has_work(const struct wal *wal)
 {
     return wal->handed.length > 0 || wal->handed.snapshot != NULL || wal->closing;
 }
 
 /* Is there anything to take, or is this the end? Waits until so, or until the log has been
  * idle for long enough to seal it. Called with the lock. */
-static bool wait_for_work(struct wal *wal, bool sealed)
+static bool wal_wait_for_work(struct wal *wal, bool sealed)
 {
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
@@ -444,14 +446,14 @@ static bool wait_for_work(struct wal *wal, bool sealed)
     until.tv_sec += (time_t)(ns / 1000000000);
     until.tv_nsec = (long)(ns % 1000000000);
     int rc = 0;
-    while (!has_work(wal) && rc != ETIMEDOUT)
+    while (!wal_has_work(wal) && rc != ETIMEDOUT)
         rc = sealed ? pthread_cond_wait(&wal->work, &wal->lock)
                     : pthread_cond_timedwait(&wal->work, &wal->lock, &until);
-    return has_work(wal);
+    return wal_has_work(wal);
 }
 
 /* Swap what was handed over with the empty buffer of the turn before. */
-static void take_handed(struct wal *wal)
+static void wal_take_handed(struct wal *wal)
 {
     struct buffer empty = wal->taken;
     empty.length = 0;
@@ -459,32 +461,32 @@ static void take_handed(struct wal *wal)
     wal->handed = empty;
 }
 
-static void *writer_main(void *arg)
+static void *wal_writer_main(void *arg)
 {
     struct wal *wal = arg;
     pthread_setname_np(pthread_self(), "log-writer");
     /* Says where the log lives from here on, and seals what was recovered. */
-    write_own(wal, RECORD_SEAL, wal->home);
+    wal_write_own(wal, RECORD_SEAL, wal->home);
     bool sealed = true;
     for (;;) {
         pthread_mutex_lock(&wal->lock);
-        bool work = wait_for_work(wal, sealed);
-        take_handed(wal);
+        bool work = wal_wait_for_work(wal, sealed);
+        wal_take_handed(wal);
         bool last = wal->closing;
         pthread_mutex_unlock(&wal->lock);
         bool wrote = wal->taken.length > 0;
         POINT_IF(wrote, "log.taken");
-        write_taken(wal);
+        wal_write_taken(wal);
         if (last)
             break;
         POINT_IF(!work, "log.before-seal");
         if (!work)
-            write_own(wal, RECORD_SEAL, "");
+            wal_write_own(wal, RECORD_SEAL, "");
         sealed = !wrote && (sealed || !work);
     }
     POINT_IF(wal->clean, "log.before-stop");
     if (wal->clean)
-        write_own(wal, RECORD_STOP, "");
+        wal_write_own(wal, RECORD_STOP, "");
     return NULL;
 }
 
@@ -503,7 +505,7 @@ int wal_begin(struct wal *wal, uint64_t incarnation, wal_durable_fn *durable, vo
     wal->stats.durable_lsn = wal->durable_lsn;
     if (keeper_start(&wal->keeper, &wal->dir, &next, error) != 0)
         return -1;
-    errno = pthread_create(&wal->thread, NULL, writer_main, wal);
+    errno = pthread_create(&wal->thread, NULL, wal_writer_main, wal);
     if (errno != 0) {
         fail_errno(error, "start the log's writer");
         keeper_stop(wal->keeper);
@@ -514,7 +516,7 @@ int wal_begin(struct wal *wal, uint64_t incarnation, wal_durable_fn *durable, vo
     return 0;
 }
 
-static _Noreturn void no_memory(size_t bytes)
+static _Noreturn void wal_no_memory(size_t bytes)
 {
     struct error error = {0};
     fail_errno(&error, "hold %zu bytes for the log", bytes);
@@ -522,13 +524,13 @@ static _Noreturn void no_memory(size_t bytes)
 }
 
 /* Called with the lock. */
-static void buffer_add(struct buffer *buffer, const uint8_t *bytes, size_t length)
+static void wal_buffer_add(struct buffer *buffer, const uint8_t *bytes, size_t length)
 {
     if (buffer->room - buffer->length < length) {
         size_t room = 2 * buffer->room + length + 4096;
         uint8_t *more = realloc(buffer->bytes, room);
         if (more == NULL)
-            no_memory(room);
+            wal_no_memory(room);
         buffer->bytes = more;
         buffer->room = room;
     }
@@ -543,7 +545,7 @@ void wal_append(struct wal *wal, const uint8_t *bytes, size_t length, uint32_t r
         return;
     pthread_mutex_lock(&wal->lock);
     bool idle = wal->handed.length == 0;
-    buffer_add(&wal->handed, bytes, length);
+    wal_buffer_add(&wal->handed, bytes, length);
     wal->handed_over += records;
     pthread_mutex_unlock(&wal->lock);
     if (idle) /* after unlocking: the writer would wake only to wait for the lock */
@@ -562,7 +564,7 @@ bool wal_wants_checkpoint(struct wal *wal)
     return wants;
 }
 
-static uint64_t count_records(const uint8_t *bytes, size_t length)
+static uint64_t wal_count_records(const uint8_t *bytes, size_t length)
 {
     struct frame record;
     uint64_t count = 0;
@@ -573,7 +575,7 @@ static uint64_t count_records(const uint8_t *bytes, size_t length)
     return count;
 }
 
-static void copy_archive(const struct wal_archive *from, struct archive_part *out)
+static void wal_copy_archive(const struct wal_archive *from, struct archive_part *out)
 {
     out->newest = from->newest;
     out->oldest = from->oldest;
@@ -581,31 +583,31 @@ static void copy_archive(const struct wal_archive *from, struct archive_part *ou
         return;
     out->body = malloc(from->records.length);
     if (out->body == NULL)
-        no_memory(from->records.length);
+        wal_no_memory(from->records.length);
     memcpy(out->body, from->records.bytes, from->records.length);
     out->body_bytes = from->records.length;
-    out->records = count_records(from->records.bytes, from->records.length);
+    out->records = wal_count_records(from->records.bytes, from->records.length);
 }
 
 /* The checkpoint opens with where the log lives: the SEAL that said so may be in a segment
  * that goes. */
-static struct snapshot *make_snapshot(const struct wal *wal, const struct wal_snapshot *from)
+static struct snapshot *wal_make_snapshot(const struct wal *wal, const struct wal_snapshot *from)
 {
     const struct wal_records *state = &from->state;
     struct snapshot *snapshot = calloc(1, sizeof *snapshot);
     size_t room = HANDED_HEADER_BYTES + HOME_BYTES + 8 + state->length;
     if (snapshot == NULL || (snapshot->body = malloc(room)) == NULL)
-        no_memory(room);
+        wal_no_memory(room);
     size_t home = handed_write(RECORD_SEAL, wal->home, strlen(wal->home), snapshot->body);
     if (state->length > 0)
         memcpy(snapshot->body + home, state->bytes, state->length);
     snapshot->number = from->number;
     snapshot->header.log = wal->segment.log;
     memcpy(snapshot->header.tm, wal->segment.tm, sizeof snapshot->header.tm);
-    snapshot->header.records = 1 + count_records(state->bytes, state->length);
+    snapshot->header.records = 1 + wal_count_records(state->bytes, state->length);
     snapshot->header.body_bytes = home + state->length;
-    copy_archive(&from->outcomes, &snapshot->archives[ARCHIVE_OUTCOMES]);
-    copy_archive(&from->keys, &snapshot->archives[ARCHIVE_KEYS]);
+    wal_copy_archive(&from->outcomes, &snapshot->archives[ARCHIVE_OUTCOMES]);
+    wal_copy_archive(&from->keys, &snapshot->archives[ARCHIVE_KEYS]);
     return snapshot;
 }
 
@@ -616,7 +618,7 @@ uint64_t wal_archived(struct wal *wal)
 
 void wal_checkpoint(struct wal *wal, const struct wal_snapshot *from, uint64_t handed_over)
 {
-    struct snapshot *snapshot = make_snapshot(wal, from);
+    struct snapshot *snapshot = wal_make_snapshot(wal, from);
     pthread_mutex_lock(&wal->lock);
     assert(wal->begun && wal->handed_over == handed_over);
     snapshot_free(wal->handed.snapshot); /* one not taken yet is outdone by this one */

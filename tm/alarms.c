@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "common/logger.h"
+#include "common/must.h"
 #include "tm/capacity.h"
 
 enum { LOOK_MS = 1000, DOWN_PATIENCE_MS = 10 * 1000, NEARLY_ALL_PERCENT = 90, NEAR_PERCENT = 80 };
@@ -75,10 +76,7 @@ struct alarms {
 
 struct alarms *alarms_create(void)
 {
-    struct alarms *alarms = calloc(1, sizeof *alarms);
-    if (alarms == NULL)
-        abort();
-    return alarms;
+    return must_alloc(sizeof(struct alarms), "the alarms");
 }
 
 void alarms_free(struct alarms *alarms)
@@ -88,19 +86,19 @@ void alarms_free(struct alarms *alarms)
 
 /* ---- conditions: each says what it is, if it holds ---- */
 
-static void describe(struct alarm *alarm, const char *what, const char *advice)
+static void alarm_describe(struct alarm *alarm, const char *what, const char *advice)
 {
     snprintf(alarm->what, sizeof alarm->what, "%s", what);
     snprintf(alarm->advice, sizeof alarm->advice, "%s", advice);
 }
 
-static bool is_mixed(const struct server *server, struct alarm *alarm)
+static bool alarm_is_mixed(const struct server *server, struct alarm *alarm)
 {
     struct coordinator_counts counts;
     coordinator_counts(server->coordinator, &counts);
     if (counts.mixed_live == 0)
         return false;
-    describe(alarm, "", "assentctl list --state mixed");
+    alarm_describe(alarm, "", "assentctl list --state mixed");
     snprintf(alarm->what, sizeof alarm->what,
              "%" PRIu32 " transaction%s ended differently in one database than in the others, by "
              "another's hand",
@@ -108,7 +106,7 @@ static bool is_mixed(const struct server *server, struct alarm *alarm)
     return true;
 }
 
-static bool is_old_in_doubt(const struct server *server, struct alarm *alarm)
+static bool alarm_is_old_in_doubt(const struct server *server, struct alarm *alarm)
 {
     struct coordinator_counts counts;
     uint32_t limit_ms = server->settings->in_doubt_alarm_ms;
@@ -116,7 +114,7 @@ static bool is_old_in_doubt(const struct server *server, struct alarm *alarm)
     if (limit_ms == 0 || counts.in_doubt == 0 ||
         server->now_ms - counts.in_doubt_since_ms < limit_ms)
         return false;
-    describe(alarm, "", "assentctl in-doubt");
+    alarm_describe(alarm, "", "assentctl in-doubt");
     snprintf(alarm->what, sizeof alarm->what,
              "a transaction has been decided, or may have been, for longer than %" PRIu32
              " s and is not applied everywhere",
@@ -124,14 +122,14 @@ static bool is_old_in_doubt(const struct server *server, struct alarm *alarm)
     return true;
 }
 
-static bool is_old_prepared(const struct server *server, const struct rm *rm,
-                            const struct link_view *link, struct alarm *alarm)
+static bool alarm_is_old_prepared(const struct server *server, const struct rm *rm,
+                                  const struct link_view *link, struct alarm *alarm)
 {
     uint32_t limit_ms = server->settings->in_doubt_alarm_ms;
     if (limit_ms == 0 || rm->state != RM_UP || link->health.prepared == 0 ||
         link->health.oldest_s < limit_ms / 1000)
         return false;
-    describe(alarm, "", "assentctl in-doubt");
+    alarm_describe(alarm, "", "assentctl in-doubt");
     snprintf(alarm->what, sizeof alarm->what,
              "%s has a transaction that has been prepared for longer than %" PRIu32 " s", rm->name,
              limit_ms / 1000);
@@ -149,19 +147,19 @@ struct limit {
 };
 
 /* rm: of whose agent; NULL: of the coordinator. */
-static bool is_near(const struct limit *limit, const char *rm, struct alarm *alarm)
+static bool alarm_is_near(const struct limit *limit, const char *rm, struct alarm *alarm)
 {
     if (limit->most == 0 || limit->used * 100 < limit->most * limit->near_percent)
         return false;
-    describe(alarm, "", limit->advice);
+    alarm_describe(alarm, "", limit->advice);
     snprintf(alarm->what, sizeof alarm->what, "%s%s%" PRIu64 " of the %" PRIu64 " %s; beyond, %s",
              rm == NULL ? "" : rm, rm == NULL ? "" : ": ", limit->used, limit->most, limit->what,
              limit->beyond);
     return true;
 }
 
-static bool is_near_at(enum alarm_kind kind, const struct rm *rm, const struct link_view *link,
-                       struct alarm *alarm)
+static bool alarm_is_near_at(enum alarm_kind kind, const struct rm *rm,
+                             const struct link_view *link, struct alarm *alarm)
 {
     const struct agent_health *health = &link->health;
     const struct limit limits[ALARM_KINDS] = {
@@ -185,25 +183,25 @@ static bool is_near_at(enum alarm_kind kind, const struct rm *rm, const struct l
                                "those that ask for nothing are closed",
                                "find out who connects, or raise LimitNOFILE of its service"},
     };
-    return rm->state == RM_UP && is_near(&limits[kind], rm->name, alarm);
+    return rm->state == RM_UP && alarm_is_near(&limits[kind], rm->name, alarm);
 }
 
-static bool is_down(const struct rm *rm, const struct link_view *link, struct alarm *alarm)
+static bool alarm_is_down(const struct rm *rm, const struct link_view *link, struct alarm *alarm)
 {
     if (rm->state != RM_DOWN || rm->retired)
         return false;
-    describe(alarm, "", "start it: assent-agent -c FILE");
+    alarm_describe(alarm, "", "start it: assent-agent -c FILE");
     snprintf(alarm->what, sizeof alarm->what, "the agent of %s, at %s, is not connected: %s",
              rm->name, link->url,
              link->last_error[0] != '\0' ? link->last_error : "it has not answered yet");
     return true;
 }
 
-static bool is_refused(const struct rm *rm, struct alarm *alarm)
+static bool alarm_is_refused(const struct rm *rm, struct alarm *alarm)
 {
     if (rm->state != RM_REFUSED)
         return false;
-    describe(alarm, "", "assentctl agents");
+    alarm_describe(alarm, "", "assentctl agents");
     snprintf(alarm->what, sizeof alarm->what, "the agent of %s refuses this coordinator (%s): %s",
              rm->name, refusal_word(rm->refusal), refusal_meaning(rm->refusal));
     if (rm->refusal == REFUSAL_OTHER_LOG)
@@ -212,11 +210,11 @@ static bool is_refused(const struct rm *rm, struct alarm *alarm)
     return true;
 }
 
-static bool is_quarantined(const struct rm *rm, struct alarm *alarm)
+static bool alarm_is_quarantined(const struct rm *rm, struct alarm *alarm)
 {
     if (rm->state != RM_QUARANTINED)
         return false;
-    describe(alarm, "", "");
+    alarm_describe(alarm, "", "");
     snprintf(alarm->what, sizeof alarm->what,
              "%s is quarantined: its database has lost durable data or is another one (the beat "
              "to expect is %" PRIu64 ")",
@@ -226,12 +224,12 @@ static bool is_quarantined(const struct rm *rm, struct alarm *alarm)
     return true;
 }
 
-static bool is_fenced(const struct registry *registry, struct alarm *alarm)
+static bool alarm_is_fenced(const struct registry *registry, struct alarm *alarm)
 {
     if (!registry->fenced)
         return false;
-    describe(alarm, "", "assentctl status");
-    fence_sentence(registry, alarm->what);
+    alarm_describe(alarm, "", "assentctl status");
+    admin_fence_sentence(registry, alarm->what);
     return true;
 }
 
@@ -239,13 +237,14 @@ static bool is_fenced(const struct registry *registry, struct alarm *alarm)
 
 enum { MEBIBYTE = 1024 * 1024, UNREAD_MS = 3000 };
 
-static bool is_disk_full(const struct server *server, struct alarm *alarm)
+static bool alarm_is_disk_full(const struct server *server, struct alarm *alarm)
 {
     struct wal_stats stats;
     wal_stats(server->wal, &stats);
     if (stats.disk_free >= stats.disk_least)
         return false;
-    describe(alarm, "", "make room, or move [tm] data_dir: the coordinator ends when it is full");
+    alarm_describe(alarm, "",
+                   "make room, or move [tm] data_dir: the coordinator ends when it is full");
     snprintf(alarm->what, sizeof alarm->what,
              "the disk of %s, the log, has %" PRIu64 " MiB free, and should have %" PRIu64,
              server->settings->data_dir, stats.disk_free / MEBIBYTE,
@@ -253,13 +252,14 @@ static bool is_disk_full(const struct server *server, struct alarm *alarm)
     return true;
 }
 
-static bool is_unread(struct alarm *alarm)
+static bool alarm_is_unread(struct alarm *alarm)
 {
     struct logger_counts counts;
     logger_counts(&counts);
     if (counts.stuck_ms < UNREAD_MS)
         return false;
-    describe(alarm, "", "see whoever reads standard error, or the disk that it is written to");
+    alarm_describe(alarm, "",
+                   "see whoever reads standard error, or the disk that it is written to");
     snprintf(alarm->what, sizeof alarm->what,
              "the daemon's messages have not been taken for %" PRIu64 " s; %" PRIu64
              " lines have been dropped in all",
@@ -267,7 +267,8 @@ static bool is_unread(struct alarm *alarm)
     return true;
 }
 
-static bool is_near_here(const struct server *server, enum alarm_kind kind, struct alarm *alarm)
+static bool alarm_is_near_here(const struct server *server, enum alarm_kind kind,
+                               struct alarm *alarm)
 {
     struct coordinator_counts counts;
     struct capacity_view view;
@@ -303,22 +304,22 @@ static bool is_near_here(const struct server *server, enum alarm_kind kind, stru
                         "they are answered `busy`",
                         "assentctl in-doubt; or raise [tm] http_max_waiting"},
     };
-    return is_near(&limits[kind], NULL, alarm);
+    return alarm_is_near(&limits[kind], NULL, alarm);
 }
 
-static bool holds_here(const struct server *server, enum alarm_kind kind, struct alarm *alarm)
+static bool alarm_holds_here(const struct server *server, enum alarm_kind kind, struct alarm *alarm)
 {
     switch (kind) {
     case ALARM_FENCED:
-        return is_fenced(coordinator_registry(server->coordinator), alarm);
+        return alarm_is_fenced(coordinator_registry(server->coordinator), alarm);
     case ALARM_MIXED:
-        return is_mixed(server, alarm);
+        return alarm_is_mixed(server, alarm);
     case ALARM_IN_DOUBT:
-        return is_old_in_doubt(server, alarm);
+        return alarm_is_old_in_doubt(server, alarm);
     case ALARM_DISK:
-        return is_disk_full(server, alarm);
+        return alarm_is_disk_full(server, alarm);
     case ALARM_MESSAGES:
-        return is_unread(alarm);
+        return alarm_is_unread(alarm);
     case ALARM_TRANSACTIONS:
     case ALARM_BRANCHES:
     case ALARM_WAITING:
@@ -326,38 +327,38 @@ static bool holds_here(const struct server *server, enum alarm_kind kind, struct
     case ALARM_OUTCOMES:
     case ALARM_CONNECTIONS:
     case ALARM_HTTP:
-        return is_near_here(server, kind, alarm);
+        return alarm_is_near_here(server, kind, alarm);
     default:
         return false;
     }
 }
 
 /* Does this condition hold at this place? */
-static bool holds(const struct server *server, enum alarm_kind kind, uint32_t place,
-                  struct alarm *alarm)
+static bool alarm_holds(const struct server *server, enum alarm_kind kind, uint32_t place,
+                        struct alarm *alarm)
 {
     const struct registry *registry = coordinator_registry(server->coordinator);
     struct link_view link;
     if (place == COORDINATOR)
-        return holds_here(server, kind, alarm);
+        return alarm_holds_here(server, kind, alarm);
     if (place >= registry->count)
         return false;
     const struct rm *rm = &registry->rms[place];
     links_show(server->links, place, &link);
     switch (kind) {
     case ALARM_QUARANTINED:
-        return is_quarantined(rm, alarm);
+        return alarm_is_quarantined(rm, alarm);
     case ALARM_REFUSED:
-        return is_refused(rm, alarm);
+        return alarm_is_refused(rm, alarm);
     case ALARM_DOWN:
-        return is_down(rm, &link, alarm);
+        return alarm_is_down(rm, &link, alarm);
     case ALARM_SLOTS:
     case ALARM_BRANCHES:
     case ALARM_SESSIONS:
     case ALARM_CONNECTIONS:
-        return is_near_at(kind, rm, &link, alarm);
+        return alarm_is_near_at(kind, rm, &link, alarm);
     case ALARM_IN_DOUBT:
-        return is_old_prepared(server, rm, &link, alarm);
+        return alarm_is_old_prepared(server, rm, &link, alarm);
     default:
         return false;
     }
@@ -366,16 +367,16 @@ static bool holds(const struct server *server, enum alarm_kind kind, uint32_t pl
 /* ---- since when ---- */
 
 /* An agent that starts again has some seconds before anybody is told. */
-static bool is_ripe(enum alarm_kind kind, const struct alarm *alarm, uint64_t now_ms)
+static bool alarm_is_ripe(enum alarm_kind kind, const struct alarm *alarm, uint64_t now_ms)
 {
     return alarm->since_ms != 0 &&
            (kind != ALARM_DOWN || now_ms - alarm->since_ms >= DOWN_PATIENCE_MS);
 }
 
-static void look(struct server *server, enum alarm_kind kind, uint32_t place)
+static void alarm_look(struct server *server, enum alarm_kind kind, uint32_t place)
 {
     struct alarm *alarm = &server->alarms->list[kind][place];
-    if (!holds(server, kind, place, alarm)) {
+    if (!alarm_holds(server, kind, place, alarm)) {
         if (alarm->told)
             log_notice("alarm over (%s): %s", kind_words[kind], alarm->what);
         *alarm = (struct alarm){.since_ms = 0};
@@ -383,7 +384,7 @@ static void look(struct server *server, enum alarm_kind kind, uint32_t place)
     }
     if (alarm->since_ms == 0)
         alarm->since_ms = server->now_ms;
-    if (alarm->told || !is_ripe(kind, alarm, server->now_ms))
+    if (alarm->told || !alarm_is_ripe(kind, alarm, server->now_ms))
         return;
     alarm->told = true;
     log_error("alarm (%s): %s; to do: %s", kind_words[kind], alarm->what, alarm->advice);
@@ -397,7 +398,7 @@ uint64_t alarms_tend(struct server *server)
     alarms->look_at_ms = server->now_ms + LOOK_MS;
     for (enum alarm_kind kind = 0; kind < ALARM_KINDS; kind++)
         for (uint32_t place = 0; place < PLACES; place++)
-            look(server, kind, place);
+            alarm_look(server, kind, place);
     return alarms->look_at_ms;
 }
 

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "common/logger.h"
+#include "common/must.h"
 #include "common/trail.h"
 #include "common/wire.h"
 
@@ -53,7 +54,7 @@ bool audit_is_for(uint8_t type)
 
 /* ---- a line ---- */
 
-static const char *what_of(const struct record *record)
+static const char *audit_what(const struct record *record)
 {
     switch (record->type) {
     case RECORD_RESOLVED:
@@ -75,13 +76,14 @@ static const char *what_of(const struct record *record)
     }
 }
 
-static void add_text(cJSON *object, const char *name, const char *text)
+static void audit_add_text(cJSON *object, const char *name, const char *text)
 {
     if (text[0] != '\0')
         cJSON_AddStringToObject(object, name, text);
 }
 
-static void add_transaction(cJSON *object, const struct audit *audit, const struct record *record)
+static void audit_add_transaction(cJSON *object, const struct audit *audit,
+                                  const struct record *record)
 {
     struct gtrid gtrid = {.incarnation = record->incarnation, .sequence = record->sequence};
     char text[GTRID_BYTES];
@@ -93,14 +95,14 @@ static void add_transaction(cJSON *object, const struct audit *audit, const stru
     if (record->outcome != OUTCOME_FORGOTTEN)
         cJSON_AddStringToObject(object, "outcome", outcome_word(record->outcome));
     if (record->branch_count == 1) {
-        add_text(object, "rm", record->branches[0].rm);
-        add_text(object, "branch", record->branches[0].branch);
+        audit_add_text(object, "rm", record->branches[0].rm);
+        audit_add_text(object, "branch", record->branches[0].branch);
     }
     if (record->type == RECORD_RESOLVED && (record->flags & RESOLVED_HEURISTIC) != 0)
         cJSON_AddTrueToObject(object, "heuristic");
 }
 
-static char *line_of(const struct audit *audit, const struct record *record, uint64_t lsn)
+static char *audit_line(const struct audit *audit, const struct record *record, uint64_t lsn)
 {
     char at[32], number[24];
     time_t now = time(NULL);
@@ -112,20 +114,20 @@ static char *line_of(const struct audit *audit, const struct record *record, uin
     cJSON_AddStringToObject(object, "lsn", number);
     cJSON_AddStringToObject(object, "at", at);
     cJSON_AddStringToObject(object, "who", record->who[0] != '\0' ? record->who : "assentd");
-    cJSON_AddStringToObject(object, "what", what_of(record));
-    add_transaction(object, audit, record);
-    add_text(object, "rm", record->rm);
-    add_text(object, "reason", record->why);
+    cJSON_AddStringToObject(object, "what", audit_what(record));
+    audit_add_transaction(object, audit, record);
+    audit_add_text(object, "rm", record->rm);
+    audit_add_text(object, "reason", record->why);
     size_t length;
     return wire_print(object, &length);
 }
 
 /* Into the page cache, in one piece; the log is what survives a power cut. */
-static void append(struct audit *audit, const struct record *record, uint64_t lsn)
+static void audit_append(struct audit *audit, const struct record *record, uint64_t lsn)
 {
     char line[TRAIL_HASH_BYTES + TRAIL_LINE_MAX];
     char hash[TRAIL_HASH_BYTES];
-    char *json = line_of(audit, record, lsn);
+    char *json = audit_line(audit, record, lsn);
     trail_hash(audit->hash, json, hash);
     int length = snprintf(line, sizeof line, "%s %s\n", hash, json);
     log_notice("audit: %s %s", hash, json);
@@ -142,7 +144,7 @@ static void append(struct audit *audit, const struct record *record, uint64_t ls
 
 /* ---- following the log ---- */
 
-static int take_lsn(void *arg, const char *json)
+static int audit_take_lsn(void *arg, const char *json)
 {
     struct audit *audit = arg;
     cJSON *object = cJSON_Parse(json);
@@ -157,14 +159,12 @@ static int take_lsn(void *arg, const char *json)
 int audit_open(struct audit **out, const char *data_dir, const char *tm, struct error *error)
 {
     struct trail_end end;
-    struct audit *audit = calloc(1, sizeof *audit);
-    if (audit == NULL)
-        abort();
+    struct audit *audit = must_alloc(sizeof *audit, "the audit trail");
     audit->tm = tm;
     audit->fd = -1;
     snprintf(audit->path, sizeof audit->path, "%s/%s", data_dir, TRAIL_NAME);
     *out = audit;
-    if (trail_read(audit->path, take_lsn, audit, &end, error) != 0)
+    if (trail_read(audit->path, audit_take_lsn, audit, &end, error) != 0)
         return -1;
     if (end.broken_line != 0)
         log_error("%s: line %llu was changed, or one before it was taken out: see `assentctl "
@@ -191,7 +191,7 @@ void audit_close(struct audit *audit)
 void audit_recovered(struct audit *audit, const struct record *record)
 {
     if (record->lsn > audit->last_lsn)
-        append(audit, record, record->lsn);
+        audit_append(audit, record, record->lsn);
 }
 
 void audit_handed(struct audit *audit, const uint8_t *records, size_t length)
@@ -214,7 +214,7 @@ void audit_durable(struct audit *audit, uint64_t records, uint64_t lsn)
 {
     uint32_t done = 0;
     while (done < audit->waiting_count && audit->waiting[done].number <= records)
-        append(audit, &audit->waiting[done++].record, lsn);
+        audit_append(audit, &audit->waiting[done++].record, lsn);
     audit->waiting_count -= done;
     memmove(audit->waiting, audit->waiting + done, audit->waiting_count * sizeof *audit->waiting);
 }

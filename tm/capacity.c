@@ -13,7 +13,7 @@ enum {
     HTTP_WAIT_PART = 3, /* if they are few: two of three may wait */
 };
 
-static void plan_http(struct server *server)
+static void capacity_plan_http(struct server *server)
 {
     uint32_t waiting = server->settings->http_max_waiting;
     uint32_t wanted = waiting + HTTP_OTHERS;
@@ -33,7 +33,7 @@ int capacity_plan(struct server *server, struct error *error)
     if (descriptors_plan(&server->descriptors, LOG_FILES + LOOKUP_FILES + agents, error) != 0)
         return fail_hint(error, "Raise LimitNOFILE of its service, or `ulimit -n`.");
     if (server->settings->http_listen[0] != '\0')
-        plan_http(server);
+        capacity_plan_http(server);
     return 0;
 }
 

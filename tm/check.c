@@ -99,7 +99,7 @@ static void check_state(const struct server *server, cJSON *findings)
     char sentence[FENCE_BYTES];
     uint32_t waits_for;
     if (registry->fenced) {
-        fence_sentence(registry, sentence);
+        admin_fence_sentence(registry, sentence);
         findings_add(findings, coordinator, "error", "start the newest copy of the log", "%s",
                      sentence);
     } else if (!registry_may_presume(registry, &waits_for)) {

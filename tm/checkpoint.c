@@ -14,7 +14,7 @@ struct pile {
     uint64_t newest; /* date */
 };
 
-static bool put(struct pile *pile, const struct record *record)
+static bool pile_put(struct pile *pile, const struct record *record)
 {
     if (pile->room - pile->length < RECORD_APPEND_MAX) {
         size_t room = pile->room == 0 ? 64 * 1024 : pile->room * 2;
@@ -29,15 +29,16 @@ static bool put(struct pile *pile, const struct record *record)
 }
 
 /* An archive opens with the running time, which says what of it is still to be remembered. */
-static bool put_archived(struct pile *pile, const struct record *clock, const struct record *record)
+static bool pile_put_archived(struct pile *pile, const struct record *clock,
+                              const struct record *record)
 {
     if (pile->newest < record->date)
         pile->newest = record->date;
-    return (pile->length > 0 || put(pile, clock)) && put(pile, record);
+    return (pile->length > 0 || pile_put(pile, clock)) && pile_put(pile, record);
 }
 
-static bool fill(struct server *server, struct pile *state, struct pile *outcomes,
-                 struct pile *keys)
+static bool checkpoint_fill(struct server *server, struct pile *state, struct pile *outcomes,
+                            struct pile *keys)
 {
     struct record record, clock;
     uint64_t position = 0;
@@ -46,11 +47,11 @@ static bool fill(struct server *server, struct pile *state, struct pile *outcome
         if (record.type == RECORD_CLOCK)
             clock = record;
         if (record.type == RECORD_CHUNK)
-            fits = put_archived(outcomes, &clock, &record);
+            fits = pile_put_archived(outcomes, &clock, &record);
         else if (record.type == RECORD_HASHED_KEY)
-            fits = put_archived(keys, &clock, &record);
+            fits = pile_put_archived(keys, &clock, &record);
         else
-            fits = put(state, &record);
+            fits = pile_put(state, &record);
     }
     return fits;
 }
@@ -60,7 +61,7 @@ void checkpoint_take(struct server *server)
     struct pile state = {.length = 0}, outcomes = state, keys = state;
     coordinator_archived(server->coordinator, wal_archived(server->wal));
     struct wal_snapshot snapshot = {.number = coordinator_snapshot_begin(server->coordinator)};
-    if (fill(server, &state, &outcomes, &keys)) {
+    if (checkpoint_fill(server, &state, &outcomes, &keys)) {
         snapshot.state = (struct wal_records){state.bytes, state.length};
         snapshot.outcomes.records = (struct wal_records){outcomes.bytes, outcomes.length};
         snapshot.outcomes.newest = outcomes.newest;

@@ -19,7 +19,7 @@ static bool is_dba(const struct server *server, const struct request *request)
 }
 
 /* As the trail will have it: a name, or a number where there is none. */
-static void say_who(struct request *request)
+static void dba_say_who(struct request *request)
 {
     struct passwd user, *found = NULL;
     char room[4096];
@@ -32,7 +32,8 @@ static void say_who(struct request *request)
         snprintf(request->who, sizeof request->who, "uid %u", (unsigned)request->caller);
 }
 
-static cJSON *branch_object(const struct request *request, const struct resolution_branch *branch)
+static cJSON *dba_branch_object(const struct request *request,
+                                const struct resolution_branch *branch)
 {
     struct branch_id id = {.gtrid = request->gtrid};
     char gid[GID_BYTES], xid[24];
@@ -76,11 +77,11 @@ cJSON *dba_plan(const struct server *server, const struct request *request)
     cJSON_AddBoolToObject(reply, "live", view.live);
     cJSON *branches = cJSON_AddArrayToObject(reply, "branches");
     for (uint32_t i = 0; i < view.branch_count; i++)
-        cJSON_AddItemToArray(branches, branch_object(request, &view.branches[i]));
+        cJSON_AddItemToArray(branches, dba_branch_object(request, &view.branches[i]));
     return reply;
 }
 
-static cJSON *refused(enum error_code code, const char *message, const char *hint)
+static cJSON *dba_refuse(enum error_code code, const char *message, const char *hint)
 {
     struct failure failure;
     refuse(&failure, code, "%s", message);
@@ -92,15 +93,16 @@ bool dba_answers(const struct server *server, struct request *request, cJSON **r
 {
     bool about_txn = request->op == OP_RESOLVE || request->op == OP_FORGET;
     if (!is_dba(server, request)) {
-        *reply = refused(ERR_NOT_PERMITTED, "only a DBA may do this",
-                         request->caller == CALLER_HTTP
-                             ? "use assentctl on the coordinator's host, or set http_admin = on"
-                             : "run assentctl as root or as the coordinator's user, over its unix "
-                               "socket");
+        *reply =
+            dba_refuse(ERR_NOT_PERMITTED, "only a DBA may do this",
+                       request->caller == CALLER_HTTP
+                           ? "use assentctl on the coordinator's host, or set http_admin = on"
+                           : "run assentctl as root or as the coordinator's user, over its unix "
+                             "socket");
         return true;
     }
     if (about_txn && strcmp(request->gtrid.tm, server->settings->tm) != 0) {
-        *reply = refused(ERR_UNKNOWN_TRANSACTION, "it is of another coordinator", "");
+        *reply = dba_refuse(ERR_UNKNOWN_TRANSACTION, "it is of another coordinator", "");
         return true;
     }
     enum outcome outcome;
@@ -108,16 +110,16 @@ bool dba_answers(const struct server *server, struct request *request, cJSON **r
         about_txn ? coordinator_outcome(server->coordinator, &request->gtrid, &outcome) : ERR_NONE;
     if (error != ERR_NONE) {
         *reply =
-            refused(error,
-                    error == ERR_NOT_READY ? "this log has not reached it, and may be an old one"
-                                           : "this coordinator never began it",
-                    "a number that it has not reached may be given out yet");
+            dba_refuse(error,
+                       error == ERR_NOT_READY ? "this log has not reached it, and may be an old one"
+                                              : "this coordinator never began it",
+                       "a number that it has not reached may be given out yet");
         return true;
     }
     if (about_txn && request->dry_run) {
         *reply = dba_plan(server, request);
         return true;
     }
-    say_who(request);
+    dba_say_who(request);
     return false;
 }

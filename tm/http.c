@@ -15,12 +15,11 @@
  * health, status and outcomes can be had however many wait.
  *
  * What a proxy in front of us might read otherwise than libmicrohttpd does is refused before
- * either acts on it, and the connection ended: see check_framing().
+ * either acts on it, and the connection ended: see http_check_framing().
  */
 #include "tm/http.h"
 
-#include <arpa/inet.h>
-#include <ctype.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <microhttpd.h>
 #include <pthread.h>
@@ -35,12 +34,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/must.h"
+#include "tm/http_headers.h"
 #include "tm/routes.h"
 #include "tm/server_state.h"
 
 enum {
     STEP_MS = 30 * 1000,
-    BACKLOG = 256,
     MEMORY_A_CONNECTION = 32 * 1024, /* for its headers; bodies are kept by us */
     HEADERS_MAX = 16 * 1024,
     TARGET_MAX = 2048,
@@ -66,9 +66,9 @@ struct client {
     enum { ENDING = 0, SLOW, WORKING } queue;
 
     bool taken;      /* its headers have been looked at */
-    bool bad_target; /* see take_target() */
+    bool bad_target; /* see http_take_target() */
     bool last;       /* nothing more is read from this connection */
-    bool waits;      /* see waits_for_others() */
+    bool waits;      /* see http_waits_for_others() */
     int status;      /* 0, or what it is refused with, and why: */
     struct failure failure;
     char allow[ALLOW_BYTES];
@@ -100,7 +100,7 @@ struct http {
 
 /* ---- the queues ---- */
 
-static void leave_queue(struct client *client)
+static void http_leave_queue(struct client *client)
 {
     if (client->queue == SLOW)
         TAILQ_REMOVE(&client->http->slow, client, link);
@@ -111,38 +111,38 @@ static void leave_queue(struct client *client)
     client->queue = ENDING;
 }
 
-static void take_step(struct client *client)
+static void http_take_step(struct client *client)
 {
-    leave_queue(client);
+    http_leave_queue(client);
     client->step_ms = loop_now_ms();
     client->queue = SLOW;
     TAILQ_INSERT_TAIL(&client->http->slow, client, link);
 }
 
-static void begin_work(struct client *client)
+static void http_begin_work(struct client *client)
 {
-    leave_queue(client);
+    http_leave_queue(client);
     client->queue = WORKING;
     client->http->waits += client->waits;
     TAILQ_INSERT_TAIL(&client->http->waiting, client, link);
 }
 
 /* libmicrohttpd then reads the end of the connection and closes it. */
-static void cut_off(struct client *client)
+static void http_cut_off(struct client *client)
 {
-    leave_queue(client);
+    http_leave_queue(client);
     shutdown(client->fd, SHUT_RDWR);
 }
 
 /* Returns when to look again. */
-static uint64_t cut_off_late_clients(struct http *http)
+static uint64_t http_cut_off_late_clients(struct http *http)
 {
     struct client *oldest;
     uint64_t now = loop_now_ms();
     while ((oldest = TAILQ_FIRST(&http->slow)) != NULL) {
         if (now - oldest->step_ms < STEP_MS)
             return oldest->step_ms + STEP_MS;
-        cut_off(oldest);
+        http_cut_off(oldest);
     }
     return UINT64_MAX;
 }
@@ -151,7 +151,7 @@ static uint64_t cut_off_late_clients(struct http *http)
 
 /* With the status of the code, or one that HTTP has for it alone. The first word counts. */
 __attribute__((format(printf, 4, 5))) static void
-refuse_client(struct client *client, int status, enum error_code code, const char *format, ...)
+http_refuse_client(struct client *client, int status, enum error_code code, const char *format, ...)
 {
     char text[REASON_BYTES];
     va_list arguments;
@@ -164,7 +164,7 @@ refuse_client(struct client *client, int status, enum error_code code, const cha
     refuse(&client->failure, code, "%s", text);
 }
 
-static void refuse_as_read(struct client *client, const struct failure *failure)
+static void http_refuse_as_read(struct client *client, const struct failure *failure)
 {
     if (client->status != 0)
         return;
@@ -172,221 +172,118 @@ static void refuse_as_read(struct client *client, const struct failure *failure)
     client->status = error_http_status(failure->code);
 }
 
-static void refuse_large_body(struct client *client)
+static void http_refuse_large_body(struct client *client)
 {
-    refuse_client(client, MHD_HTTP_CONTENT_TOO_LARGE, ERR_INVALID_REQUEST,
-                  "the body is longer than %d bytes", MESSAGE_MAX);
+    http_refuse_client(client, MHD_HTTP_CONTENT_TOO_LARGE, ERR_INVALID_REQUEST,
+                       "the body is longer than %d bytes", MESSAGE_MAX);
 }
 
 /* ---- headers ---- */
 
-struct headers {
-    size_t bytes;
-    bool malformed;
-    uint32_t lengths, encodings, hosts, keys, traces, queries;
-    const char *length, *encoding, *host, *key, *trace, *query;
-    const char *type;
-    const char *query_name; /* the parameter that is looked for */
-    bool origin;
-};
-
-static bool is_token(const char *text, size_t length)
-{
-    for (size_t i = 0; i < length; i++)
-        if (!isalnum((unsigned char)text[i]) &&
-            (text[i] == '\0' || strchr("!#$%&'*+-.^_`|~", text[i]) == NULL))
-            return false;
-    return length > 0;
-}
-
-/* A line that continues a header: libmicrohttpd 0.9.75 adds it to the name, so that `Tran: chunked`
- * continued by `sfer-Encoding` has a meaning for us that it has for nobody else. Both texts lie
- * where they came in, and so it shows: nothing but the colon and blanks is between them. */
-static bool is_one_line(const char *name, size_t name_length, const char *value)
-{
-    const char *between = name + name_length;
-    while (between < value && (*between == '\0' || *between == ' ' || *between == '\t'))
-        between++;
-    return between == value && value > name + name_length;
-}
-
-static bool has_control(const char *text, size_t length)
-{
-    for (size_t i = 0; i < length; i++)
-        if (((unsigned char)text[i] < 0x20 && text[i] != '\t') || text[i] == 0x7f)
-            return true;
-    return false;
-}
-
-static bool note_if(const char *name, const char *wanted, const char *value, uint32_t *count,
-                    const char **out)
-{
-    if (strcasecmp(name, wanted) != 0)
-        return false;
-    ++*count;
-    *out = value;
-    return true;
-}
-
-static enum MHD_Result note_header(void *arg, enum MHD_ValueKind kind, const char *name,
-                                   size_t name_length, const char *value, size_t value_length)
-{
-    struct headers *headers = arg;
-    uint32_t types = 0;
-    (void)kind;
-    headers->bytes += name_length + value_length + strlen(": \r\n");
-    if (!is_token(name, name_length) || has_control(value, value_length) ||
-        !is_one_line(name, name_length, value)) {
-        headers->malformed = true;
-        return MHD_YES;
-    }
-    headers->origin = headers->origin || strcasecmp(name, "Origin") == 0;
-    (void)(note_if(name, "Content-Length", value, &headers->lengths, &headers->length) ||
-           note_if(name, "Transfer-Encoding", value, &headers->encodings, &headers->encoding) ||
-           note_if(name, "Host", value, &headers->hosts, &headers->host) ||
-           note_if(name, "Idempotency-Key", value, &headers->keys, &headers->key) ||
-           note_if(name, "traceparent", value, &headers->traces, &headers->trace) ||
-           note_if(name, "Content-Type", value, &types, &headers->type));
-    return MHD_YES;
-}
-
-static enum MHD_Result note_parameter(void *arg, enum MHD_ValueKind kind, const char *name,
-                                      size_t name_length, const char *value, size_t value_length)
-{
-    struct headers *headers = arg;
-    (void)kind;
-    (void)name_length;
-    (void)value_length;
-    if (headers->query_name == NULL || strcmp(name, headers->query_name) != 0)
-        return MHD_YES;
-    headers->queries++;
-    headers->query = value != NULL ? value : "";
-    return MHD_YES;
-}
-
-/* The length that the headers announce; all of it digits, or UINT64_MAX. */
-static uint64_t announced_length(const struct headers *headers)
-{
-    uint64_t length;
-    if (headers->lengths == 0)
-        return 0;
-    return u64_parse(headers->length, strlen(headers->length), &length) ? length : UINT64_MAX;
-}
-
 /* Whoever reads where a body ends otherwise than we do takes the rest of it for the next request,
  * or the other way round. So there has to be exactly one way to read it. */
-static void check_framing(struct client *client, const char *version, const struct headers *headers)
+static void http_check_framing(struct client *client, const char *version,
+                               const struct headers *headers)
 {
     if (strcmp(version, MHD_HTTP_VERSION_1_1) != 0 && strcmp(version, MHD_HTTP_VERSION_1_0) != 0)
-        refuse_client(client, MHD_HTTP_HTTP_VERSION_NOT_SUPPORTED, ERR_INVALID_REQUEST,
-                      "HTTP/1.1 is spoken here");
+        http_refuse_client(client, MHD_HTTP_HTTP_VERSION_NOT_SUPPORTED, ERR_INVALID_REQUEST,
+                           "HTTP/1.1 is spoken here");
     if (client->bad_target)
-        refuse_client(client, MHD_HTTP_URI_TOO_LONG, ERR_INVALID_REQUEST,
-                      "the path is longer than %d bytes", TARGET_MAX);
+        http_refuse_client(client, MHD_HTTP_URI_TOO_LONG, ERR_INVALID_REQUEST,
+                           "the path is longer than %d bytes", TARGET_MAX);
     if (headers->bytes > HEADERS_MAX)
-        refuse_client(client, MHD_HTTP_REQUEST_HEADER_FIELDS_TOO_LARGE, ERR_INVALID_REQUEST,
-                      "the headers are longer than %d bytes", HEADERS_MAX);
+        http_refuse_client(client, MHD_HTTP_REQUEST_HEADER_FIELDS_TOO_LARGE, ERR_INVALID_REQUEST,
+                           "the headers are longer than %d bytes", HEADERS_MAX);
     if (headers->malformed)
-        refuse_client(client, MHD_HTTP_BAD_REQUEST, ERR_INVALID_REQUEST, "a malformed header");
+        http_refuse_client(client, MHD_HTTP_BAD_REQUEST, ERR_INVALID_REQUEST, "a malformed header");
     if (headers->hosts > 1)
-        refuse_client(client, MHD_HTTP_BAD_REQUEST, ERR_INVALID_REQUEST, "Host is given twice");
+        http_refuse_client(client, MHD_HTTP_BAD_REQUEST, ERR_INVALID_REQUEST,
+                           "Host is given twice");
     if (headers->lengths > 1)
-        refuse_client(client, MHD_HTTP_BAD_REQUEST, ERR_INVALID_REQUEST,
-                      "Content-Length is given twice");
+        http_refuse_client(client, MHD_HTTP_BAD_REQUEST, ERR_INVALID_REQUEST,
+                           "Content-Length is given twice");
     if (headers->lengths > 0 && headers->encodings > 0)
-        refuse_client(client, MHD_HTTP_BAD_REQUEST, ERR_INVALID_REQUEST,
-                      "both Content-Length and Transfer-Encoding are given");
-    if (announced_length(headers) == UINT64_MAX)
-        refuse_client(client, MHD_HTTP_BAD_REQUEST, ERR_INVALID_REQUEST,
-                      "Content-Length: expected a decimal number");
+        http_refuse_client(client, MHD_HTTP_BAD_REQUEST, ERR_INVALID_REQUEST,
+                           "both Content-Length and Transfer-Encoding are given");
+    if (headers_announced_length(headers) == UINT64_MAX)
+        http_refuse_client(client, MHD_HTTP_BAD_REQUEST, ERR_INVALID_REQUEST,
+                           "Content-Length: expected a decimal number");
     if (headers->encodings > 1 ||
         (headers->encodings == 1 && (strcasecmp(headers->encoding, "chunked") != 0 ||
                                      strcmp(version, MHD_HTTP_VERSION_1_1) != 0)))
-        refuse_client(client, MHD_HTTP_BAD_REQUEST, ERR_INVALID_REQUEST,
-                      "Transfer-Encoding: expected `chunked` and nothing else");
+        http_refuse_client(client, MHD_HTTP_BAD_REQUEST, ERR_INVALID_REQUEST,
+                           "Transfer-Encoding: expected `chunked` and nothing else");
     client->last = client->status != 0;
-}
-
-static bool is_loopback(const char *host)
-{
-    char name[64];
-    struct in_addr number;
-    size_t length = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
-    if (length >= sizeof name)
-        return false;
-    memcpy(name, host, length);
-    name[length] = '\0';
-    return strcasecmp(name, "localhost") == 0 || strcmp(name, "[::1]") == 0 ||
-           (inet_pton(AF_INET, name, &number) == 1 && ntohl(number.s_addr) >> 24 == 127);
 }
 
 /* A browser on this host lends its hands to every page that it shows: it sends along who wrote
  * the page, or has been told that a foreign name means this address. */
-static void check_sender(struct client *client, const struct headers *headers)
+static void http_check_sender(struct client *client, const struct headers *headers)
 {
-    if (headers->origin || (headers->host != NULL && !is_loopback(headers->host)))
-        refuse_client(client, MHD_HTTP_FORBIDDEN, ERR_NOT_PERMITTED,
-                      "served to programs on this host, not to pages in its browsers");
+    if (headers->origin || (headers->host != NULL && !headers_is_loopback(headers->host)))
+        http_refuse_client(client, MHD_HTTP_FORBIDDEN, ERR_NOT_PERMITTED,
+                           "served to programs on this host, not to pages in its browsers");
 }
 
-static void check_body(struct client *client, const struct headers *headers)
+static void http_check_body(struct client *client, const struct headers *headers)
 {
-    if (announced_length(headers) == 0 && headers->encodings == 0)
+    if (headers_announced_length(headers) == 0 && headers->encodings == 0)
         return;
     size_t length = strlen("application/json");
     const char *type = headers->type != NULL ? headers->type : "";
     if (strncasecmp(type, "application/json", length) != 0 ||
         (type[length] != '\0' && strchr("; \t", type[length]) == NULL))
-        refuse_client(client, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE, ERR_INVALID_REQUEST,
-                      "the body has to be of Content-Type application/json");
-    if (announced_length(headers) > MESSAGE_MAX)
-        refuse_large_body(client);
+        http_refuse_client(client, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE, ERR_INVALID_REQUEST,
+                           "the body has to be of Content-Type application/json");
+    if (headers_announced_length(headers) > MESSAGE_MAX)
+        http_refuse_large_body(client);
     /* Whoever waits to be asked for the body need not send it. */
     const char *expect = MHD_lookup_connection_value(client->connection, MHD_HEADER_KIND, "Expect");
-    client->last = client->last || announced_length(headers) > SWALLOWED_MAX ||
+    client->last = client->last || headers_announced_length(headers) > SWALLOWED_MAX ||
                    (client->status != 0 && expect != NULL);
 }
 
-static void find_route(struct client *client, const char *method, const char *path,
-                       struct headers *headers)
+static void http_find_route(struct client *client, const char *method, const char *path,
+                            struct headers *headers)
 {
     struct failure failure;
     client->route = route_find(method, path, client->allow);
     if (client->route == NULL && client->allow[0] == '\0')
-        refuse_client(client, MHD_HTTP_NOT_FOUND, ERR_UNKNOWN_OPERATION,
-                      "nothing is served under this path");
+        http_refuse_client(client, MHD_HTTP_NOT_FOUND, ERR_UNKNOWN_OPERATION,
+                           "nothing is served under this path");
     if (client->route == NULL) {
-        refuse_client(client, MHD_HTTP_METHOD_NOT_ALLOWED, ERR_UNKNOWN_OPERATION,
-                      "this path takes %s", client->allow);
+        http_refuse_client(client, MHD_HTTP_METHOD_NOT_ALLOWED, ERR_UNKNOWN_OPERATION,
+                           "this path takes %s", client->allow);
         return;
     }
     headers->query_name = client->route->query;
-    MHD_get_connection_values_n(client->connection, MHD_GET_ARGUMENT_KIND, note_parameter, headers);
+    MHD_get_connection_values_n(client->connection, MHD_GET_ARGUMENT_KIND, headers_note_parameter,
+                                headers);
     if (headers->queries > 1 || headers->keys > 1)
-        refuse_client(client, MHD_HTTP_BAD_REQUEST, ERR_INVALID_REQUEST, "%s is given twice",
-                      headers->keys > 1 ? "Idempotency-Key" : client->route->query);
+        http_refuse_client(client, MHD_HTTP_BAD_REQUEST, ERR_INVALID_REQUEST, "%s is given twice",
+                           headers->keys > 1 ? "Idempotency-Key" : client->route->query);
     if (client->status != 0 || client->route->op == OP_NONE)
         return;
     client->request = route_request(client->route, path, headers->query, headers->key,
                                     headers->traces == 1 ? headers->trace : NULL, &failure);
     if (client->request == NULL)
-        refuse_as_read(client, &failure);
+        http_refuse_as_read(client, &failure);
 }
 
-static void take_headers(struct client *client, const char *method, const char *path,
-                         const char *version)
+static void http_take_headers(struct client *client, const char *method, const char *path,
+                              const char *version)
 {
     struct headers headers = {.bytes = 0};
-    MHD_get_connection_values_n(client->connection, MHD_HEADER_KIND, note_header, &headers);
-    check_framing(client, version, &headers);
-    check_sender(client, &headers);
-    find_route(client, method, path, &headers);
-    check_body(client, &headers);
+    MHD_get_connection_values_n(client->connection, MHD_HEADER_KIND, headers_note, &headers);
+    http_check_framing(client, version, &headers);
+    http_check_sender(client, &headers);
+    http_find_route(client, method, path, &headers);
+    http_check_body(client, &headers);
 }
 
 /* ---- bodies ---- */
 
-static void drop_body(struct client *client)
+static void http_drop_body(struct client *client)
 {
     client->http->bodies -= client->room;
     free(client->body);
@@ -394,7 +291,7 @@ static void drop_body(struct client *client)
     client->length = client->room = 0;
 }
 
-static bool make_room(struct client *client, size_t length)
+static bool http_make_room(struct client *client, size_t length)
 {
     struct http *http = client->http;
     size_t room = client->room == 0 ? BODY_FIRST : client->room;
@@ -413,15 +310,15 @@ static bool make_room(struct client *client, size_t length)
     return true;
 }
 
-static enum MHD_Result take_body(struct client *client, const char *bytes, size_t length)
+static enum MHD_Result http_take_body(struct client *client, const char *bytes, size_t length)
 {
     if (client->length + length > MESSAGE_MAX)
-        refuse_large_body(client);
-    else if (client->status == 0 && !make_room(client, length))
-        refuse_client(client, error_http_status(ERR_BUSY), ERR_BUSY,
-                      "too many bodies are being received");
+        http_refuse_large_body(client);
+    else if (client->status == 0 && !http_make_room(client, length))
+        http_refuse_client(client, error_http_status(ERR_BUSY), ERR_BUSY,
+                           "too many bodies are being received");
     if (client->status != 0) {
-        drop_body(client);
+        http_drop_body(client);
         client->swallowed += length;
         return client->swallowed > SWALLOWED_MAX ? MHD_NO : MHD_YES;
     }
@@ -432,7 +329,7 @@ static enum MHD_Result take_body(struct client *client, const char *bytes, size_
 
 /* ---- answers ---- */
 
-static enum MHD_Result send_page(struct client *client, const struct page *page)
+static enum MHD_Result http_send_page(struct client *client, const struct page *page)
 {
     struct MHD_Response *response =
         MHD_create_response_from_buffer(page->length, page->text, MHD_RESPMEM_MUST_FREE);
@@ -456,22 +353,22 @@ static enum MHD_Result send_page(struct client *client, const struct page *page)
     return result;
 }
 
-static enum MHD_Result send_refusal(struct client *client)
+static enum MHD_Result http_send_refusal(struct client *client)
 {
     struct page page = {.status = 0};
-    page_of_failure(client->status, &client->failure, &page);
-    return send_page(client, &page);
+    page_write_failure(client->status, &client->failure, &page);
+    return http_send_page(client, &page);
 }
 
-static enum MHD_Result send_answer(struct client *client)
+static enum MHD_Result http_send_answer(struct client *client)
 {
     struct page page = {.status = 0};
     client->route->write(cJSON_ParseWithLength(client->answer, client->answer_length), &page);
-    return send_page(client, &page);
+    return http_send_page(client, &page);
 }
 
 /* In whichever thread has the answer. */
-static void post_answer(void *origin, char *text, size_t length)
+static void http_post_answer(void *origin, char *text, size_t length)
 {
     struct client *client = origin;
     client->answer = text;
@@ -483,7 +380,7 @@ static void post_answer(void *origin, char *text, size_t length)
 
 /* Is this answered only when a database, an agent or the disk has answered? What is not is answered
  * within a turn of the server's loop. */
-static bool waits_for_others(enum op op)
+static bool http_waits_for_others(enum op op)
 {
     switch (op) {
     case OP_NONE:
@@ -501,39 +398,39 @@ static bool waits_for_others(enum op op)
 }
 
 /* The headers and the body are complete: hand the request over. */
-static enum MHD_Result ask(struct client *client)
+static enum MHD_Result http_ask(struct client *client)
 {
     struct http *http = client->http;
     struct failure failure;
     if (client->length > 0) {
         if (strcmp(client->route->method, "POST") != 0)
-            refuse_client(client, MHD_HTTP_BAD_REQUEST, ERR_INVALID_REQUEST, "%s takes no body",
-                          client->route->method);
+            http_refuse_client(client, MHD_HTTP_BAD_REQUEST, ERR_INVALID_REQUEST,
+                               "%s takes no body", client->route->method);
         else if (route_add_body(client->request, client->body, client->length, &failure) != 0)
-            refuse_as_read(client, &failure);
+            http_refuse_as_read(client, &failure);
     }
-    drop_body(client);
-    client->waits = client->status == 0 && waits_for_others(client->route->op);
+    http_drop_body(client);
+    client->waits = client->status == 0 && http_waits_for_others(client->route->op);
     if (client->waits && http->waits >= http->limits.waiting)
-        refuse_client(client, error_http_status(ERR_BUSY), ERR_BUSY,
-                      "%" PRIu32 " requests wait for their end over HTTP, and no more may "
-                      "(http_max_waiting)",
-                      http->limits.waiting);
+        http_refuse_client(client, error_http_status(ERR_BUSY), ERR_BUSY,
+                           "%" PRIu32 " requests wait for their end over HTTP, and no more may "
+                           "(http_max_waiting)",
+                           http->limits.waiting);
     if (client->status != 0)
-        return send_refusal(client);
+        return http_send_refusal(client);
     if (client->route->op == OP_NONE)
-        return send_answer(client);
-    begin_work(client);
+        return http_send_answer(client);
+    http_begin_work(client);
     MHD_suspend_connection(client->connection);
-    server_call(http->server, client->request, CALLER_HTTP, post_answer, client);
+    server_call(http->server, client->request, CALLER_HTTP, http_post_answer, client);
     return MHD_YES;
 }
 
 /* Called with the headers, with each piece of the body, when that is complete, and again when the
  * connection is resumed. */
-static enum MHD_Result take_request(void *arg, struct MHD_Connection *connection, const char *path,
-                                    const char *method, const char *version, const char *bytes,
-                                    size_t *length, void **context)
+static enum MHD_Result http_take_request(void *arg, struct MHD_Connection *connection,
+                                         const char *path, const char *method, const char *version,
+                                         const char *bytes, size_t *length, void **context)
 {
     struct client *client = *context;
     (void)arg;
@@ -542,22 +439,22 @@ static enum MHD_Result take_request(void *arg, struct MHD_Connection *connection
         return MHD_NO;
     if (!client->taken) {
         client->taken = true;
-        take_headers(client, method, path, version);
-        return client->last ? send_refusal(client) : MHD_YES;
+        http_take_headers(client, method, path, version);
+        return client->last ? http_send_refusal(client) : MHD_YES;
     }
     if (*length > 0) {
         size_t taken = *length;
         *length = 0;
-        return take_body(client, bytes, taken);
+        return http_take_body(client, bytes, taken);
     }
     if (client->answered)
-        return client->status != 0 ? send_refusal(client) : send_answer(client);
-    return ask(client);
+        return client->status != 0 ? http_send_refusal(client) : http_send_answer(client);
+    return http_ask(client);
 }
 
-static void forget_request(struct client *client)
+static void http_forget_request(struct client *client)
 {
-    drop_body(client);
+    http_drop_body(client);
     cJSON_Delete(client->request);
     free(client->answer);
     client->request = NULL;
@@ -567,7 +464,7 @@ static void forget_request(struct client *client)
     client->swallowed = 0;
 }
 
-static struct client *client_of(struct MHD_Connection *connection)
+static struct client *http_client_of(struct MHD_Connection *connection)
 {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
@@ -575,34 +472,34 @@ static struct client *client_of(struct MHD_Connection *connection)
 }
 
 /* The request line is here. A path that is cut short by a NUL would be another path. */
-static void *take_target(void *arg, const char *target, struct MHD_Connection *connection)
+static void *http_take_target(void *arg, const char *target, struct MHD_Connection *connection)
 {
-    struct client *client = client_of(connection);
+    struct client *client = http_client_of(connection);
     (void)arg;
     if (client == NULL)
         return NULL;
-    forget_request(client);
+    http_forget_request(client);
     client->bad_target = strlen(target) > TARGET_MAX;
     if (strstr(target, "%00") != NULL)
-        refuse_client(client, MHD_HTTP_BAD_REQUEST, ERR_INVALID_REQUEST, "a NUL in the path");
-    take_step(client);
+        http_refuse_client(client, MHD_HTTP_BAD_REQUEST, ERR_INVALID_REQUEST, "a NUL in the path");
+    http_take_step(client);
     return client;
 }
 
-static void end_request(void *arg, struct MHD_Connection *connection, void **context,
-                        enum MHD_RequestTerminationCode why)
+static void http_end_request(void *arg, struct MHD_Connection *connection, void **context,
+                             enum MHD_RequestTerminationCode why)
 {
     struct client *client = *context;
     (void)arg;
     (void)connection;
     if (client == NULL)
         return;
-    forget_request(client);
+    http_forget_request(client);
     if (why == MHD_REQUEST_TERMINATED_COMPLETED_OK && client->queue != ENDING)
-        take_step(client);
+        http_take_step(client);
 }
 
-static void open_client(struct http *http, struct MHD_Connection *connection, void **context)
+static void http_open_client(struct http *http, struct MHD_Connection *connection, void **context)
 {
     struct client *client = calloc(1, sizeof *client);
     const union MHD_ConnectionInfo *info =
@@ -616,97 +513,97 @@ static void open_client(struct http *http, struct MHD_Connection *connection, vo
     client->fd = info->connect_fd;
     http->connections++;
     if (http->connections > http->limits.connections && !TAILQ_EMPTY(&http->slow))
-        cut_off(TAILQ_FIRST(&http->slow));
-    take_step(client);
+        http_cut_off(TAILQ_FIRST(&http->slow));
+    http_take_step(client);
 }
 
-static void close_client(struct http *http, struct client *client)
+static void http_close_client(struct http *http, struct client *client)
 {
     if (client == NULL)
         return;
-    leave_queue(client);
-    forget_request(client);
+    http_leave_queue(client);
+    http_forget_request(client);
     http->connections--;
     free(client);
 }
 
-static void note_connection(void *arg, struct MHD_Connection *connection, void **context,
-                            enum MHD_ConnectionNotificationCode what)
+static void http_note_connection(void *arg, struct MHD_Connection *connection, void **context,
+                                 enum MHD_ConnectionNotificationCode what)
 {
     if (what == MHD_CONNECTION_NOTIFY_STARTED)
-        open_client(arg, connection, context);
+        http_open_client(arg, connection, context);
     else
-        close_client(arg, *context);
+        http_close_client(arg, *context);
 }
 
 /* ---- the thread ---- */
 
-static void resume(struct client *client)
+static void http_resume(struct client *client)
 {
     client->answered = true;
-    take_step(client);
+    http_take_step(client);
     MHD_resume_connection(client->connection);
 }
 
-static void take_posts(struct http *http)
+static void http_take_posts(struct http *http)
 {
     struct post *post;
     while ((post = loop_take(http->loop)) != NULL) {
         if (post->kind == POST_STOP)
             http->stopping = true;
         else
-            resume((struct client *)post);
+            http_resume((struct client *)post);
     }
 }
 
 /* The last words to those who wait; what they asked for may yet happen. */
-static void take_leave(struct http *http)
+static void http_take_leave(struct http *http)
 {
     struct client *client;
     while ((client = TAILQ_FIRST(&http->waiting)) != NULL) {
-        refuse_client(client, error_http_status(ERR_TIMEOUT), ERR_TIMEOUT,
-                      "the coordinator has stopped; ask it for the outcome when it is back");
-        resume(client);
+        http_refuse_client(client, error_http_status(ERR_TIMEOUT), ERR_TIMEOUT,
+                           "the coordinator has stopped; ask it for the outcome when it is back");
+        http_resume(client);
     }
     MHD_run(http->daemon);
     MHD_run(http->daemon);
 }
 
-static bool is_full(const struct http *http)
+static bool http_is_full(const struct http *http)
 {
     return http->connections >= http->limits.connections + HTTP_LEAVING;
 }
 
 /* When it is full libmicrohttpd stops listening as a run begins, and listens again only as the
  * next one does: it must not be waited for then, for nobody would wake us. */
-static void run(struct http *http)
+static void http_run(struct http *http)
 {
     bool was_full;
     do {
-        was_full = is_full(http);
+        was_full = http_is_full(http);
         MHD_run(http->daemon);
-    } while (was_full && !is_full(http));
+    } while (was_full && !http_is_full(http));
 }
 
-static void *serve(void *arg)
+static void *http_serve(void *arg)
 {
     struct http *http = arg;
     while (!http->stopping) {
         MHD_UNSIGNED_LONG_LONG left_ms;
-        take_posts(http);
-        run(http);
-        uint64_t wake_ms = cut_off_late_clients(http);
+        http_take_posts(http);
+        http_run(http);
+        uint64_t wake_ms = http_cut_off_late_clients(http);
         if (MHD_get_timeout(http->daemon, &left_ms) == MHD_YES && loop_now_ms() + left_ms < wake_ms)
             wake_ms = loop_now_ms() + left_ms;
         if (!http->stopping)
             loop_wait(http->loop, wake_ms);
     }
-    take_leave(http);
+    http_take_leave(http);
     return NULL;
 }
 
 /* What is ready is for MHD_run() to find. */
-static void ignore_ready(void *arg, uint32_t events)
+static void http_ignore_ready(void *arg, uint32_t events)
 {
     (void)arg;
     (void)events;
@@ -714,84 +611,21 @@ static void ignore_ready(void *arg, uint32_t events)
 
 /* ---- the start and the end ---- */
 
-static int refuse_url(const char *url, struct error *error)
-{
-    return fail(error,
-                "%s: expected http://127.0.0.1:PORT or http://[::1]:PORT, as there are no "
-                "tokens yet",
-                url);
-}
-
-/* The address of a URL that has no name in it. */
-static int parse_url(const char *url, struct sockaddr_storage *out, socklen_t *length,
-                     struct error *error)
-{
-    char host[32];
-    uint64_t port;
-    const char *start = url + strlen("http://");
-    const char *colon = strrchr(url, ':');
-    memset(out, 0, sizeof *out);
-    if (strncmp(url, "http://", strlen("http://")) != 0 || colon < start ||
-        (size_t)(colon - start) >= sizeof host || !u64_parse(colon + 1, strlen(colon + 1), &port) ||
-        port < 1 || port > 65535)
-        return refuse_url(url, error);
-    memcpy(host, start, (size_t)(colon - start));
-    host[colon - start] = '\0';
-    if (strcmp(host, "[::1]") == 0) {
-        *(struct sockaddr_in6 *)out = (struct sockaddr_in6){
-            .sin6_family = AF_INET6,
-            .sin6_port = htons((uint16_t)port),
-            .sin6_addr = IN6ADDR_LOOPBACK_INIT,
-        };
-        *length = sizeof(struct sockaddr_in6);
-        return 0;
-    }
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    if (inet_pton(AF_INET, host, &address.sin_addr) != 1 ||
-        ntohl(address.sin_addr.s_addr) >> 24 != 127)
-        return refuse_url(url, error);
-    memcpy(out, &address, sizeof address);
-    *length = sizeof address;
-    return 0;
-}
-
-int http_check_url(const char *url, struct error *error)
-{
-    struct sockaddr_storage address;
-    socklen_t length;
-    return parse_url(url, &address, &length, error);
-}
-
-static int open_socket(struct http *http, const char *url, struct error *error)
-{
-    struct sockaddr_storage address;
-    socklen_t length;
-    int on = 1;
-    if (parse_url(url, &address, &length, error) != 0)
-        return -1;
-    http->listen_fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (http->listen_fd < 0 ||
-        setsockopt(http->listen_fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
-        bind(http->listen_fd, (struct sockaddr *)&address, length) != 0 ||
-        listen(http->listen_fd, BACKLOG) != 0)
-        return fail_errno(error, "listen on %s", url);
-    return 0;
-}
-
-static int start_daemon(struct http *http, const char *url, struct error *error)
+static int http_start_daemon(struct http *http, const char *url, struct error *error)
 {
     http->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, take_request, http,
+        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, http_take_request, http,
         MHD_OPTION_LISTEN_SOCKET, http->listen_fd, MHD_OPTION_STRICT_FOR_CLIENT, 1,
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)(http->limits.connections + HTTP_LEAVING),
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY_A_CONNECTION,
-        MHD_OPTION_URI_LOG_CALLBACK, take_target, http, MHD_OPTION_NOTIFY_COMPLETED, end_request,
-        http, MHD_OPTION_NOTIFY_CONNECTION, note_connection, http, MHD_OPTION_END);
+        MHD_OPTION_URI_LOG_CALLBACK, http_take_target, http, MHD_OPTION_NOTIFY_COMPLETED,
+        http_end_request, http, MHD_OPTION_NOTIFY_CONNECTION, http_note_connection, http,
+        MHD_OPTION_END);
     if (http->daemon == NULL)
         return fail(error, "listen on %s: libmicrohttpd does not start", url);
     http->listen_fd = -1;
     const union MHD_DaemonInfo *info = MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD);
-    return loop_watch(http->loop, info->epoll_fd, EPOLLIN, ignore_ready, http, error);
+    return loop_watch(http->loop, info->epoll_fd, EPOLLIN, http_ignore_ready, http, error);
 }
 
 void http_counts(const struct http *http, uint32_t *connections, uint32_t *waiting)
@@ -803,18 +637,18 @@ void http_counts(const struct http *http, uint32_t *connections, uint32_t *waiti
 int http_listen(struct http **out, const char *url, const struct http_limits *limits,
                 struct server *server, struct error *error)
 {
-    struct http *http = calloc(1, sizeof *http);
-    if (http == NULL)
-        abort();
+    struct http *http = must_alloc(sizeof *http, "the HTTP interface");
     http->server = server;
     http->limits = *limits;
     http->listen_fd = -1;
     TAILQ_INIT(&http->slow);
     TAILQ_INIT(&http->waiting);
-    if (loop_create(&http->loop, error) != 0 || open_socket(http, url, error) != 0 ||
-        start_daemon(http, url, error) != 0)
+    if (loop_create(&http->loop, error) != 0 ||
+        (http->listen_fd = http_open_socket(url, error)) < 0 ||
+        http_start_daemon(http, url, error) != 0)
         goto close_http;
-    if (pthread_create(&http->thread, NULL, serve, http) != 0) {
+    errno = pthread_create(&http->thread, NULL, http_serve, http);
+    if (errno != 0) {
         fail_errno(error, "start a thread for %s", url);
         goto close_http;
     }

@@ -19,6 +19,8 @@ enum { HTTP_LEAVING = 8 };
 
 /* Is url one that can be served: http://127.0.0.1:PORT or http://[::1]:PORT? Returns 0 or -1. */
 int http_check_url(const char *url, struct error *error);
+/* A socket that listens at such a URL, the caller's to close; -1 with *error. */
+int http_open_socket(const char *url, struct error *error);
 
 /* How many of each, at the same time. */
 struct http_limits {

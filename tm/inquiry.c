@@ -11,6 +11,7 @@
 
 #include "common/indoubt.h"
 #include "common/logger.h"
+#include "common/must.h"
 #include "tm/check.h"
 
 /* The two questions: they are asked side by side. */
@@ -49,20 +50,17 @@ struct asked {
 
 struct inquiries *inquiries_create(void)
 {
-    struct inquiries *inquiries = calloc(1, sizeof *inquiries);
-    if (inquiries == NULL)
-        abort();
-    return inquiries;
+    return must_alloc(sizeof(struct inquiries), "the questions to the agents");
 }
 
-static void forget_words(struct round *round)
+static void inquiry_forget_words(struct round *round)
 {
     for (uint32_t i = 0; i < RMS_MAX; i++)
         cJSON_Delete(round->words[i].answer);
     memset(round->words, 0, sizeof round->words);
 }
 
-static void free_askers(struct asker *asker)
+static void inquiry_free_askers(struct asker *asker)
 {
     while (asker != NULL) {
         struct asker *next = asker->next;
@@ -77,28 +75,28 @@ void inquiries_free(struct inquiries *inquiries)
         return;
     for (enum question question = 0; question < QUESTIONS; question++) {
         struct round *round = &inquiries->rounds[question];
-        forget_words(round);
-        free_askers(round->waiting);
-        free_askers(round->askers);
+        inquiry_forget_words(round);
+        inquiry_free_askers(round->waiting);
+        inquiry_free_askers(round->askers);
     }
     free(inquiries);
 }
 
 /* ---- answers, as they come ---- */
 
-static int64_t clock_us(void)
+static int64_t inquiry_clock_us(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
-static void heard(void *arg, enum net_result result, const char *bytes, size_t length)
+static void inquiry_heard(void *arg, enum net_result result, const char *bytes, size_t length)
 {
     struct asked *asked = arg;
     struct agent_word *word = &asked->word;
     struct failure failure = {0};
-    word->heard_us = clock_us();
+    word->heard_us = inquiry_clock_us();
     if (result == NET_OK)
         word->answer = wire_parse(bytes, length, &failure);
     else
@@ -115,7 +113,7 @@ static void heard(void *arg, enum net_result result, const char *bytes, size_t l
 /* ---- rounds ---- */
 
 /* Other people's SQL is for the daemon's own user and root. */
-static void hide_queries(cJSON *items)
+static void inquiry_hide_queries(cJSON *items)
 {
     cJSON *item, *blocked;
     cJSON_ArrayForEach(item, items)
@@ -123,8 +121,8 @@ static void hide_queries(cJSON *items)
             cJSON_DeleteItemFromObjectCaseSensitive(blocked, "query");
 }
 
-static cJSON *in_doubt(const struct server *server, const struct asker *asker,
-                       const struct agent_word *words)
+static cJSON *inquiry_in_doubt(const struct server *server, const struct asker *asker,
+                               const struct agent_word *words)
 {
     const struct registry *registry = coordinator_registry(server->coordinator);
     struct indoubt_sources sources = {
@@ -145,30 +143,30 @@ static cJSON *in_doubt(const struct server *server, const struct asker *asker,
         };
     cJSON *report = indoubt_report(&sources);
     if (asker->caller != 0 && asker->caller != geteuid()) {
-        hide_queries(cJSON_GetObjectItemCaseSensitive(report, "in_doubt"));
-        hide_queries(cJSON_GetObjectItemCaseSensitive(report, "foreign"));
+        inquiry_hide_queries(cJSON_GetObjectItemCaseSensitive(report, "in_doubt"));
+        inquiry_hide_queries(cJSON_GetObjectItemCaseSensitive(report, "foreign"));
     }
     return report;
 }
 
-static void ask_agents(struct server *server, enum question question);
+static void inquiry_ask_agents(struct server *server, enum question question);
 
-static void end_round(struct server *server, enum question question)
+static void inquiry_end_round(struct server *server, enum question question)
 {
     struct round *round = &server->inquiries->rounds[question];
     for (const struct asker *asker = round->askers; asker != NULL; asker = asker->next)
         server_answer(asker->client, question == QUESTION_CHECK
                                          ? check_report(server, round->words)
-                                         : in_doubt(server, asker, round->words));
-    free_askers(round->askers);
+                                         : inquiry_in_doubt(server, asker, round->words));
+    inquiry_free_askers(round->askers);
     round->askers = NULL;
-    forget_words(round);
+    inquiry_forget_words(round);
     if (round->waiting != NULL)
-        ask_agents(server, question);
+        inquiry_ask_agents(server, question);
 }
 
 /* NULL: it has said all. */
-static cJSON *question_for(const struct server *server, enum question question, uint32_t rm)
+static cJSON *inquiry_question(const struct server *server, enum question question, uint32_t rm)
 {
     if (question == QUESTION_PREPARED)
         return indoubt_question(
@@ -179,20 +177,18 @@ static cJSON *question_for(const struct server *server, enum question question, 
     return object;
 }
 
-static void ask_agent(struct server *server, enum question question, uint32_t rm)
+static void inquiry_ask_agent(struct server *server, enum question question, uint32_t rm)
 {
     struct round *round = &server->inquiries->rounds[question];
-    cJSON *object = question_for(server, question, rm);
+    cJSON *object = inquiry_question(server, question, rm);
     size_t length;
     if (object == NULL)
         return;
-    struct asked *asked = calloc(1, sizeof *asked);
-    if (asked == NULL)
-        abort();
+    struct asked *asked = must_alloc(sizeof *asked, "a question to an agent");
     *asked =
         (struct asked){.post.kind = POST_ASKED, .server = server, .question = question, .rm = rm};
     char *text = wire_print(object, &length);
-    if (links_ask(server->links, rm, text, length, wait_ms[question], heard, asked)) {
+    if (links_ask(server->links, rm, text, length, wait_ms[question], inquiry_heard, asked)) {
         round->missing++;
     } else {
         snprintf(round->words[rm].error, sizeof round->words[rm].error,
@@ -203,7 +199,7 @@ static void ask_agent(struct server *server, enum question question, uint32_t rm
 }
 
 /* A round begins: nobody is being asked this. */
-static void ask_agents(struct server *server, enum question question)
+static void inquiry_ask_agents(struct server *server, enum question question)
 {
     struct round *round = &server->inquiries->rounds[question];
     round->askers = round->waiting;
@@ -211,22 +207,20 @@ static void ask_agents(struct server *server, enum question question)
     /* One more than there are agents, so that the round does not end while it begins. */
     round->missing = 1;
     for (uint32_t i = 0; i < coordinator_registry(server->coordinator)->count; i++)
-        ask_agent(server, question, i);
+        inquiry_ask_agent(server, question, i);
     if (--round->missing == 0)
-        end_round(server, question);
+        inquiry_end_round(server, question);
 }
 
 void inquiry_ask(struct server *server, const struct request *request)
 {
     enum question question = request->op == OP_CHECK ? QUESTION_CHECK : QUESTION_PREPARED;
     struct round *round = &server->inquiries->rounds[question];
-    struct asker *asker = malloc(sizeof *asker);
-    if (asker == NULL)
-        abort();
+    struct asker *asker = must_alloc(sizeof *asker, "a client that waits for the agents");
     *asker = (struct asker){round->waiting, request->client, request->caller};
     round->waiting = asker;
     if (round->askers == NULL)
-        ask_agents(server, question);
+        inquiry_ask_agents(server, question);
 }
 
 void inquiry_take(struct server *server, struct post *post)
@@ -245,11 +239,11 @@ void inquiry_take(struct server *server, struct post *post)
         /* A long answer comes in pages. What has come counts, whatever becomes of the rest. */
         word->answer = indoubt_hear(word->answer, asked->word.answer);
         word->heard_us = asked->word.heard_us;
-        ask_agent(server, question, rm);
+        inquiry_ask_agent(server, question, rm);
     } else if (word->answer == NULL) {
         *word = asked->word;
     }
     free(asked);
     if (--round->missing == 0)
-        end_round(server, question);
+        inquiry_end_round(server, question);
 }

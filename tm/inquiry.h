@@ -10,7 +10,6 @@
 
 #include "tm/server_state.h"
 
-/* NULL when out of memory; may be freed then, too. */
 struct inquiries *inquiries_create(void);
 void inquiries_free(struct inquiries *inquiries);
 

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "common/logger.h"
+#include "common/must.h"
 #include "common/point.h"
 #include "common/ticket.h"
 #include "tm/peers.h"
@@ -76,27 +77,24 @@ struct heard {
     struct link_news news;  /* last: it has results */
 };
 
-static struct heard *heard_of(const struct link_news *news)
+static struct heard *link_heard_of(const struct link_news *news)
 {
     return (struct heard *)((char *)(uintptr_t)news - offsetof(struct heard, news));
 }
 
 void link_news_free(struct link_news *news)
 {
-    free(heard_of(news));
+    free(link_heard_of(news));
 }
 
 /* ---- answers, as they come ---- */
 
 /* Room for what the answer holds, and no more: a result is large, and most answers have few. */
-static struct heard *new_heard(const struct call *call, const cJSON *answer)
+static struct heard *link_heard_new(const struct call *call, const cJSON *answer)
 {
     uint32_t count = call->kind == CALL_REGISTER ? 0 : wire_count_results(answer);
-    struct heard *heard = malloc(sizeof *heard + count * sizeof *heard->news.results);
-    if (heard == NULL) {
-        log_error("out of memory for an answer of agent %u", call->link->rm);
-        abort();
-    }
+    struct heard *heard =
+        must_grow(NULL, sizeof *heard + count * sizeof *heard->news.results, "an agent's answer");
     memset(heard, 0, sizeof *heard);
     heard->kind = call->kind;
     heard->round = call->round;
@@ -106,7 +104,7 @@ static struct heard *new_heard(const struct call *call, const cJSON *answer)
     return heard;
 }
 
-static void decode(struct heard *heard, const cJSON *answer)
+static void link_decode(struct heard *heard, const cJSON *answer)
 {
     struct link_news *news = &heard->news;
     if (heard->kind == CALL_REGISTER) {
@@ -121,7 +119,7 @@ static void decode(struct heard *heard, const cJSON *answer)
     }
 }
 
-static void call_done(void *arg, enum net_result result, const char *bytes, size_t length)
+static void link_call_done(void *arg, enum net_result result, const char *bytes, size_t length)
 {
     struct call *call = arg;
     struct links *links = call->link->links;
@@ -133,10 +131,10 @@ static void call_done(void *arg, enum net_result result, const char *bytes, size
     else
         refuse(&failure, result == NET_TIMEOUT ? ERR_TIMEOUT : ERR_UNREACHABLE, "%s",
                result == NET_TIMEOUT ? "the agent does not answer" : "the agent is not reachable");
-    struct heard *heard = new_heard(call, answer);
+    struct heard *heard = link_heard_new(call, answer);
     heard->failure = failure;
     if (answer != NULL)
-        decode(heard, answer);
+        link_decode(heard, answer);
     cJSON_Delete(answer);
     free(call);
     loop_post(links->loop, &heard->news.post);
@@ -144,14 +142,14 @@ static void call_done(void *arg, enum net_result result, const char *bytes, size
 
 /* ---- calls ---- */
 
-static bool call(struct link *link, enum call_kind kind, char *text, size_t length,
-                 uint32_t timeout_ms)
+static bool link_call(struct link *link, enum call_kind kind, char *text, size_t length,
+                      uint32_t timeout_ms)
 {
     struct call *call = malloc(sizeof *call);
     bool sent = false;
     if (call != NULL && text != NULL) {
         *call = (struct call){.link = link, .kind = kind, .round = link->round};
-        sent = net_call(link->net, text, length, timeout_ms, call_done, call) == 0;
+        sent = net_call(link->net, text, length, timeout_ms, link_call_done, call) == 0;
     }
     if (!sent)
         free(call);
@@ -160,20 +158,20 @@ static bool call(struct link *link, enum call_kind kind, char *text, size_t leng
     return sent;
 }
 
-static const struct rm *rm_of(const struct link *link)
+static const struct rm *link_rm(const struct link *link)
 {
     return &coordinator_registry(link->links->coordinator)->rms[link->rm];
 }
 
-static const char *name_of(const struct link *link)
+static const char *link_name(const struct link *link)
 {
-    return rm_of(link)->name;
+    return link_rm(link)->name;
 }
 
-static void lose(struct link *link, const char *why, uint64_t now_ms)
+static void link_lose(struct link *link, const char *why, uint64_t now_ms)
 {
     if (strcmp(why, link->last_error) != 0)
-        log_warning("agent of %s: %s", name_of(link), why);
+        log_warning("agent of %s: %s", link_name(link), why);
     snprintf(link->last_error, sizeof link->last_error, "%s", why);
     link->state = LINK_IDLE;
     link->queued = 0;
@@ -181,44 +179,44 @@ static void lose(struct link *link, const char *why, uint64_t now_ms)
     link->retry_ms = link->retry_ms * 2 > RETRY_MOST_MS ? RETRY_MOST_MS : link->retry_ms * 2;
 }
 
-static void sender_of(const struct link *link, struct sender *out)
+static void link_sender(const struct link *link, struct sender *out)
 {
     *out = link->links->sender;
     out->agent_incarnation = link->agent_incarnation;
 }
 
-static void poll_results(struct link *link, uint64_t now_ms)
+static void link_poll_results(struct link *link, uint64_t now_ms)
 {
     struct sender sender;
     size_t length;
-    sender_of(link, &sender);
+    link_sender(link, &sender);
     POINT("tm.before-poll");
     char *text = wire_write_poll(&sender, POLL_MS, &length);
-    if (!call(link, CALL_POLL, text, length, POLL_MS + CALL_TIMEOUT_MS))
-        lose(link, "no room for another call", now_ms);
+    if (!link_call(link, CALL_POLL, text, length, POLL_MS + CALL_TIMEOUT_MS))
+        link_lose(link, "no room for another call", now_ms);
 }
 
 /* Who may be asked to vote by 3pc has to know the others first: what is ordered waits for that. */
-static bool knows_peers(const struct link *link)
+static bool link_knows_peers(const struct link *link)
 {
     return !link->telling_peers && link->peers_told == link->links->peers_version;
 }
 
 /* Every agent that could not be told yet, or was told something else. */
-static void tell_peers(struct link *link, uint64_t now_ms)
+static void link_tell_peers(struct link *link, uint64_t now_ms)
 {
     struct sender sender;
     size_t length;
-    sender_of(link, &sender);
+    link_sender(link, &sender);
     POINT("tm.before-peers-sent");
     link->telling_peers = true;
     link->peers_told = link->links->peers_version;
     char *text = wire_write_peers(&sender, &link->links->peers, &length);
-    if (!call(link, CALL_PEERS, text, length, CALL_TIMEOUT_MS))
-        lose(link, "no room for another call", now_ms);
+    if (!link_call(link, CALL_PEERS, text, length, CALL_TIMEOUT_MS))
+        link_lose(link, "no room for another call", now_ms);
 }
 
-static void list_peers(struct links *links)
+static void links_list_peers(struct links *links)
 {
     struct peers peers = links->peers;
     links->peers_stale = false;
@@ -230,7 +228,7 @@ static void list_peers(struct links *links)
     links->peers_version++;
 }
 
-static void offer(struct link *link, uint64_t now_ms)
+static void link_offer(struct link *link, uint64_t now_ms)
 {
     struct offer offer = {.log = link->links->log};
     size_t length;
@@ -242,29 +240,29 @@ static void offer(struct link *link, uint64_t now_ms)
     link->peers_told = 0;
     link->telling_peers = false;
     char *text = wire_write_offer(&offer, &length);
-    if (!call(link, CALL_REGISTER, text, length, CALL_TIMEOUT_MS))
-        lose(link, "no room for another call", now_ms);
+    if (!link_call(link, CALL_REGISTER, text, length, CALL_TIMEOUT_MS))
+        link_lose(link, "no room for another call", now_ms);
 }
 
 /* Is the agent the one that the configuration means? */
-static void check_rm(const struct link *link, struct link_news *news)
+static void link_check_rm(const struct link *link, struct link_news *news)
 {
-    if (news->answer.refusal == REFUSAL_NONE && strcmp(news->answer.rm, name_of(link)) != 0)
+    if (news->answer.refusal == REFUSAL_NONE && strcmp(news->answer.rm, link_name(link)) != 0)
         news->answer.refusal = REFUSAL_OTHER_RM;
 }
 
-static void registered(struct link *link, struct link_news *news, uint64_t now_ms)
+static void link_registered(struct link *link, struct link_news *news, uint64_t now_ms)
 {
-    check_rm(link, news);
+    link_check_rm(link, news);
     if (news->answer.refusal != REFUSAL_NONE) {
         char why[REASON_BYTES];
         snprintf(why, sizeof why, "refuses this coordinator (%s): %s",
                  refusal_word(news->answer.refusal), refusal_meaning(news->answer.refusal));
         link->retry_ms = RETRY_MOST_MS;
-        lose(link, why, now_ms);
+        link_lose(link, why, now_ms);
         return;
     }
-    log_info("agent of %s: registered, database %s, agent's incarnation %llu", name_of(link),
+    log_info("agent of %s: registered, database %s, agent's incarnation %llu", link_name(link),
              news->answer.database, (unsigned long long)news->answer.agent_incarnation);
     POINT("tm.registered");
     link->state = LINK_UP;
@@ -272,13 +270,13 @@ static void registered(struct link *link, struct link_news *news, uint64_t now_m
     link->last_error[0] = '\0';
     link->agent_incarnation = news->answer.agent_incarnation;
     link->links->peers_stale = true;
-    poll_results(link, now_ms);
+    link_poll_results(link, now_ms);
 }
 
 bool links_take(struct links *links, const struct link_news *news, uint64_t now_ms)
 {
     struct link *link = &links->links[news->rm];
-    struct heard *heard = heard_of(news);
+    struct heard *heard = link_heard_of(news);
 
     if (heard->kind == CALL_ORDERS)
         link->order_calls--;
@@ -286,12 +284,12 @@ bool links_take(struct links *links, const struct link_news *news, uint64_t now_
         return false;
     switch (news->type) {
     case LINK_ANSWER:
-        registered(link, &heard->news, now_ms);
+        link_registered(link, &heard->news, now_ms);
         return true;
     case LINK_RESULTS:
         link->health = news->health;
         if (heard->kind == CALL_POLL)
-            poll_results(link, now_ms);
+            link_poll_results(link, now_ms);
         return true;
     case LINK_TOLD:
         link->telling_peers = false;
@@ -302,14 +300,14 @@ bool links_take(struct links *links, const struct link_news *news, uint64_t now_
             return false;
         if (heard->kind == CALL_PEERS) /* it would refuse them again */
             link->retry_ms = RETRY_MOST_MS;
-        lose(link, heard->failure.message, now_ms);
+        link_lose(link, heard->failure.message, now_ms);
         return true;
     }
     return false;
 }
 
 /* A DBA has released its database: the agent registers again, to be judged by that. */
-static void begin_anew(struct link *link, uint64_t now_ms)
+static void link_begin_anew(struct link *link, uint64_t now_ms)
 {
     link->state = LINK_IDLE;
     link->queued = 0;
@@ -323,36 +321,37 @@ uint64_t links_tend(struct links *links, uint64_t now_ms)
         coordinator_registry(links->coordinator)->fenced)
         return wake;
     if (links->peers_stale)
-        list_peers(links);
+        links_list_peers(links);
     for (uint32_t i = 0; i < links->count; i++) {
         struct link *link = &links->links[i];
         const struct rm *rm = &coordinator_registry(links->coordinator)->rms[i];
         if (link->net == NULL || rm->retired)
             continue;
         if (link->state == LINK_UP && rm->state == RM_DOWN)
-            begin_anew(link, now_ms);
-        if (link->state == LINK_UP && !link->telling_peers && !knows_peers(link))
-            tell_peers(link, now_ms);
+            link_begin_anew(link, now_ms);
+        if (link->state == LINK_UP && !link->telling_peers && !link_knows_peers(link))
+            link_tell_peers(link, now_ms);
         if (link->state != LINK_IDLE)
             continue;
         if (link->retry_at_ms <= now_ms)
-            offer(link, now_ms);
+            link_offer(link, now_ms);
         if (link->state == LINK_IDLE && link->retry_at_ms < wake)
             wake = link->retry_at_ms;
     }
     return wake;
 }
 
+static const char *const order_points[] = {
+    [ORDER_PREPARE] = "tm.order-prepare",   [ORDER_COMMIT] = "tm.order-commit",
+    [ORDER_ROLLBACK] = "tm.order-rollback", [ORDER_COMMIT_ONE_PHASE] = "tm.order-one-phase",
+    [ORDER_SETTLE] = "tm.order-settle",     [ORDER_RECOVER] = "tm.order-recover",
+    [ORDER_BALLOT] = "tm.order-ballot",
+};
+
 void links_order(struct links *links, const struct addressed_order *addressed)
 {
     struct link *link = &links->links[addressed->rm];
-    POINT_IF(addressed->order.type == ORDER_PREPARE, "tm.order-prepare");
-    POINT_IF(addressed->order.type == ORDER_COMMIT, "tm.order-commit");
-    POINT_IF(addressed->order.type == ORDER_ROLLBACK, "tm.order-rollback");
-    POINT_IF(addressed->order.type == ORDER_COMMIT_ONE_PHASE, "tm.order-one-phase");
-    POINT_IF(addressed->order.type == ORDER_SETTLE, "tm.order-settle");
-    POINT_IF(addressed->order.type == ORDER_RECOVER, "tm.order-recover");
-    POINT_IF(addressed->order.type == ORDER_BALLOT, "tm.order-ballot");
+    POINT_OF(order_points, addressed->order.type);
     if (link->state != LINK_UP || link->queued == QUEUE_MAX)
         return;
     if (link->queued == link->queue_room) {
@@ -366,10 +365,10 @@ void links_order(struct links *links, const struct addressed_order *addressed)
     link->queue[link->queued++] = addressed->order;
 }
 
-static void flush(struct link *link)
+static void link_flush(struct link *link)
 {
     uint32_t sent = 0;
-    if (!knows_peers(link))
+    if (!link_knows_peers(link))
         return;
     while (sent < link->queued && link->order_calls < ORDER_CALLS_MAX) {
         struct sender sender;
@@ -377,10 +376,10 @@ static void flush(struct link *link)
         uint32_t count = link->queued - sent;
         if (count > ORDERS_MAX)
             count = ORDERS_MAX;
-        sender_of(link, &sender);
+        link_sender(link, &sender);
         POINT("tm.before-orders-sent");
         char *text = wire_write_orders(&sender, link->queue + sent, count, &length);
-        if (!call(link, CALL_ORDERS, text, length, CALL_TIMEOUT_MS))
+        if (!link_call(link, CALL_ORDERS, text, length, CALL_TIMEOUT_MS))
             break;
         POINT("tm.after-orders-sent");
         link->order_calls++;
@@ -394,11 +393,11 @@ void links_flush(struct links *links)
 {
     for (uint32_t i = 0; i < links->count; i++)
         if (links->links[i].queued > 0)
-            flush(&links->links[i]);
+            link_flush(&links->links[i]);
 }
 
 /* As whom this start speaks to every agent. */
-static void name_sender(struct links *links)
+static void links_name_sender(struct links *links)
 {
     struct offer offer;
     coordinator_offer(links->coordinator, 0, &offer);
@@ -408,7 +407,7 @@ static void name_sender(struct links *links)
 }
 
 /* An agent that cannot even be dialled is shown as down, and keeps nobody from the others. */
-static void open_net(struct link *link)
+static void link_open_net(struct link *link)
 {
     struct error error;
     const char *url = coordinator_registry(link->links->coordinator)->rms[link->rm].url;
@@ -417,22 +416,20 @@ static void open_net(struct link *link)
     link->net = NULL;
     snprintf(link->last_error, sizeof link->last_error, "%s: %.*s", url,
              (int)sizeof link->last_error / 2, error.message);
-    log_error("agent of %s: %s", name_of(link), link->last_error);
+    log_error("agent of %s: %s", link_name(link), link->last_error);
 }
 
 struct links *links_open(struct loop *loop, int post_kind, const struct coordinator *coordinator,
                          const struct uuid *log, const uint8_t peer_key[SECRET_BYTES])
 {
     const struct registry *registry = coordinator_registry(coordinator);
-    struct links *links = calloc(1, sizeof *links);
-    if (links == NULL)
-        abort();
+    struct links *links = must_alloc(sizeof *links, "the links to the agents");
     links->loop = loop;
     links->post_kind = post_kind;
     links->coordinator = coordinator;
     links->log = *log;
     memcpy(links->peers.key, peer_key, SECRET_BYTES);
-    name_sender(links);
+    links_name_sender(links);
     links->count = registry->count;
     for (uint32_t i = 0; i < registry->count; i++) {
         struct link *link = &links->links[i];
@@ -442,7 +439,7 @@ struct links *links_open(struct loop *loop, int post_kind, const struct coordina
         random_bytes(link->secret, sizeof link->secret);
         if (registry->rms[i].url[0] == '\0' || registry->rms[i].retired)
             continue;
-        open_net(link);
+        link_open_net(link);
     }
     return links;
 }

@@ -37,7 +37,7 @@ static const struct option options[] = {
     {"help", no_argument, NULL, OPTION_HELP},   {NULL, 0, NULL, 0},
 };
 
-static int report(const struct error *error)
+static int main_report(const struct error *error)
 {
     log_error("%s", error->message);
     if (error->hint[0] != '\0')
@@ -86,12 +86,12 @@ int main(int argc, char **argv)
         return 2;
     }
     if (settings_read(path, &settings, &error) != 0)
-        return report(&error);
+        return main_report(&error);
     if (check_only) {
         printf("%s: ok, tm %s, %u resource managers\n", path, settings.tm, settings.rm_count);
         return EXIT_SUCCESS;
     }
     if (server_run(&settings, &claims, &error) != 0)
-        return report(&error);
+        return main_report(&error);
     return EXIT_SUCCESS;
 }

@@ -13,7 +13,7 @@
 
 enum { PATH_BYTES = 320 };
 
-static int read_key(const char *path, uint8_t key[SECRET_BYTES], struct error *error)
+static int peers_read_key(const char *path, uint8_t key[SECRET_BYTES], struct error *error)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
@@ -27,8 +27,8 @@ static int read_key(const char *path, uint8_t key[SECRET_BYTES], struct error *e
 }
 
 /* Aside first, so that no crash leaves half a key. */
-static int write_key(const char *dir, const char *path, const uint8_t key[SECRET_BYTES],
-                     struct error *error)
+static int peers_write_key(const char *dir, const char *path, const uint8_t key[SECRET_BYTES],
+                           struct error *error)
 {
     char aside[PATH_BYTES + 8];
     snprintf(aside, sizeof aside, "%s.tmp", path);
@@ -52,11 +52,11 @@ int peers_key(const char *dir, uint8_t key[SECRET_BYTES], struct error *error)
     char path[PATH_BYTES];
     snprintf(path, sizeof path, "%s/peer-key", dir);
     if (access(path, F_OK) == 0)
-        return read_key(path, key, error);
+        return peers_read_key(path, key, error);
     if (errno != ENOENT)
         return fail_errno(error, "look for %s", path);
     random_bytes(key, SECRET_BYTES);
-    return write_key(dir, path, key, error);
+    return peers_write_key(dir, path, key, error);
 }
 
 void peers_list(const struct registry *registry, struct peers *out)

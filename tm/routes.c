@@ -12,55 +12,56 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/must.h"
 #include "tm/openapi.h"
 
 static const char json_type[] = "application/json";
 
 /* ---- pages ---- */
 
-static void write_json(int status, cJSON *object, struct page *out)
+static void page_write_json(int status, cJSON *object, struct page *out)
 {
     out->status = status;
     out->type = json_type;
     out->text = wire_print(object, &out->length);
 }
 
-void page_of_failure(int status, const struct failure *failure, struct page *out)
+void page_write_failure(int status, const struct failure *failure, struct page *out)
 {
     out->status = status;
     out->type = json_type;
     out->text = wire_write_failure(failure, &out->length);
 }
 
-static void write_reply(cJSON *reply, struct page *out)
+static void page_write_reply(cJSON *reply, struct page *out)
 {
     struct failure failure;
     int status = 200;
     if (wire_read_failure(reply, &failure) != 0)
         status = error_http_status(failure.code);
-    write_json(status, reply, out);
+    page_write_json(status, reply, out);
 }
 
-static void write_begun(cJSON *reply, struct page *out)
+static void page_write_begun(cJSON *reply, struct page *out)
 {
     const char *gtrid = member_text(reply, "gtrid");
     bool begun = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(reply, "ok"));
     if (begun)
         snprintf(out->location, sizeof out->location, "/v1/transactions/%s", gtrid);
-    write_reply(reply, out);
+    page_write_reply(reply, out);
     if (begun)
         out->status = 201;
 }
 
 /* The loop turns, for it has answered. */
-static void write_health(cJSON *status, struct page *out)
+static void page_write_health(cJSON *status, struct page *out)
 {
     cJSON_Delete(status);
-    write_json(200, wire_ok(), out);
+    page_write_json(200, wire_ok(), out);
 }
 
 /* Is this the coordinator to send transactions to? */
-static void write_readiness(cJSON *status, struct page *out)
+static void page_write_readiness(cJSON *status, struct page *out)
 {
     struct failure failure;
     const char *state = member_text(status, "state");
@@ -72,22 +73,22 @@ static void write_readiness(cJSON *status, struct page *out)
         code = ERR_NOT_READY;
 
     if (code == ERR_NONE) {
-        write_json(200, wire_ok(), out);
+        page_write_json(200, wire_ok(), out);
     } else {
         refuse(&failure, code, "%s", error_meaning(code));
         snprintf(failure.detail, sizeof failure.detail, "%s", reason[0] != '\0' ? reason : state);
-        page_of_failure(error_http_status(code), &failure, out);
+        page_write_failure(error_http_status(code), &failure, out);
     }
     cJSON_Delete(status);
 }
 
-static void write_openapi(cJSON *none, struct page *out)
+static void page_write_openapi(cJSON *none, struct page *out)
 {
     (void)none;
     out->status = 200;
     out->type = json_type;
-    out->text = strdup(openapi_json);
-    out->length = out->text == NULL ? 0 : strlen(openapi_json);
+    out->text = must_copy(openapi_json, "the description of the interface");
+    out->length = strlen(openapi_json);
 }
 
 /* ---- metrics, as Prometheus reads them ---- */
@@ -134,6 +135,8 @@ static const struct metric {
      "For which there is room, by the limit of open files."},
     {NULL, "connections_refused", "assent_connections_refused_total", "counter",
      "Closed for want of room."},
+    {NULL, "messages_refused", "assent_messages_refused_total", "counter",
+     "From agents, that did not fit what they were about."},
     {NULL, "messages_dropped", "assent_messages_dropped_total", "counter",
      "Lines for standard error that nobody took."},
     {"http", "connections", "assent_http_connections", "gauge", "Over HTTP."},
@@ -143,13 +146,13 @@ static const struct metric {
     {"http", "waiting_max", "assent_http_waiting_max", "gauge", "At most so many."},
 };
 
-static void write_head(FILE *out, const char *name, const char *type, const char *help)
+static void metrics_write_head(FILE *out, const char *name, const char *type, const char *help)
 {
     fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
 }
 
 /* Numbers of 64 bits are texts in JSON, smaller ones are not. */
-static void write_metric(FILE *out, const struct metric *metric, const cJSON *status)
+static void metrics_write_one(FILE *out, const struct metric *metric, const cJSON *status)
 {
     const cJSON *group =
         metric->group == NULL ? status : cJSON_GetObjectItemCaseSensitive(status, metric->group);
@@ -157,26 +160,27 @@ static void write_metric(FILE *out, const struct metric *metric, const cJSON *st
     struct failure failure;
     if (field_u64(group, metric->field, true, &value, &failure) != 0)
         return;
-    write_head(out, metric->name, metric->type, metric->help);
+    metrics_write_head(out, metric->name, metric->type, metric->help);
     fprintf(out, "%s %" PRIu64 "\n", metric->name, value);
 }
 
 /* Names and versions have no character that a label would have to escape. */
-static void write_metrics(cJSON *status, struct page *out)
+static void page_write_metrics(cJSON *status, struct page *out)
 {
     FILE *text = open_memstream(&out->text, &out->length);
     if (text == NULL) {
-        write_json(500, status, out);
+        page_write_json(500, status, out);
         return;
     }
-    write_head(text, "assent_build_info", "gauge", "Who this is.");
+    metrics_write_head(text, "assent_build_info", "gauge", "Who this is.");
     fprintf(text, "assent_build_info{tm=\"%s\",version=\"%s\"} 1\n", member_text(status, "tm"),
             member_text(status, "version"));
-    write_head(text, "assent_ready", "gauge", "Whether transactions can be begun.");
+    metrics_write_head(text, "assent_ready", "gauge", "Whether transactions can be begun.");
     fprintf(text, "assent_ready %d\n", strcmp(member_text(status, "state"), "ready") == 0);
     for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++)
-        write_metric(text, &metrics[i], status);
-    write_head(text, "assent_rm_up", "gauge", "Whether the agent is registered and connected.");
+        metrics_write_one(text, &metrics[i], status);
+    metrics_write_head(text, "assent_rm_up", "gauge",
+                       "Whether the agent is registered and connected.");
     const cJSON *rm;
     cJSON_ArrayForEach(rm, cJSON_GetObjectItemCaseSensitive(status, "rms"))
     {
@@ -193,30 +197,31 @@ static void write_metrics(cJSON *status, struct page *out)
 
 /* clang-format off */
 const struct route routes[] = {
-    {"POST", "/v1/transactions",                  OP_BEGIN,    NULL,    write_begun},
-    {"GET",  "/v1/transactions",                  OP_LIST,     "state", write_reply},
-    {"GET",  "/v1/transactions/{gtrid}",          OP_SHOW,     NULL,    write_reply},
-    {"POST", "/v1/transactions/{gtrid}/branches", OP_ENLIST,   NULL,    write_reply},
-    {"POST", "/v1/transactions/{gtrid}/commit",   OP_COMMIT,   NULL,    write_reply},
-    {"POST", "/v1/transactions/{gtrid}/rollback", OP_ROLLBACK, NULL,    write_reply},
-    {"POST", "/v1/transactions/{gtrid}/resolve",  OP_RESOLVE,  NULL,    write_reply},
-    {"POST", "/v1/transactions/{gtrid}/forget",   OP_FORGET,   NULL,    write_reply},
-    {"GET",  "/v1/transactions/{gtrid}/outcome",  OP_OUTCOME,  NULL,    write_reply},
-    {"GET",  "/v1/outcomes",                      OP_OUTCOME,  "key",   write_reply},
-    {"GET",  "/v1/in-doubt",                      OP_IN_DOUBT, NULL,    write_reply},
-    {"GET",  "/v1/check",                         OP_CHECK,    NULL,    write_reply},
-    {"GET",  "/v1/agents",                        OP_AGENTS,   NULL,    write_reply},
-    {"GET",  "/v1/status",                        OP_STATUS,   NULL,    write_reply},
-    {"GET",  "/healthz",                          OP_STATUS,   NULL,    write_health},
-    {"GET",  "/readyz",                           OP_STATUS,   NULL,    write_readiness},
-    {"GET",  "/metrics",                          OP_STATUS,   NULL,    write_metrics},
-    {"GET",  "/openapi.json",                     OP_NONE,     NULL,    write_openapi},
+    {"POST", "/v1/transactions",                  OP_BEGIN,    NULL,    page_write_begun},
+    {"GET",  "/v1/transactions",                  OP_LIST,     "state", page_write_reply},
+    {"GET",  "/v1/transactions/{gtrid}",          OP_SHOW,     NULL,    page_write_reply},
+    {"POST", "/v1/transactions/{gtrid}/branches", OP_ENLIST,   NULL,    page_write_reply},
+    {"POST", "/v1/transactions/{gtrid}/commit",   OP_COMMIT,   NULL,    page_write_reply},
+    {"POST", "/v1/transactions/{gtrid}/rollback", OP_ROLLBACK, NULL,    page_write_reply},
+    {"POST", "/v1/transactions/{gtrid}/resolve",  OP_RESOLVE,  NULL,    page_write_reply},
+    {"POST", "/v1/transactions/{gtrid}/forget",   OP_FORGET,   NULL,    page_write_reply},
+    {"GET",  "/v1/transactions/{gtrid}/outcome",  OP_OUTCOME,  NULL,    page_write_reply},
+    {"GET",  "/v1/outcomes",                      OP_OUTCOME,  "key",   page_write_reply},
+    {"GET",  "/v1/in-doubt",                      OP_IN_DOUBT, NULL,    page_write_reply},
+    {"GET",  "/v1/check",                         OP_CHECK,    NULL,    page_write_reply},
+    {"GET",  "/v1/agents",                        OP_AGENTS,   NULL,    page_write_reply},
+    {"GET",  "/v1/status",                        OP_STATUS,   NULL,    page_write_reply},
+    {"GET",  "/healthz",                          OP_STATUS,   NULL,    page_write_health},
+    {"GET",  "/readyz",                           OP_STATUS,   NULL,    page_write_readiness},
+    {"GET",  "/metrics",                          OP_STATUS,   NULL,    page_write_metrics},
+    {"GET",  "/openapi.json",                     OP_NONE,     NULL,    page_write_openapi},
     {NULL, NULL, OP_NONE, NULL, NULL},
 };
 /* clang-format on */
 
 /* Does the path fit? *gtrid and *length are then the segment that stands for {gtrid}. */
-static bool path_fits(const char *pattern, const char *path, const char **gtrid, size_t *length)
+static bool route_path_fits(const char *pattern, const char *path, const char **gtrid,
+                            size_t *length)
 {
     size_t same = strcspn(pattern, "{");
     *gtrid = NULL;
@@ -235,7 +240,7 @@ const struct route *route_find(const char *method, const char *path, char allow[
     size_t length;
     allow[0] = '\0';
     for (const struct route *route = routes; route->method != NULL; route++) {
-        if (!path_fits(route->path, path, &gtrid, &length))
+        if (!route_path_fits(route->path, path, &gtrid, &length))
             continue;
         bool get = strcmp(route->method, "GET") == 0;
         if (strcmp(route->method, method) == 0 || (get && strcmp(method, "HEAD") == 0))
@@ -250,12 +255,10 @@ const struct route *route_find(const char *method, const char *path, char allow[
 /* ---- requests ---- */
 
 /* What did not come as JSON is written as JSON and read again: it is then as strictly checked. */
-static cJSON *reread(cJSON *object, struct failure *failure)
+static cJSON *route_reread(cJSON *object, struct failure *failure)
 {
     /* Not by wire_print(), which would mend it: a key would become another key. */
-    char *text = cJSON_PrintUnformatted(object);
-    if (text == NULL)
-        abort();
+    char *text = must_have(cJSON_PrintUnformatted(object), "a request's text");
     cJSON_Delete(object);
     cJSON *again = wire_parse(text, strlen(text), failure);
     cJSON_free(text);
@@ -269,9 +272,9 @@ cJSON *route_request(const struct route *route, const char *path, const char *qu
     size_t length;
     cJSON *request = cJSON_CreateObject();
     cJSON_AddStringToObject(request, "op", wire_op_name(route->op));
-    if (path_fits(route->path, path, &gtrid, &length) && gtrid != NULL) {
-        char *copy = strndup(gtrid, length);
-        cJSON_AddStringToObject(request, "gtrid", copy != NULL ? copy : "");
+    if (route_path_fits(route->path, path, &gtrid, &length) && gtrid != NULL) {
+        char *copy = must_copy_bytes(gtrid, length, "a transaction's name");
+        cJSON_AddStringToObject(request, "gtrid", copy);
         free(copy);
     }
     if (query != NULL)
@@ -281,7 +284,7 @@ cJSON *route_request(const struct route *route, const char *path, const char *qu
     /* One that cannot be read is as good as none, says W3C Trace Context. */
     if (traceparent != NULL && route->op == OP_BEGIN && wire_is_traceparent(traceparent))
         cJSON_AddStringToObject(request, "traceparent", traceparent);
-    return reread(request, failure);
+    return route_reread(request, failure);
 }
 
 int route_add_body(cJSON *request, const char *body, size_t length, struct failure *failure)

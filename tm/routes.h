@@ -41,6 +41,6 @@ cJSON *route_request(const struct route *route, const char *path, const char *qu
 /* Adds what the body says, which may say nothing twice. Returns 0 or -1 with *failure. */
 int route_add_body(cJSON *request, const char *body, size_t length, struct failure *failure);
 
-void page_of_failure(int status, const struct failure *failure, struct page *out);
+void page_write_failure(int status, const struct failure *failure, struct page *out);
 
 #endif

@@ -17,6 +17,7 @@
 
 #include "common/json.h"
 #include "common/logger.h"
+#include "common/must.h"
 #include "common/point.h"
 #include "common/reply.h"
 #include "common/ticket.h"
@@ -66,10 +67,10 @@ struct durable_post {
 
 /* ---- in any thread: decode and post ---- */
 
-static struct call *new_call(bool batch, uint32_t count)
+static struct call *server_call_new(bool batch, uint32_t count)
 {
     struct call *call = calloc(1, sizeof *call + count * sizeof *call->items);
-    struct asking *askings = malloc(count * sizeof *askings); /* read_item() fills them */
+    struct asking *askings = malloc(count * sizeof *askings); /* server_read_item() fills them */
     if (call == NULL || askings == NULL) {
         free(call);
         free(askings);
@@ -83,13 +84,13 @@ static struct call *new_call(bool batch, uint32_t count)
     return call;
 }
 
-static void call_free(struct call *call)
+static void server_call_free(struct call *call)
 {
     free(call->askings);
     free(call);
 }
 
-static void read_item(struct call *call, uint32_t at, const cJSON *object, uint64_t caller)
+static void server_read_item(struct call *call, uint32_t at, const cJSON *object, uint64_t caller)
 {
     struct item *item = &call->items[at];
     struct asking *asking = &call->askings[at];
@@ -101,7 +102,7 @@ static void read_item(struct call *call, uint32_t at, const cJSON *object, uint6
 }
 
 /* Returns NULL with *failure when the message as a whole is no good. */
-static struct call *read_call(const cJSON *object, uint64_t caller, struct failure *failure)
+static struct call *server_read_call(const cJSON *object, uint64_t caller, struct failure *failure)
 {
     const cJSON *batch = cJSON_GetObjectItemCaseSensitive(object, "batch");
     int count = batch == NULL ? 1 : cJSON_GetArraySize(batch);
@@ -109,18 +110,18 @@ static struct call *read_call(const cJSON *object, uint64_t caller, struct failu
         refuse(failure, ERR_INVALID_REQUEST, "batch: an array of 1 to %d requests", BATCH_MAX);
         return NULL;
     }
-    struct call *call = new_call(batch != NULL, (uint32_t)count);
+    struct call *call = server_call_new(batch != NULL, (uint32_t)count);
     if (call == NULL) {
         refuse(failure, ERR_BUSY, "out of memory");
         return NULL;
     }
     if (batch == NULL) {
-        read_item(call, 0, object, caller);
+        server_read_item(call, 0, object, caller);
         return call;
     }
     uint32_t at = 0;
     const cJSON *element;
-    cJSON_ArrayForEach(element, batch) read_item(call, at++, element, caller);
+    cJSON_ArrayForEach(element, batch) server_read_item(call, at++, element, caller);
     return call;
 }
 
@@ -128,7 +129,7 @@ void server_call(struct server *server, const cJSON *message, uint64_t caller, a
                  void *origin)
 {
     struct failure failure = {.code = ERR_NONE};
-    struct call *call = read_call(message, caller, &failure);
+    struct call *call = server_read_call(message, caller, &failure);
     if (call == NULL) {
         size_t length;
         char *text = wire_write_failure(&failure, &length);
@@ -143,14 +144,14 @@ void server_call(struct server *server, const cJSON *message, uint64_t caller, a
 
 /* ---- requests, as they come ---- */
 
-static void answer_socket(void *origin, char *text, size_t length)
+static void server_answer_socket(void *origin, char *text, size_t length)
 {
     net_reply(origin, text, length);
     free(text);
 }
 
-static void take_request(void *arg, struct net_request *origin, const struct net_peer *peer,
-                         const char *bytes, size_t length)
+static void server_take_request(void *arg, struct net_request *origin, const struct net_peer *peer,
+                                const char *bytes, size_t length)
 {
     struct server *server = arg;
     struct failure failure = {.code = ERR_NONE};
@@ -164,21 +165,17 @@ static void take_request(void *arg, struct net_request *origin, const struct net
     if (message == NULL)
         reply_failure(origin, &failure);
     else
-        server_call(server, message, peer->local ? peer->uid : CALLER_UNKNOWN, answer_socket,
+        server_call(server, message, peer->local ? peer->uid : CALLER_UNKNOWN, server_answer_socket,
                     origin);
     cJSON_Delete(message);
 }
 
 /* ---- in the log's thread ---- */
 
-static void take_durable(void *arg, uint64_t records, uint64_t durable_lsn)
+static void server_take_durable(void *arg, uint64_t records, uint64_t durable_lsn)
 {
     struct server *server = arg;
-    struct durable_post *post = malloc(sizeof *post);
-    if (post == NULL) {
-        log_error("out of memory");
-        abort();
-    }
+    struct durable_post *post = must_alloc(sizeof *post, "the news that the log is durable");
     *post =
         (struct durable_post){.post.kind = POST_DURABLE, .records = records, .lsn = durable_lsn};
     loop_post(server->loop, &post->post);
@@ -187,7 +184,7 @@ static void take_durable(void *arg, uint64_t records, uint64_t durable_lsn)
 
 /* ---- the end of a turn ---- */
 
-static char *join_replies(struct call *call, size_t *length)
+static char *server_join_replies(struct call *call, size_t *length)
 {
     struct json json;
     json_begin(&json);
@@ -201,7 +198,7 @@ static char *join_replies(struct call *call, size_t *length)
 }
 
 /* Takes the text. */
-static void finish_item(struct item *item, char *text, size_t length)
+static void server_finish_item(struct item *item, char *text, size_t length)
 {
     struct call *call = item->call;
     item->length = length;
@@ -212,20 +209,20 @@ static void finish_item(struct item *item, char *text, size_t length)
     }
     item->reply = text;
     if (call->batch)
-        text = join_replies(call, &length);
+        text = server_join_replies(call, &length);
     call->answer(call->origin, text, length);
-    call_free(call);
+    server_call_free(call);
 }
 
 void server_answer(uint64_t client, cJSON *reply)
 {
     size_t length;
     char *text = wire_print(reply, &length);
-    finish_item((struct item *)(uintptr_t)client, text, length);
+    server_finish_item((struct item *)(uintptr_t)client, text, length);
 }
 
 /* Who it was and why, for the log: what a database refused is news for its DBA too. */
-static void say_ending(const struct server *server, const struct reply *reply)
+static void server_say_ending(const struct server *server, const struct reply *reply)
 {
     struct txn_view view;
     char gtrid[GTRID_BYTES];
@@ -245,7 +242,7 @@ static void say_ending(const struct server *server, const struct reply *reply)
 }
 
 /* What a DBA decided, with what it does at each branch. */
-static char *add_plan(char *reply, size_t *length, cJSON *plan)
+static char *server_add_plan(char *reply, size_t *length, cJSON *plan)
 {
     cJSON *object = cJSON_ParseWithLength(reply, *length);
     cJSON_AddItemToObject(object, "branches", cJSON_DetachItemFromObject(plan, "branches"));
@@ -254,13 +251,13 @@ static char *add_plan(char *reply, size_t *length, cJSON *plan)
 }
 
 /* What the core does not know of a branch: where its agent is, and the ticket to it. */
-static void send_reply(struct server *server, struct reply *reply)
+static void server_send_reply(struct server *server, struct reply *reply)
 {
     const struct registry *registry = coordinator_registry(server->coordinator);
     struct branch_access access[BRANCHES_MAX];
     char tickets[BRANCHES_MAX][TICKET_BYTES];
 
-    say_ending(server, reply);
+    server_say_ending(server, reply);
     for (uint32_t i = 0; i < reply->branch_count; i++) {
         const struct enlisted *enlisted = &reply->branches[i];
         uint32_t rm = registry_find(registry, enlisted->rm);
@@ -285,14 +282,14 @@ static void send_reply(struct server *server, struct reply *reply)
         reply->remembered_since_s = (uint64_t)time(NULL) - reply->remembered_ms / 1000;
     char *text = wire_write_reply(reply, access, &length);
     if (item->plan != NULL && reply->error == ERR_NONE)
-        text = add_plan(text, &length, item->plan);
+        text = server_add_plan(text, &length, item->plan);
     cJSON_Delete(item->plan);
-    finish_item(item, text, length);
+    server_finish_item(item, text, length);
 }
 
 /* The records first: whatever a send rests on must at least be on its way to the disk, and what
  * depends on a record is not among these sends. */
-static void finish_turn(struct server *server)
+static void server_finish_turn(struct server *server)
 {
     struct turn *turn = server->turn;
     POINT_IF(turn->record_count > 0, "tm.before-append");
@@ -306,23 +303,23 @@ static void finish_turn(struct server *server)
         links_order(server->links, &turn->orders[i]);
     POINT_IF(turn->reply_count > 0, "tm.before-replies");
     for (uint32_t i = 0; i < turn->reply_count; i++)
-        send_reply(server, &turn->replies[i]);
+        server_send_reply(server, &turn->replies[i]);
     POINT_IF(turn->reply_count > 0, "tm.after-replies");
     links_flush(server->links);
     turn_begin(turn, server->coordinator);
 }
 
-static void step(struct server *server, struct event *event)
+static void server_step(struct server *server, struct event *event)
 {
     event->now_ms = server->now_ms;
     if (turn_full(server->turn))
-        finish_turn(server);
+        server_finish_turn(server);
     turn_step(server->turn, event);
 }
 
 /* ---- what was posted ---- */
 
-static void settle_item(struct server *server, struct item *item, struct request *request)
+static void server_settle_item(struct server *server, struct item *item, struct request *request)
 {
     struct event event = {.type = EV_REQUEST, .request = request};
     cJSON *reply;
@@ -332,23 +329,25 @@ static void settle_item(struct server *server, struct item *item, struct request
     }
     if (request->has_gtrid)
         item->plan = dba_plan(server, request);
-    step(server, &event);
+    server_step(server, &event);
 }
 
-static void handle_item(struct server *server, struct item *item, struct asking *asking)
+static const char *const request_points[] = {
+    [OP_BEGIN] = "tm.take-begin",     [OP_ENLIST] = "tm.take-enlist",
+    [OP_COMMIT] = "tm.take-commit",   [OP_ROLLBACK] = "tm.take-rollback",
+    [OP_OUTCOME] = "tm.take-outcome",
+};
+
+static void server_handle_item(struct server *server, struct item *item, struct asking *asking)
 {
     struct request *request = &asking->request;
     size_t length;
     char *text;
-    POINT_IF(request->op == OP_BEGIN, "tm.take-begin");
-    POINT_IF(request->op == OP_ENLIST, "tm.take-enlist");
-    POINT_IF(request->op == OP_COMMIT, "tm.take-commit");
-    POINT_IF(request->op == OP_ROLLBACK, "tm.take-rollback");
-    POINT_IF(request->op == OP_OUTCOME, "tm.take-outcome");
+    POINT_OF(request_points, request->op);
     switch (request->op) {
     case OP_NONE:
         text = wire_write_failure(&asking->failure, &length);
-        finish_item(item, text, length);
+        server_finish_item(item, text, length);
         break;
     case OP_SHOW:
     case OP_LIST:
@@ -367,27 +366,34 @@ static void handle_item(struct server *server, struct item *item, struct asking 
     case OP_RETIRE:
     case OP_PAUSE:
     case OP_RESUME:
-        settle_item(server, item, request);
+        server_settle_item(server, item, request);
         break;
     default: {
         struct event event = {.type = EV_REQUEST, .request = request};
-        step(server, &event);
+        server_step(server, &event);
     }
     }
 }
 
-static void handle_call(struct server *server, struct call *call)
+static void server_handle_call(struct server *server, struct call *call)
 {
     /* The last item's answer frees the call. */
     uint32_t count = call->count;
     struct asking *askings = call->askings;
     call->askings = NULL;
     for (uint32_t i = 0; i < count; i++)
-        handle_item(server, &call->items[i], &askings[i]);
+        server_handle_item(server, &call->items[i], &askings[i]);
     free(askings);
 }
 
-static void handle_news(struct server *server, struct link_news *news)
+static const char *const result_points[] = {
+    [RESULT_READY] = "tm.take-ready",     [RESULT_READ_ONLY] = "tm.take-read-only",
+    [RESULT_NO] = "tm.take-no",           [RESULT_DONE] = "tm.take-done",
+    [RESULT_OPENED] = "tm.take-opened",   [RESULT_FOUND] = "tm.take-found",
+    [RESULT_SCANNED] = "tm.take-scanned", [RESULT_BALLOT] = "tm.take-ballot",
+};
+
+static void server_handle_news(struct server *server, struct link_news *news)
 {
     if (links_take(server->links, news, server->now_ms)) {
         struct event event = {.rm = news->rm};
@@ -396,28 +402,21 @@ static void handle_news(struct server *server, struct link_news *news)
             POINT("tm.take-registration");
             event.type = EV_ANSWER;
             event.answer = &news->answer;
-            step(server, &event);
+            server_step(server, &event);
             break;
         case LINK_TOLD:
             break;
         case LINK_LOST:
             POINT("tm.take-loss");
             event.type = EV_LOST;
-            step(server, &event);
+            server_step(server, &event);
             break;
         case LINK_RESULTS:
             event.type = EV_RESULT;
             for (uint32_t i = 0; i < news->count; i++) {
                 event.result = &news->results[i];
-                POINT_IF(event.result->type == RESULT_READY, "tm.take-ready");
-                POINT_IF(event.result->type == RESULT_READ_ONLY, "tm.take-read-only");
-                POINT_IF(event.result->type == RESULT_NO, "tm.take-no");
-                POINT_IF(event.result->type == RESULT_DONE, "tm.take-done");
-                POINT_IF(event.result->type == RESULT_OPENED, "tm.take-opened");
-                POINT_IF(event.result->type == RESULT_FOUND, "tm.take-found");
-                POINT_IF(event.result->type == RESULT_SCANNED, "tm.take-scanned");
-                POINT_IF(event.result->type == RESULT_BALLOT, "tm.take-ballot");
-                step(server, &event);
+                POINT_OF(result_points, event.result->type);
+                server_step(server, &event);
             }
             break;
         }
@@ -425,14 +424,14 @@ static void handle_news(struct server *server, struct link_news *news)
     link_news_free(news);
 }
 
-static void handle_post(struct server *server, struct post *post)
+static void server_handle_post(struct server *server, struct post *post)
 {
     switch ((enum server_post)post->kind) {
     case POST_CALL:
-        handle_call(server, (struct call *)post);
+        server_handle_call(server, (struct call *)post);
         break;
     case POST_LINK:
-        handle_news(server, (struct link_news *)post);
+        server_handle_news(server, (struct link_news *)post);
         break;
     case POST_ASKED:
         inquiry_take(server, post);
@@ -451,44 +450,44 @@ static void handle_post(struct server *server, struct post *post)
 
 /* ---- the loop ---- */
 
-static uint64_t earlier(uint64_t a, uint64_t b)
+static uint64_t server_earlier(uint64_t a, uint64_t b)
 {
     return a < b ? a : b;
 }
 
 /* Drain the inbox and everything that is due; send. Returns when to turn again at the latest. */
-static uint64_t turn(struct server *server)
+static uint64_t server_turn(struct server *server)
 {
     struct post *post;
     server->now_ms = loop_now_ms();
     while ((post = loop_take(server->loop)) != NULL)
-        handle_post(server, post);
+        server_handle_post(server, post);
     while (turn_due(server->turn, server->now_ms))
-        finish_turn(server);
-    finish_turn(server);
+        server_finish_turn(server);
+    server_finish_turn(server);
     timeline_log_slow(server);
     if (wal_wants_checkpoint(server->wal))
         checkpoint_take(server);
 
     uint64_t wake = coordinator_wake_ms(server->coordinator);
-    wake = earlier(wake, links_tend(server->links, server->now_ms));
-    return earlier(wake, alarms_tend(server));
+    wake = server_earlier(wake, links_tend(server->links, server->now_ms));
+    return server_earlier(wake, alarms_tend(server));
 }
 
 /* After SIGTERM: everything is decided, and applied as far as that can be had soon. */
-static bool drained(const struct server *server, uint64_t decided_until_ms)
+static bool server_is_drained(const struct server *server, uint64_t decided_until_ms)
 {
     struct coordinator_counts counts;
     coordinator_counts(server->coordinator, &counts);
     return counts.live == 0 || (counts.undecided == 0 && server->now_ms >= decided_until_ms);
 }
 
-static void serve(struct server *server)
+static void server_serve(struct server *server)
 {
     uint64_t drain_until_ms = UINT64_MAX;
     bool told_ready = false;
     for (;;) {
-        uint64_t wake = turn(server);
+        uint64_t wake = server_turn(server);
         if (!told_ready && coordinator_started(server->coordinator)) {
             told_ready = true;
             log_notice("%s is ready, incarnation %llu", server->settings->tm,
@@ -505,11 +504,11 @@ static void serve(struct server *server)
             POINT("tm.stopping");
             sd_notify(0, "STOPPING=1");
             struct event event = {.type = EV_DRAIN};
-            step(server, &event);
+            server_step(server, &event);
             drain_until_ms = server->now_ms + DRAIN_MS;
         }
         if (drain_until_ms != UINT64_MAX) {
-            if (again || drained(server, drain_until_ms))
+            if (again || server_is_drained(server, drain_until_ms))
                 return;
             uint64_t look_again = server->now_ms + 50;
             wake = wake < look_again ? wake : look_again;
@@ -521,18 +520,14 @@ static void serve(struct server *server)
 /* ---- the start ---- */
 
 /* The trail is opened only once the log has made its directory. */
-static int keep_for_trail(struct server *server, const struct record *record, struct error *error)
+static void server_keep_for_trail(struct server *server, const struct record *record)
 {
-    struct record *larger =
-        realloc(server->recovered, (server->recovered_count + 1) * sizeof *larger);
-    if (larger == NULL)
-        return fail(error, "out of memory for the audit trail");
-    server->recovered = larger;
-    larger[server->recovered_count++] = *record;
-    return 0;
+    size_t bytes = (server->recovered_count + 1) * sizeof *record;
+    server->recovered = must_grow(server->recovered, bytes, "the records for the audit trail");
+    server->recovered[server->recovered_count++] = *record;
 }
 
-static int open_trail(struct server *server, struct error *error)
+static int server_open_trail(struct server *server, struct error *error)
 {
     if (audit_open(&server->audit, server->settings->data_dir, server->settings->tm, error) != 0)
         return -1;
@@ -544,7 +539,7 @@ static int open_trail(struct server *server, struct error *error)
     return 0;
 }
 
-static int replay(void *arg, const struct wal_record *written, struct error *error)
+static int server_replay(void *arg, const struct wal_record *written, struct error *error)
 {
     struct server *server = arg;
     struct record record;
@@ -554,10 +549,12 @@ static int replay(void *arg, const struct wal_record *written, struct error *err
     case RECORD_OK:
         record.lsn = written->lsn;
         record.archived = written->archived;
-        if (coordinator_replay(server->coordinator, &record, &why))
-            return audit_is_for(written->type) ? keep_for_trail(server, &record, error) : 0;
-        return fail(error, "record %llu (%s): %s", (unsigned long long)written->lsn,
-                    record_name(written->type), why);
+        if (!coordinator_replay(server->coordinator, &record, &why))
+            return fail(error, "record %llu (%s): %s", (unsigned long long)written->lsn,
+                        record_name(written->type), why);
+        if (audit_is_for(written->type))
+            server_keep_for_trail(server, &record);
+        return 0;
     case RECORD_MAY_IGNORE:
         return 0;
     case RECORD_NOT_KNOWN:
@@ -571,7 +568,7 @@ static int replay(void *arg, const struct wal_record *written, struct error *err
                 (unsigned long long)written->lsn, record_name(written->type));
 }
 
-static int make_core(struct server *server, struct error *error)
+static int server_make_core(struct server *server, struct error *error)
 {
     const struct settings *settings = server->settings;
     const struct coordinator_limits limits = {
@@ -593,20 +590,18 @@ static int make_core(struct server *server, struct error *error)
     memcpy(core.tm, settings->tm, sizeof core.tm);
     random_bytes(&core.seed, sizeof core.seed);
     void *room = calloc(1, coordinator_bytes(&limits));
-    server->turn = malloc(sizeof *server->turn);
-    server->inquiries = inquiries_create();
-    server->alarms = alarms_create();
-    if (room == NULL || server->turn == NULL) {
-        free(room);
+    if (room == NULL)
         return fail(error, "out of memory for %u transactions (max_transactions)",
                     settings->max_transactions);
-    }
+    server->turn = must_alloc(sizeof *server->turn, "a turn of the coordinator");
+    server->inquiries = inquiries_create();
+    server->alarms = alarms_create();
     server->coordinator = coordinator_init(room, &limits, &core);
     turn_begin(server->turn, server->coordinator);
     return 0;
 }
 
-static int open_log(struct server *server, bool moved, struct error *error)
+static int server_open_log(struct server *server, bool moved, struct error *error)
 {
     const struct wal_options options = {
         .dir = server->settings->data_dir,
@@ -614,7 +609,7 @@ static int open_log(struct server *server, bool moved, struct error *error)
         .moved = moved,
         .segment_bytes = server->settings->segment_bytes,
     };
-    if (wal_open(&server->wal, &options, &server->wal_info, replay, server, error) != 0)
+    if (wal_open(&server->wal, &options, &server->wal_info, server_replay, server, error) != 0)
         return -1;
     if (server->wal_info.torn)
         log_notice("the log ended in a torn record, as a crash may leave it; it was cut off");
@@ -633,7 +628,8 @@ static int open_log(struct server *server, bool moved, struct error *error)
     return 0;
 }
 
-static int start(struct server *server, const struct server_claims *claims, struct error *error)
+static int server_start(struct server *server, const struct server_claims *claims,
+                        struct error *error)
 {
     static const int signals[] = {SIGTERM, SIGINT, 0};
     const struct settings *settings = server->settings;
@@ -642,8 +638,8 @@ static int start(struct server *server, const struct server_claims *claims, stru
     descriptors_raise();
     logger_start();
     if (loop_create(&server->loop, error) != 0 || loop_signals(server->loop, signals, error) != 0 ||
-        make_core(server, error) != 0 || open_log(server, claims->moved, error) != 0 ||
-        open_trail(server, error) != 0)
+        server_make_core(server, error) != 0 ||
+        server_open_log(server, claims->moved, error) != 0 || server_open_trail(server, error) != 0)
         return -1;
 
     POINT("tm.log-recovered");
@@ -658,13 +654,13 @@ static int start(struct server *server, const struct server_claims *claims, stru
     coordinator_trust_host(server->coordinator, strcmp(settings->presume_abort, "same-host") == 0 &&
                                                     server->wal_info.same_home &&
                                                     !server->wal_info.created);
-    step(server, &event);
+    server_step(server, &event);
 
     POINT("tm.before-log-begins");
     uint8_t peer_key[SECRET_BYTES];
     if (peers_key(settings->data_dir, peer_key, error) != 0 ||
-        wal_begin(server->wal, coordinator_incarnation(server->coordinator), take_durable, server,
-                  error) != 0)
+        wal_begin(server->wal, coordinator_incarnation(server->coordinator), server_take_durable,
+                  server, error) != 0)
         return -1;
     server->links =
         links_open(server->loop, POST_LINK, server->coordinator, &server->wal_info.log, peer_key);
@@ -677,7 +673,7 @@ static int start(struct server *server, const struct server_claims *claims, stru
         .group = settings->socket_group,
         .max_waiting = settings->max_waiting,
         .descriptors = server->descriptors.bound,
-        .handler = take_request,
+        .handler = server_take_request,
         .busy = reply_busy,
         .arg = server,
     };
@@ -693,7 +689,7 @@ static int start(struct server *server, const struct server_claims *claims, stru
                : http_listen(&server->http, settings->http_listen, &limits, server, error);
 }
 
-static void stop(struct server *server, bool clean)
+static void server_stop(struct server *server, bool clean)
 {
     struct post *post;
     if (server->net != NULL)
@@ -709,7 +705,7 @@ static void stop(struct server *server, bool clean)
         else if (post->kind == POST_ASKED)
             inquiry_take(NULL, post);
         else if (post->kind == POST_CALL)
-            call_free((struct call *)post);
+            server_call_free((struct call *)post);
         else
             free(post);
     }
@@ -724,10 +720,10 @@ int server_run(const struct settings *settings, const struct server_claims *clai
                struct error *error)
 {
     struct server server = {.settings = settings};
-    int rc = start(&server, claims, error);
+    int rc = server_start(&server, claims, error);
     if (rc == 0)
-        serve(&server);
-    stop(&server, rc == 0);
+        server_serve(&server);
+    server_stop(&server, rc == 0);
     if (rc == 0)
         log_notice("%s has stopped", settings->tm);
     return rc;

@@ -63,7 +63,7 @@ void server_answer(uint64_t client, cJSON *reply);
 
 /* Why a fenced coordinator is fenced, and what to do. */
 enum { FENCE_BYTES = 512 };
-void fence_sentence(const struct registry *registry, char out[FENCE_BYTES]);
+void admin_fence_sentence(const struct registry *registry, char out[FENCE_BYTES]);
 
 /* Answers show, list, agents and status. The caller deletes the object. */
 cJSON *admin_answer(const struct server *server, const struct request *request);

@@ -46,7 +46,8 @@ static const struct conf_key keys[] = {
     {NULL, NULL, CONF_TEXT, 0, 0, 0, 0},
 };
 
-static void *open_section(void *arg, const char *section, const char *name, struct error *error)
+static void *settings_open_section(void *arg, const char *section, const char *name,
+                                   struct error *error)
 {
     struct settings *settings = arg;
     if (strcmp(section, "tm") == 0 || strcmp(section, "log") == 0)
@@ -64,7 +65,7 @@ static void *open_section(void *arg, const char *section, const char *name, stru
     return rm;
 }
 
-static int check(const char *path, const struct settings *settings, struct error *error)
+static int settings_check(const char *path, const struct settings *settings, struct error *error)
 {
     if (!tm_name_valid(settings->tm, strlen(settings->tm)))
         return fail(error, "%s: [tm] name: needed, [a-z][a-z0-9-]{0,30}", path);
@@ -108,9 +109,9 @@ int settings_read(const char *path, struct settings *out, struct error *error)
         .presume_abort = "registered",
         .segment_bytes = WAL_SEGMENT_BYTES,
     };
-    if (conf_read(path, keys, open_section, out, error) != 0)
+    if (conf_read(path, keys, settings_open_section, out, error) != 0)
         return -1;
-    if (check(path, out, error) != 0)
+    if (settings_check(path, out, error) != 0)
         return -1;
     if (out->data_dir[0] == '\0')
         snprintf(out->data_dir, sizeof out->data_dir, "/var/lib/assent/%s", out->tm);

@@ -17,7 +17,7 @@ enum { LINE_BYTES = 512 };
 
 /* ---- show ---- */
 
-static void add(cJSON *timeline, uint32_t at_ms, const char *what, const char *rm)
+static void timeline_add_event(cJSON *timeline, uint32_t at_ms, const char *what, const char *rm)
 {
     if (at_ms == NOT_YET)
         return;
@@ -29,47 +29,50 @@ static void add(cJSON *timeline, uint32_t at_ms, const char *what, const char *r
     cJSON_AddItemToArray(timeline, entry);
 }
 
-static const char *rm_name(const struct server *server, uint32_t at)
+static const char *timeline_rm_name(const struct server *server, uint32_t at)
 {
     return at == NOT_YET ? NULL : coordinator_registry(server->coordinator)->rms[at].name;
 }
 
-static const char *decision_words(enum shown_state state)
+static const char *timeline_decision_words(enum shown_state state)
 {
     return state == SHOWN_ROLLING_BACK || state == SHOWN_ROLLED_BACK
                ? "rollback decided"
                : "commit decided, and on the coordinator's disk";
 }
 
-static bool has_applied(const struct branch_view *branch)
+static bool timeline_has_applied(const struct branch_view *branch)
 {
     return branch->progress == BR_DONE;
 }
 
 /* In the order in which things can happen. Of one that is over only the last of each is kept. */
-static cJSON *timeline(const struct server *server, const struct txn_view *view)
+static cJSON *timeline_list(const struct server *server, const struct txn_view *view)
 {
     const struct txn_times *times = &view->times;
     bool over = times->ended_ms != NOT_YET;
     cJSON *list = cJSON_CreateArray();
-    add(list, 0, "begun", NULL);
-    add(list, times->asked_ms, "commit asked for, databases asked to prepare", NULL);
+    timeline_add_event(list, 0, "begun", NULL);
+    timeline_add_event(list, times->asked_ms, "commit asked for, databases asked to prepare", NULL);
     for (uint32_t i = 0; i < view->branch_count; i++)
-        add(list, view->branches[i].answered_ms,
-            view->branches[i].progress == BR_NO ? "refused" : "voted yes", view->branches[i].rm);
+        timeline_add_event(list, view->branches[i].answered_ms,
+                           view->branches[i].progress == BR_NO ? "refused" : "voted yes",
+                           view->branches[i].rm);
     if (over)
-        add(list, times->voted_ms, "the last to vote", rm_name(server, times->last_voter));
-    add(list, times->decided_ms, decision_words(view->state), NULL);
+        timeline_add_event(list, times->voted_ms, "the last to vote",
+                           timeline_rm_name(server, times->last_voter));
+    timeline_add_event(list, times->decided_ms, timeline_decision_words(view->state), NULL);
     for (uint32_t i = 0; i < view->branch_count; i++)
-        if (has_applied(&view->branches[i]))
-            add(list, view->branches[i].done_ms, "applied", view->branches[i].rm);
+        if (timeline_has_applied(&view->branches[i]))
+            timeline_add_event(list, view->branches[i].done_ms, "applied", view->branches[i].rm);
     if (over && times->last_applier != NOT_YET)
-        add(list, times->ended_ms, "the last to apply", rm_name(server, times->last_applier));
-    add(list, times->ended_ms, "over", NULL);
+        timeline_add_event(list, times->ended_ms, "the last to apply",
+                           timeline_rm_name(server, times->last_applier));
+    timeline_add_event(list, times->ended_ms, "over", NULL);
     return list;
 }
 
-static bool is_awaited(enum shown_state state, const struct branch_view *branch)
+static bool timeline_is_awaited(enum shown_state state, const struct branch_view *branch)
 {
     switch (state) {
     case SHOWN_PREPARING:
@@ -84,7 +87,7 @@ static bool is_awaited(enum shown_state state, const struct branch_view *branch)
     }
 }
 
-static void add_awaited(const struct server *server, const char *rm, cJSON *awaited)
+static void timeline_add_awaited(const struct server *server, const char *rm, cJSON *awaited)
 {
     const struct registry *registry = coordinator_registry(server->coordinator);
     uint32_t at = registry_find(registry, rm);
@@ -95,22 +98,22 @@ static void add_awaited(const struct server *server, const char *rm, cJSON *awai
     cJSON_AddItemToArray(awaited, cJSON_CreateString(text));
 }
 
-static void add_silent_acceptors(const struct server *server, const struct ballot_view *ballot,
-                                 cJSON *awaited)
+static void timeline_add_silent_acceptors(const struct server *server,
+                                          const struct ballot_view *ballot, cJSON *awaited)
 {
     for (uint32_t i = 0; i < ballot->roster.count; i++)
         if ((ballot->answered & rank_bit(i)) == 0)
-            add_awaited(server, ballot->roster.agents[i], awaited);
+            timeline_add_awaited(server, ballot->roster.agents[i], awaited);
 }
 
-static cJSON *waits_for(const struct server *server, const struct txn_view *view)
+static cJSON *timeline_waits_for(const struct server *server, const struct txn_view *view)
 {
     cJSON *awaited = cJSON_CreateArray();
     for (uint32_t i = 0; i < view->branch_count; i++)
-        if (is_awaited(view->state, &view->branches[i]))
-            add_awaited(server, view->branches[i].rm, awaited);
+        if (timeline_is_awaited(view->state, &view->branches[i]))
+            timeline_add_awaited(server, view->branches[i].rm, awaited);
     if (view->state == SHOWN_PRECOMMITTING)
-        add_silent_acceptors(server, &view->ballot, awaited);
+        timeline_add_silent_acceptors(server, &view->ballot, awaited);
     if (cJSON_GetArraySize(awaited) > 0)
         return awaited;
     if (view->state == SHOWN_ACTIVE)
@@ -124,16 +127,16 @@ static cJSON *waits_for(const struct server *server, const struct txn_view *view
 
 void timeline_add(const struct server *server, const struct txn_view *view, cJSON *transaction)
 {
-    cJSON_AddItemToObject(transaction, "timeline", timeline(server, view));
+    cJSON_AddItemToObject(transaction, "timeline", timeline_list(server, view));
     if (view->times.ended_ms == NOT_YET)
-        cJSON_AddItemToObject(transaction, "waits_for", waits_for(server, view));
+        cJSON_AddItemToObject(transaction, "waits_for", timeline_waits_for(server, view));
 }
 
 /* ---- the log of slow transactions ---- */
 
 /* From the end of one phase to that of the next, of those that have been. */
-static void phase(char *line, uint32_t *since_ms, uint32_t until_ms, const char *what,
-                  const char *rm)
+static void timeline_add_phase(char *line, uint32_t *since_ms, uint32_t until_ms, const char *what,
+                               const char *rm)
 {
     size_t used = strlen(line);
     if (until_ms == NOT_YET)
@@ -144,16 +147,18 @@ static void phase(char *line, uint32_t *since_ms, uint32_t until_ms, const char 
     *since_ms = until_ms;
 }
 
-static void log_slow(const struct server *server, const struct txn_view *view)
+static void timeline_log_one(const struct server *server, const struct txn_view *view)
 {
     const struct txn_times *times = &view->times;
     char gtrid[GTRID_BYTES], line[LINE_BYTES] = "";
     uint32_t since_ms = 0;
     gtrid_format(&view->gtrid, gtrid);
-    phase(line, &since_ms, times->asked_ms, "work", NULL);
-    phase(line, &since_ms, times->voted_ms, "votes", rm_name(server, times->last_voter));
-    phase(line, &since_ms, times->decided_ms, "decision", NULL);
-    phase(line, &since_ms, times->ended_ms, "applying", rm_name(server, times->last_applier));
+    timeline_add_phase(line, &since_ms, times->asked_ms, "work", NULL);
+    timeline_add_phase(line, &since_ms, times->voted_ms, "votes",
+                       timeline_rm_name(server, times->last_voter));
+    timeline_add_phase(line, &since_ms, times->decided_ms, "decision", NULL);
+    timeline_add_phase(line, &since_ms, times->ended_ms, "applying",
+                       timeline_rm_name(server, times->last_applier));
     log_notice("slow: %s%s%s %s after %" PRIu32 " ms%s", gtrid,
                view->origin.label[0] != '\0' ? " " : "", view->origin.label,
                state_word(view->state), times->ended_ms, line);
@@ -166,5 +171,5 @@ void timeline_log_slow(struct server *server)
     if (least_ms == 0)
         return;
     while (coordinator_ended(server->coordinator, &server->ended_seen, least_ms, &view))
-        log_slow(server, &view);
+        timeline_log_one(server, &view);
 }

@@ -212,7 +212,8 @@ struct coordinator_counts {
     uint32_t undecided;
     uint32_t mixed_live; /* ended differently by another's hand, and not yet forgotten */
     uint64_t begun, committed, rolled_back, mixed; /* in this start */
-    uint64_t alarms; /* messages about transactions that this TM cannot have begun */
+    uint64_t alarms;  /* messages about transactions that this TM cannot have begun */
+    uint64_t refused; /* messages of agents that do not fit what they are about */
     uint64_t remembered_since_incarnation, remembered_since_sequence; /* the horizon */
     uint64_t outcomes, outcomes_max; /* room for so many is in use */
     uint32_t keys, keys_max;

@@ -87,6 +87,7 @@ void coordinator_counts(const struct coordinator *c, struct coordinator_counts *
     out->rolled_back = c->rolled_back;
     out->mixed = c->mixed;
     out->alarms = c->alarms;
+    out->refused = c->refused;
     out->remembered_since_incarnation = c->outcomes.horizon_incarnation;
     out->remembered_since_sequence = c->outcomes.horizon_sequence;
     out->outcomes = (uint64_t)c->outcomes.count * CHUNK_SEQUENCES;

@@ -65,7 +65,10 @@ def points():
     names = set()
     for folder in SOURCES:
         for path in (harness.SOURCE / folder).glob("*.c"):
-            names.update(re.findall(r'POINT(?:_IF)?\([^;]*?"([a-z.-]+)"\);', path.read_text()))
+            text = path.read_text()
+            names.update(re.findall(r'POINT(?:_IF)?\([^;]*?"([a-z.-]+)"\);', text))
+            if "POINT_OF" in text:
+                names.update(re.findall(r'\[[A-Z_]+\] = "((?:tm|agent|log)\.[a-z-]+)"', text))
     return sorted(names - NOT_HERE) + list(Teller.points)
 
 

@@ -15,7 +15,7 @@ static void refused(const struct failure *failure)
 {
     struct page page = {.status = 0};
     assert(failure->code != ERR_NONE);
-    page_of_failure(error_http_status(failure->code), failure, &page);
+    page_write_failure(error_http_status(failure->code), failure, &page);
     assert(page.status >= 400 && page.text != NULL && page.length == strlen(page.text));
     free(page.text);
 }

@@ -24,7 +24,7 @@ static void ask(struct sim *sim, const struct request *request)
     send_text(sim, &message, text, length);
 }
 
-static void begin_request(struct request *request, enum op op, const char *why)
+static void wire_begin_request(struct request *request, enum op op, const char *why)
 {
     memset(request, 0, sizeof *request);
     request->op = op;
@@ -34,7 +34,7 @@ static void begin_request(struct request *request, enum op op, const char *why)
 static void ask_about(struct sim *sim, enum op op, uint32_t rm)
 {
     struct request request;
-    begin_request(&request, op, "as it looks to me");
+    wire_begin_request(&request, op, "as it looks to me");
     text_copy(request.rm, sizeof request.rm, rm_word(rm), strlen(rm_word(rm)));
     ask(sim, &request);
 }
@@ -42,7 +42,7 @@ static void ask_about(struct sim *sim, enum op op, uint32_t rm)
 static void resolve(struct sim *sim, struct fate *fate, bool commit, bool force)
 {
     struct request request;
-    begin_request(&request, OP_RESOLVE, "as it looks to me");
+    wire_begin_request(&request, OP_RESOLVE, "as it looks to me");
     request.has_gtrid = true;
     request.gtrid = fate->gtrid;
     request.wanted = commit ? OUTCOME_COMMITTED : OUTCOME_ROLLED_BACK;
@@ -59,7 +59,7 @@ static void resolve(struct sim *sim, struct fate *fate, bool commit, bool force)
 static void forget(struct sim *sim, const struct fate *fate, bool force)
 {
     struct request request;
-    begin_request(&request, OP_FORGET, "it has been seen to");
+    wire_begin_request(&request, OP_FORGET, "it has been seen to");
     request.has_gtrid = true;
     request.gtrid = fate->gtrid;
     request.force = force;
@@ -118,7 +118,7 @@ static void resolve_stuck(struct sim *sim, const struct txn_view *view)
     for (uint32_t i = 0; i < fate->branch_count; i++)
         committed |= fate->branches[i].commits > 0;
     struct request request;
-    begin_request(&request, OP_RESOLVE, "its acceptors have lost what they said");
+    wire_begin_request(&request, OP_RESOLVE, "its acceptors have lost what they said");
     request.has_gtrid = true;
     request.gtrid = fate->gtrid;
     request.wanted = committed ? OUTCOME_COMMITTED : OUTCOME_ROLLED_BACK;
@@ -134,7 +134,7 @@ static void resolve_lost(struct sim *sim, const struct txn_view *view)
     struct request request;
     if (view->state != SHOWN_COMMITTING || is_prepared(sim, checker_fate(sim, &view->gtrid)))
         return;
-    begin_request(&request, OP_RESOLVE, "lost with its database, and brought back by hand");
+    wire_begin_request(&request, OP_RESOLVE, "lost with its database, and brought back by hand");
     request.has_gtrid = true;
     request.gtrid = view->gtrid;
     request.wanted = OUTCOME_COMMITTED;
@@ -156,7 +156,7 @@ static void resolve_come_back(struct sim *sim, struct fate *fate)
     struct request request;
     if (!is_prepared(sim, fate))
         return;
-    begin_request(&request, OP_RESOLVE, "it has come back with its database");
+    wire_begin_request(&request, OP_RESOLVE, "it has come back with its database");
     request.has_gtrid = true;
     request.gtrid = fate->gtrid;
     request.wanted = fate->commit_durable ? OUTCOME_COMMITTED : OUTCOME_ROLLED_BACK;

@@ -281,11 +281,11 @@ START_TEST(durations_are_a_number_and_a_unit)
                                          "50d", "1m",   "4294967296ms", "18446744073709551616ms"};
     uint32_t ms;
     for (size_t i = 0; i < sizeof durations / sizeof *durations; i++) {
-        ck_assert(duration_parse(durations[i].text, &ms));
+        ck_assert(conf_parse_duration(durations[i].text, &ms));
         ck_assert_uint_eq(ms, durations[i].ms);
     }
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        ck_assert_msg(!duration_parse(others[i], &ms), "%s", others[i]);
+        ck_assert_msg(!conf_parse_duration(others[i], &ms), "%s", others[i]);
 }
 END_TEST
 
