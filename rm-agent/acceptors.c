@@ -15,10 +15,10 @@
 #include <string.h>
 
 #include "common/point.h"
+#include "rm-agent/book.h"
 #include "rm-agent/control.h"
 #include "rm-agent/forget.h"
 #include "rm-agent/positions.h"
-#include "rm-agent/tms.h"
 
 enum {
     BATCH_MOST = 64,
@@ -335,7 +335,7 @@ static void go_on(struct acceptors *acceptors)
         return;
     acceptors->busy = true;
     acceptors->batch = gather(acceptors);
-    acceptors->tm = tms_known(acceptors->agent, acceptors->batch->ballot.gtrid.tm);
+    acceptors->tm = book_known(acceptors->agent, acceptors->batch->ballot.gtrid.tm);
     if (acceptors->tm == NULL)
         batch_over(acceptors, true);
     else if (acceptors->batch->kind == ASK_FORGET)

@@ -15,10 +15,11 @@
 #include <stdlib.h>
 
 #include "common/logger.h"
+#include "rm-agent/asker.h"
+#include "rm-agent/book.h"
 #include "rm-agent/control.h"
 #include "rm-agent/pool.h"
 #include "rm-agent/positions.h"
-#include "rm-agent/requests.h"
 #include "rm-agent/tms.h"
 
 struct adopting {
@@ -29,7 +30,7 @@ struct adopting {
 
 static void end(struct adopting *adopting)
 {
-    tms_release(adopting->agent, adopting->adoption.tm);
+    book_release(adopting->agent, adopting->adoption.tm);
     free(adopting);
 }
 
@@ -86,7 +87,7 @@ static void judge(void *arg, const struct pg_reply *reply)
         refuse_adoption(adopting, ERR_RM_UNAVAILABLE, reply->message);
         return;
     }
-    const struct tm_row row = tms_row(reply);
+    const struct tm_row row = book_row(reply);
     switch (registry_adopt(&row, &adopting->adoption)) {
     case ADOPT_NOW:
         if (pool_under_way(adopting->agent))
@@ -118,7 +119,7 @@ void adopt_answer(struct agent *agent, struct asker *asker, const cJSON *object)
         asker_failure(asker, &failure);
         return;
     }
-    if (!tms_hold(agent, adoption.tm)) {
+    if (!book_hold(agent, adoption.tm)) {
         refuse(&failure, ERR_BUSY, "a registration of %s is under way", adoption.tm);
         asker_failure(asker, &failure);
         return;
@@ -127,5 +128,5 @@ void adopt_answer(struct agent *agent, struct asker *asker, const cJSON *object)
     if (adopting == NULL)
         abort();
     *adopting = (struct adopting){.agent = agent, .asker = asker, .adoption = adoption};
-    control_ask(agent, judge, adopting, TMS_ROW_SQL, 1, adopting->adoption.tm);
+    control_ask(agent, judge, adopting, BOOK_ROW_SQL, 1, adopting->adoption.tm);
 }

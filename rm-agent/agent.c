@@ -23,6 +23,7 @@
 #include "common/point.h"
 #include "rm-agent/acceptors.h"
 #include "rm-agent/ballots.h"
+#include "rm-agent/book.h"
 #include "rm-agent/control.h"
 #include "rm-agent/indoubt.h"
 #include "rm-agent/lines.h"
@@ -128,7 +129,7 @@ void agent_event(struct agent *agent, struct participant_event event)
     event.now_ms = loop_now_ms();
     participant_step(agent->participant, &event, &actions);
     if (actions.forgot)
-        tms_close(agent, &actions.forgotten.gtrid);
+        book_close(agent, &actions.forgotten.gtrid);
     for (uint32_t i = 0; i < actions.count; i++)
         carry_out(agent, &actions.list[i]);
 }
@@ -285,7 +286,7 @@ static int start(struct agent *agent, struct error *error)
     if (loop_create(&agent->loop, error) != 0 || loop_signals(agent->loop, signals, error) != 0)
         return -1;
     agent->set = pg_set_create(agent->loop);
-    tms_create(agent);
+    book_create(agent);
     sessions_create(agent);
     pool_create(agent);
     indoubt_create(agent);

@@ -4,9 +4,11 @@
  * Everything here belongs to the loop's thread. participant.c decides about branches; the
  * parts carry its actions out and give it PostgreSQL's answers through agent_event():
  *
- *     requests.c   what comes in at the socket, and who is answered
+ *     requests.c   what comes in at the socket
+ *     asker.c      who sent it, and how it is answered
  *     control.c    the one connection that starts the agent, sees and ends backends
- *     tms.c        the coordinators: registration, their secrets, their results
+ *     book.c       what is known of each coordinator
+ *     tms.c        their registration, and their mail
  *     positions.c  the beat and the log position that the database remembers
  *     sessions.c   SQL in a branch: exec, PREPARE TRANSACTION (more in session.h)
  *     ballots.c    three-phase commit: what the other acceptors say, and when to lead
@@ -90,9 +92,9 @@ struct identity {
 
 enum { AGENT_LIMITS = 4 };
 
-struct asker; /* whoever sent a request (requests.h) */
+struct asker; /* whoever sent a request (asker.h) */
 struct control;
-struct tms;
+struct book;
 struct sessions;
 struct pool;
 struct looks;
@@ -109,7 +111,7 @@ struct agent {
     struct pg_set *set;
     struct net_server *server;
     struct control *control;
-    struct tms *tms;
+    struct book *book;
     struct sessions *sessions;
     struct pool *pool;
     struct looks *looks;

@@ -16,9 +16,10 @@
 #include "common/ticket.h"
 #include "core/participant/terminator.h"
 #include "rm-agent/acceptors.h"
+#include "rm-agent/asker.h"
+#include "rm-agent/book.h"
 #include "rm-agent/control.h"
 #include "rm-agent/peers.h"
-#include "rm-agent/requests.h"
 #include "rm-agent/tms.h"
 
 enum { RESEND_LEAST_MS = 200, RESEND_MOST_MS = 3000 };
@@ -84,7 +85,7 @@ struct finishing {
 /* This database may have lost what it voted for: a row without a vote proves nothing then. */
 static bool may_have_lost_votes(struct agent *agent, const struct gtrid *gtrid)
 {
-    const struct tm_link *tm = tms_known(agent, gtrid->tm);
+    const struct tm_link *tm = book_known(agent, gtrid->tm);
     struct txn_number number = {gtrid->incarnation, gtrid->sequence};
     return tm == NULL || tm->suspect || txn_not_after(&number, &tm->votes_after);
 }
@@ -269,7 +270,7 @@ static void judge(struct agent *agent, const struct ballot *ballot, uint64_t lsn
  * vote, and what is said then will be said again. */
 static bool may_speak(struct agent *agent, const struct ballot *ballot)
 {
-    const struct tm_link *tm = tms_known(agent, ballot->gtrid.tm);
+    const struct tm_link *tm = book_known(agent, ballot->gtrid.tm);
     return control_ready(agent) && tm != NULL && !tm->suspect && ballot_fits(ballot);
 }
 
@@ -402,7 +403,7 @@ static void look_at(struct agent *agent, const struct branch_id *branch)
 {
     enum ending_state state = terminator_state(agent->ballots->terminator, &branch->gtrid);
     if (state == ENDING_WATCHED || state == ENDING_LED ||
-        tms_known(agent, branch->gtrid.tm) == NULL)
+        book_known(agent, branch->gtrid.tm) == NULL)
         return;
     struct found *found = malloc(sizeof *found);
     if (found == NULL)

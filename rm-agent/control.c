@@ -19,10 +19,10 @@
 #include "common/logger.h"
 #include "common/point.h"
 #include "rm-agent/acceptors.h"
+#include "rm-agent/book.h"
 #include "rm-agent/peers.h"
 #include "rm-agent/sessions.h"
 #include "rm-agent/state_file.h"
-#include "rm-agent/tms.h"
 
 enum { VALUES_MAX = 8 };
 
@@ -392,7 +392,7 @@ static void start_over(struct control *control, const char *format, ...)
     va_end(args);
     u64_format(control->agent->incarnation, incarnation);
     greet(control, remembered,
-          "WITH suspect AS (" TMS_SUSPECT_SQL ")"
+          "WITH suspect AS (" BOOK_SUSPECT_SQL ")"
           " UPDATE assent.agent SET incarnation = $1::bigint WHERE incarnation < $1::bigint",
           incarnation, NULL);
 }
@@ -407,7 +407,7 @@ static void noted(void *arg, const struct pg_reply *replies, int count)
         return;
     control->agent->incarnation = strtoull(pg_value(replies, 0, 0), NULL, 10);
     control->noted = true;
-    greet(control, took_tms, tms_stored_sql, NULL, NULL);
+    greet(control, took_tms, book_stored_sql, NULL, NULL);
 }
 
 /* While we were away it may have been set back: what we had kept outside of it says so. Then no
@@ -428,7 +428,7 @@ static bool is_whole(struct control *control, const struct pg_reply *tms)
               agent->identity.database, control->lost);
     u64_format(state_file_incarnation(agent), incarnation);
     greet(control, noted,
-          "WITH suspect AS (" TMS_SUSPECT_SQL ")"
+          "WITH suspect AS (" BOOK_SUSPECT_SQL ")"
           " UPDATE assent.agent SET incarnation = greatest(incarnation, $1::bigint + 1)"
           " RETURNING incarnation",
           incarnation, NULL);
@@ -442,7 +442,7 @@ static void took_tms(void *arg, const struct pg_reply *replies, int count)
     if (refused(control, replies, "read assent.tm", ""))
         return;
     uint64_t beat;
-    const struct tm_link *tm = tms_forgotten(control->agent, replies, &beat);
+    const struct tm_link *tm = book_forgotten(control->agent, replies, &beat);
     if (tm != NULL) {
         start_over(control,
                    "database %s has lost durable data: beat %" PRIu64
@@ -467,7 +467,7 @@ static void took_tms(void *arg, const struct pg_reply *replies, int count)
     }
     if (!is_whole(control, replies))
         return;
-    tms_load(control->agent, replies);
+    book_load(control->agent, replies);
     acceptors_doubt(control->agent);
     if (control->agent->participant == NULL)
         greet(control, took_gids, "SELECT gid FROM assent.session WHERE gid IS NOT NULL", NULL,
@@ -482,7 +482,7 @@ static void cleaned(void *arg, const struct pg_reply *replies, int count)
     (void)count;
     if (refused(control, replies, "clean assent.session", ""))
         return;
-    greet(control, took_tms, tms_stored_sql, NULL, NULL);
+    greet(control, took_tms, book_stored_sql, NULL, NULL);
 }
 
 static void evict(struct control *control);

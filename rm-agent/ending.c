@@ -362,7 +362,7 @@ void session_end(struct session *session)
         return;
     }
     /* A statement ran meanwhile, and its coordinator may have been turned away (adopt.c). */
-    struct tm_link *tm = tms_find(session->agent, session->branch.gtrid.tm);
+    struct tm_link *tm = book_find(session->agent, session->branch.gtrid.tm);
     if (tm == NULL) {
         pg_drop(session->line->pg, "its coordinator is not registered any more");
         return;

@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "rm-agent/book.h"
 #include "rm-agent/statement.h"
-#include "rm-agent/tms.h"
 
 enum { PARAMETERS_MAX = 1000 };
 
@@ -44,7 +44,7 @@ static int check_ticket(struct agent *agent, const cJSON *object, const struct b
                         struct ticket *ticket, struct failure *failure)
 {
     const char *text = text_of(object, "session");
-    struct tm_link *tm = tms_find(agent, branch->gtrid.tm);
+    struct tm_link *tm = book_find(agent, branch->gtrid.tm);
     uint64_t incarnation = 0;
     if (text == NULL)
         return refuse(failure, ERR_INVALID_REQUEST, "session is missing or no text");

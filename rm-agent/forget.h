@@ -5,8 +5,8 @@
 #ifndef ASSENT_RM_AGENT_FORGET_H
 #define ASSENT_RM_AGENT_FORGET_H
 
+#include "rm-agent/book.h"
 #include "rm-agent/control.h"
-#include "rm-agent/tms.h"
 
 /* From what the tm_link knows to `forget`, or some of the way: the answer is one row, how far. */
 void forget_sweep(struct agent *agent, const struct tm_link *tm, const struct forget *forget,

@@ -20,9 +20,9 @@
 #include "rm-agent/membership.h"
 #include "rm-agent/positions.h"
 #include "rm-agent/preflight.h"
-#include "rm-agent/requests.h"
 #include "rm-agent/sessions.h"
 #include "rm-agent/state_file.h"
+#include "rm-agent/tms.h"
 #include "rm-agent/verdict.h"
 
 enum { LOOKS_A_QUERY = 64 };
@@ -152,7 +152,7 @@ static void flushed(void *arg, uint64_t beat)
 /* What was only seen may not have reached a standby: what is said of it must be on disk. */
 static void look_answer(struct look *look)
 {
-    struct tm_link *tm = tms_known(look->agent, look->branch.gtrid.tm);
+    struct tm_link *tm = book_known(look->agent, look->branch.gtrid.tm);
     if (!look->flush || tm == NULL)
         look_over(look);
     else
@@ -325,7 +325,7 @@ static void look_next(struct agent *agent)
     if (agent->looks->looking || agent->looks->first == NULL)
         return;
     struct batch *batch = gather(agent);
-    struct tm_link *tm = tms_known(agent, batch->looks->branch.gtrid.tm);
+    struct tm_link *tm = book_known(agent, batch->looks->branch.gtrid.tm);
     char *gids = gids_of(batch->looks);
     batch->flush = batch->looks->flush && tm != NULL;
     agent->looks->looking = true;

@@ -17,10 +17,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "rm-agent/asker.h"
 #include "rm-agent/control.h"
 #include "rm-agent/indoubt.h"
 #include "rm-agent/membership.h"
-#include "rm-agent/requests.h"
 
 enum { EVIDENCE_MAX = 256, PAGE_MAX = 1000 };
 

@@ -12,6 +12,7 @@
 
 #include "common/point.h"
 #include "common/ticket.h"
+#include "rm-agent/book.h"
 #include "rm-agent/control.h"
 #include "rm-agent/tms.h"
 
@@ -86,7 +87,7 @@ static void never_opened(struct session *session, enum error_code code, const ch
 /* Meanwhile the branch may have been voted on without us, or its coordinator started again. */
 static bool may_open(struct session *session)
 {
-    struct tm_link *tm = tms_find(session->agent, session->branch.gtrid.tm);
+    struct tm_link *tm = book_find(session->agent, session->branch.gtrid.tm);
     return tm != NULL && tm->incarnation == session->branch.gtrid.incarnation &&
            !closed_has(tm->closed, session->branch.gtrid.sequence) &&
            participant_state(session->agent->participant, &session->branch) == BRANCH_NONE;

@@ -11,8 +11,8 @@
 #include <string.h>
 
 #include "rm-agent/acceptors.h"
-#include "rm-agent/requests.h"
-#include "rm-agent/tms.h"
+#include "rm-agent/asker.h"
+#include "rm-agent/book.h"
 
 struct question {
     struct asker *asker;
@@ -58,7 +58,7 @@ void outcome_answer(struct agent *agent, struct asker *asker, const cJSON *objec
     if (!gtrid_parse(text, strlen(text), &question->gtrid) ||
         !ballot_fits(&(struct ballot){.gtrid = question->gtrid}))
         refuse(&failure, ERR_INVALID_REQUEST, "gtrid is missing or none of Assent's");
-    else if (tms_known(agent, question->gtrid.tm) == NULL)
+    else if (book_known(agent, question->gtrid.tm) == NULL)
         refuse(&failure, ERR_UNKNOWN_TRANSACTION, "coordinator %s has never registered here",
                question->gtrid.tm);
     if (failure.code == ERR_NONE) {

@@ -13,6 +13,7 @@
 #include "common/logger.h"
 #include "common/point.h"
 #include "common/seal.h"
+#include "rm-agent/book.h"
 #include "rm-agent/control.h"
 #include "rm-agent/tms.h"
 
@@ -223,7 +224,7 @@ static void send(const struct agent *agent, const struct tm_link *tm, struct nei
 
 static void deliver(struct agent *agent, struct neighbour *neighbour)
 {
-    const struct tm_link *tm = tms_known(agent, neighbour->tm);
+    const struct tm_link *tm = book_known(agent, neighbour->tm);
     uint32_t count = neighbour->count;
     neighbour->count = 0;
     if (tm == NULL || !tm->keyed || !dial(agent, neighbour))
@@ -247,7 +248,7 @@ int peers_read(struct agent *agent, const cJSON *object, struct tm_link **tm,
                char rm[RM_NAME_BYTES], struct ballot *out, uint32_t *count, struct failure *failure)
 {
     const char *name = member_text(object, "tm");
-    *tm = tms_known(agent, name);
+    *tm = book_known(agent, name);
     if (*tm == NULL || !(*tm)->keyed)
         return refuse(failure, ERR_NOT_READY, "coordinator %.31s has told me of no other agents",
                       name);

@@ -947,3 +947,8 @@ const char *pg_value(const struct pg_reply *reply, int row, int column)
         return "";
     return PQgetvalue(reply->result, row, column);
 }
+
+uint64_t pg_number(const struct pg_reply *reply, int row, int column)
+{
+    return strtoull(pg_value(reply, row, column), NULL, 10);
+}

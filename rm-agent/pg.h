@@ -116,5 +116,7 @@ void pg_run_rows(struct pg *pg, const struct pg_statement *statements, int count
 int pg_rows(const struct pg_reply *reply);
 /* "" for NULL, and for what is not there. */
 const char *pg_value(const struct pg_reply *reply, int row, int column);
+/* The same as a number, 0 if it is none. */
+uint64_t pg_number(const struct pg_reply *reply, int row, int column);
 
 #endif

@@ -15,8 +15,8 @@
 
 #include "common/logger.h"
 #include "common/point.h"
+#include "rm-agent/book.h"
 #include "rm-agent/sessions.h"
-#include "rm-agent/tms.h"
 #include "rm-agent/trip.h"
 
 enum {
@@ -58,7 +58,7 @@ void pool_over(struct finish *finish, enum participant_event_type type, const ch
     struct participant_event event = {
         .type = type,
         .branch = finish->branch,
-        .beat = tms_flushed_beat(agent, finish->branch.gtrid.tm),
+        .beat = book_flushed_beat(agent, finish->branch.gtrid.tm),
         .sqlstate = sqlstate,
         .message = message,
     };

@@ -121,7 +121,7 @@ void positions_raise(struct agent *agent, struct tm_link *tm, uint64_t lsn, bool
 
 void positions_flushed(struct agent *agent, const char *name, uint64_t beat)
 {
-    struct tm_link *tm = tms_known(agent, name);
+    struct tm_link *tm = book_known(agent, name);
     if (tm != NULL && tm->flushed_beat < beat)
         tm->flushed_beat = beat;
 }

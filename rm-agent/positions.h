@@ -4,7 +4,7 @@
 #ifndef ASSENT_RM_AGENT_POSITIONS_H
 #define ASSENT_RM_AGENT_POSITIONS_H
 
-#include "rm-agent/tms.h"
+#include "rm-agent/book.h"
 
 enum { SEQUENCE_BYTES = TM_NAME_BYTES + 32 };
 

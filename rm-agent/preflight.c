@@ -14,11 +14,11 @@
 #include <time.h>
 
 #include "common/logger.h"
+#include "rm-agent/asker.h"
 #include "rm-agent/checks.h"
 #include "rm-agent/config.h"
 #include "rm-agent/control.h"
 #include "rm-agent/probe.h"
-#include "rm-agent/requests.h"
 #include <config.h>
 
 enum { NEARLY_ALL_PERCENT = 90, NEAR_PERCENT = 80 };

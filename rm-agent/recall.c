@@ -14,9 +14,9 @@
 #include <string.h>
 
 #include "core/coordinator/lost.h"
+#include "rm-agent/asker.h"
+#include "rm-agent/book.h"
 #include "rm-agent/control.h"
-#include "rm-agent/requests.h"
-#include "rm-agent/tms.h"
 
 enum { ENDED_MAX = 8192, ASKED_MAX = 256 };
 
@@ -110,7 +110,7 @@ static const char rows_sql[] =
 /* A database that may have lost a row proves nothing by not having it. */
 static bool may_have_lost_row(struct agent *agent, const struct gtrid *gtrid)
 {
-    const struct tm_link *tm = tms_known(agent, gtrid->tm);
+    const struct tm_link *tm = book_known(agent, gtrid->tm);
     const struct txn_number number = {gtrid->incarnation, gtrid->sequence};
     return tm == NULL || tm->suspect || txn_not_after(&number, &tm->votes_after);
 }

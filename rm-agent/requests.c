@@ -1,5 +1,5 @@
 /*
- * rm-agent/requests.c - what comes in at the agent's socket, and who is answered.
+ * rm-agent/requests.c - what comes in at the agent's socket.
  *
  * What comes in is only read, and posted: the turn that follows serves it. The requests of a batch
  * are served one after the other: each begins when the one before it has been answered, so that
@@ -16,6 +16,7 @@
 #include "common/reply.h"
 #include "rm-agent/acceptors.h"
 #include "rm-agent/adopt.h"
+#include "rm-agent/asker.h"
 #include "rm-agent/ballots.h"
 #include "rm-agent/control.h"
 #include "rm-agent/indoubt.h"
@@ -28,91 +29,6 @@
 #include "rm-agent/tms.h"
 
 enum { WAIT_MS_MOST = 60 * 1000 };
-
-struct asker {
-    struct post post;
-    struct loop *loop;
-    struct net_request *request;
-    struct net_peer peer;
-    bool batch;
-    cJSON *next;   /* what is still to be served: one request, or the array of them */
-    char *replies; /* of a batch, so far */
-    size_t length;
-};
-
-/* ---- who is answered ---- */
-
-static void asker_free(struct asker *asker)
-{
-    cJSON_Delete(asker->next);
-    free(asker->replies);
-    free(asker);
-}
-
-static void add_bytes(struct asker *asker, const char *bytes, size_t length)
-{
-    asker->replies = realloc(asker->replies, asker->length + length);
-    if (asker->replies == NULL)
-        abort();
-    memcpy(asker->replies + asker->length, bytes, length);
-    asker->length += length;
-}
-
-static void add_reply(struct asker *asker, const char *bytes, size_t length)
-{
-    static const char begin[] = "{\"batch\":[";
-    if (asker->length == 0)
-        add_bytes(asker, begin, strlen(begin));
-    else
-        add_bytes(asker, ",", 1);
-    add_bytes(asker, bytes, length);
-}
-
-static void batch_goes_on(struct asker *asker)
-{
-    if (cJSON_GetArraySize(asker->next) > 0) {
-        loop_post(asker->loop, &asker->post);
-        return;
-    }
-    add_bytes(asker, "]}", 2);
-    net_reply(asker->request, asker->replies, asker->length);
-    asker_free(asker);
-}
-
-void asker_reply(struct asker *asker, const char *bytes, size_t length)
-{
-    if (!asker->batch) {
-        net_reply(asker->request, bytes, length);
-        asker_free(asker);
-    } else if (asker->length + length > MESSAGE_MAX) {
-        struct failure failure = {0};
-        refuse(&failure, ERR_RESULT_TOO_LARGE,
-               "the request was served, but its reply does not fit into the batch's message");
-        char *text = wire_write_failure(&failure, &length);
-        add_reply(asker, text, length);
-        free(text);
-        batch_goes_on(asker);
-    } else {
-        add_reply(asker, bytes, length);
-        batch_goes_on(asker);
-    }
-}
-
-void asker_object(struct asker *asker, cJSON *object)
-{
-    size_t length;
-    char *text = wire_print(object, &length);
-    asker_reply(asker, text, length);
-    free(text);
-}
-
-void asker_failure(struct asker *asker, const struct failure *failure)
-{
-    size_t length;
-    char *text = wire_write_failure(failure, &length);
-    asker_reply(asker, text, length);
-    free(text);
-}
 
 /* ---- coordinators ---- */
 
@@ -437,14 +353,7 @@ void requests_receive(void *arg, struct net_request *request, const struct net_p
         reply_failure(request, &failure);
         return;
     }
-    struct asker *asker = calloc(1, sizeof *asker);
-    if (asker == NULL)
-        abort();
-    asker->loop = agent->loop;
-    asker->request = request;
-    asker->peer = *peer;
-    asker->batch = batch;
-    asker->next = message;
+    struct asker *asker = asker_create(agent->loop, request, peer, message, batch);
     loop_post(agent->loop, &asker->post);
     POINT("agent.request-posted");
 }

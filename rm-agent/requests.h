@@ -1,5 +1,5 @@
 /*
- * rm-agent/requests.h - what comes in at the agent's socket, and who is answered.
+ * rm-agent/requests.h - what comes in at the agent's socket.
  */
 #ifndef ASSENT_RM_AGENT_REQUESTS_H
 #define ASSENT_RM_AGENT_REQUESTS_H
@@ -11,11 +11,5 @@ void requests_receive(void *arg, struct net_request *request, const struct net_p
                       const char *bytes, size_t length);
 /* Serves all that has come in. */
 void requests_serve(struct agent *agent);
-
-/* Whoever asked is answered exactly once, by one of these. The bytes are copied; the object is
- * taken over. */
-void asker_reply(struct asker *asker, const char *bytes, size_t length);
-void asker_object(struct asker *asker, cJSON *object);
-void asker_failure(struct asker *asker, const struct failure *failure);
 
 #endif

@@ -13,10 +13,10 @@
 
 #include "common/logger.h"
 #include "common/point.h"
+#include "rm-agent/asker.h"
+#include "rm-agent/book.h"
 #include "rm-agent/control.h"
-#include "rm-agent/requests.h"
 #include "rm-agent/session.h"
-#include "rm-agent/tms.h"
 
 /* ---- sessions ---- */
 
@@ -280,7 +280,7 @@ static int check_new(struct agent *agent, const struct session *session,
     }
     if (session != NULL || n > 1)
         return refuse(failure, ERR_BRANCH_LOST, "the branch's session is gone");
-    if (tms_has_closed(agent, &branch->gtrid))
+    if (book_has_closed(agent, &branch->gtrid))
         return refuse(
             failure, ERR_WRONG_STATE,
             "the branch is over: its transaction has ended here, and no session is opened "

@@ -21,155 +21,7 @@
 #include "rm-agent/positions.h"
 #include "rm-agent/sessions.h"
 
-enum { RESULTS_KEPT_MAX = 65536, IDENTITY_BYTES = 2 * NUMBER_BYTES };
-
-struct tms {
-    struct tm_link *by_name;
-};
-
-void tms_create(struct agent *agent)
-{
-    agent->tms = calloc(1, sizeof *agent->tms);
-    if (agent->tms == NULL)
-        abort();
-}
-
-static struct tm_link *find(struct agent *agent, const char *name)
-{
-    struct tm_link *tm;
-    HASH_FIND_STR(agent->tms->by_name, name, tm);
-    return tm;
-}
-
-static struct tm_link *find_or_add(struct agent *agent, const char *name)
-{
-    struct tm_link *tm = find(agent, name);
-    if (tm != NULL)
-        return tm;
-    tm = calloc(1, sizeof *tm);
-    if (tm == NULL)
-        abort();
-    text_copy(tm->name, sizeof tm->name, name, strlen(name));
-    HASH_ADD_STR(agent->tms->by_name, name, tm);
-    return tm;
-}
-
-struct tm_link *tms_find(struct agent *agent, const char *name)
-{
-    struct tm_link *tm = find(agent, name);
-    return tm != NULL && tm->registered ? tm : NULL;
-}
-
-const struct tm_link *tms_next(const struct agent *agent, const struct tm_link *tm)
-{
-    return tm == NULL ? agent->tms->by_name : tm->hh.next;
-}
-
-uint64_t tms_flushed_beat(struct agent *agent, const char *name)
-{
-    struct tm_link *tm = find(agent, name);
-    return tm == NULL ? 0 : tm->flushed_beat;
-}
-
-struct tm_link *tms_known(struct agent *agent, const char *name)
-{
-    struct tm_link *tm = find(agent, name);
-    return tm != NULL && tm->stored ? tm : NULL;
-}
-
-/* ---- what the database stores ---- */
-
-const char tms_stored_sql[] =
-    "SELECT name, assent.last('beat', name), assent.last('position', name), identity,"
-    " votes_after_incarnation, votes_after_sequence, horizon_incarnation, horizon_sequence,"
-    " horizon_live, peer_key FROM assent.tm";
-
-/* Which database this is, as it is compared with what a coordinator has accepted. */
-static void write_identity(const struct agent *agent, char out[IDENTITY_BYTES])
-{
-    snprintf(out, IDENTITY_BYTES, "%" PRIu64 "/%" PRIu32, agent->identity.system_identifier,
-             agent->identity.timeline);
-}
-
-/* Dashes mean nothing; false if there are too few digits. */
-static bool hex_read(const char *text, uint8_t *out, size_t bytes)
-{
-    size_t count = 0;
-    for (; count < bytes && *text != '\0'; text++) {
-        unsigned byte;
-        if (*text == '-')
-            continue;
-        if (text[1] == '\0' || sscanf(text, "%2x", &byte) != 1)
-            return false;
-        out[count++] = (uint8_t)byte;
-        text++;
-    }
-    return count == bytes;
-}
-
-static uint64_t number_at(const struct pg_reply *reply, int row, int column)
-{
-    return strtoull(pg_value(reply, row, column), NULL, 10);
-}
-
-static void read_live(const char *text, struct forget *out)
-{
-    struct failure failure;
-    cJSON *list = cJSON_Parse(text);
-    const cJSON *item;
-    out->live_count = 0;
-    cJSON_ArrayForEach(item, list)
-    {
-        struct txn_number *live = &out->live[out->live_count];
-        if (out->live_count < FORGET_LIVE_MAX &&
-            field_u64(item, "incarnation", true, &live->incarnation, &failure) == 0 &&
-            field_u64(item, "sequence", true, &live->sequence, &failure) == 0)
-            out->live_count++;
-    }
-    cJSON_Delete(list);
-}
-
-static void load(struct agent *agent, const struct pg_reply *reply, int row)
-{
-    char identity[IDENTITY_BYTES];
-    struct tm_link *tm = find_or_add(agent, pg_value(reply, row, 0));
-    write_identity(agent, identity);
-    tm->stored = true;
-    if (tm->beat < number_at(reply, row, 1))
-        tm->beat = number_at(reply, row, 1);
-    if (tm->position < number_at(reply, row, 2))
-        tm->position = number_at(reply, row, 2);
-    tm->suspect = strcmp(pg_value(reply, row, 3), identity) != 0;
-    tm->votes_after = (struct txn_number){number_at(reply, row, 4), number_at(reply, row, 5)};
-    tm->forgotten.upto = (struct txn_number){number_at(reply, row, 6), number_at(reply, row, 7)};
-    read_live(pg_value(reply, row, 8), &tm->forgotten);
-    tm->keyed = hex_read(pg_value(reply, row, 9), tm->peer_key, sizeof tm->peer_key);
-}
-
-void tms_load(struct agent *agent, const struct pg_reply *reply)
-{
-    for (int row = 0; row < pg_rows(reply); row++)
-        load(agent, reply, row);
-}
-
-static uint64_t stored_beat(const struct pg_reply *reply, const char *name)
-{
-    for (int row = 0; row < pg_rows(reply); row++)
-        if (strcmp(pg_value(reply, row, 0), name) == 0)
-            return number_at(reply, row, 1);
-    return 0;
-}
-
-const struct tm_link *tms_forgotten(const struct agent *agent, const struct pg_reply *reply,
-                                    uint64_t *beat)
-{
-    for (const struct tm_link *tm = agent->tms->by_name; tm != NULL; tm = tm->hh.next) {
-        *beat = stored_beat(reply, tm->name);
-        if (*beat < tm->flushed_beat)
-            return tm;
-    }
-    return NULL;
-}
+enum { RESULTS_KEPT_MAX = 65536 };
 
 static void accepted(void *arg, const struct pg_reply *reply)
 {
@@ -178,7 +30,7 @@ static void accepted(void *arg, const struct pg_reply *reply)
         tm->suspect = true; /* its next scan tries again */
         return;
     }
-    tm->votes_after = (struct txn_number){number_at(reply, 0, 0), number_at(reply, 0, 1)};
+    tm->votes_after = (struct txn_number){pg_number(reply, 0, 0), pg_number(reply, 0, 1)};
     tm->suspect = false;
 }
 
@@ -191,7 +43,7 @@ void tms_accepted(struct agent *agent, struct tm_link *tm, const struct order *r
     else if (!tm->suspect)
         return;
     tm->votes_after = kept; /* at once; what is stored may be more */
-    write_identity(agent, identity);
+    book_write_identity(agent, identity);
     u64_format(tm->incarnation, numbers[0]);
     u64_format(recover->begun, numbers[1]);
     u64_format(kept.incarnation, numbers[2]);
@@ -215,22 +67,6 @@ struct registering {
     struct answer answer;
 };
 
-void uuid_write(const struct uuid *uuid, char out[UUID_TEXT_BYTES])
-{
-    char *at = out;
-    for (size_t i = 0; i < sizeof uuid->bytes; i++) {
-        if (i == 4 || i == 6 || i == 8 || i == 10)
-            *at++ = '-';
-        at += sprintf(at, "%02x", uuid->bytes[i]);
-    }
-}
-
-static void uuid_read(const char *text, struct uuid *out)
-{
-    memset(out, 0, sizeof *out);
-    hex_read(text, out->bytes, sizeof out->bytes);
-}
-
 static void answer_offer(struct registering *registering)
 {
     size_t length;
@@ -243,7 +79,7 @@ static void answer_offer(struct registering *registering)
 static void register_later(struct registering *registering, const char *message)
 {
     struct failure failure = {0};
-    struct tm_link *tm = find(registering->agent, registering->offer.tm);
+    struct tm_link *tm = book_any(registering->agent, registering->offer.tm);
     refuse(&failure, ERR_RM_UNAVAILABLE, "the registration could not be stored: %s", message);
     reply_failure(registering->request, &failure);
     tm->registering = false;
@@ -282,7 +118,7 @@ static void registered(void *arg, uint64_t beat)
     struct registering *registering = arg;
     struct agent *agent = registering->agent;
     const struct offer *offer = &registering->offer;
-    struct tm_link *tm = find(agent, offer->tm);
+    struct tm_link *tm = book_any(agent, offer->tm);
     if (beat == 0) {
         register_later(registering, agent->health.last_error);
         return;
@@ -320,7 +156,7 @@ static void registered(void *arg, uint64_t beat)
 static void stored(void *arg, const struct pg_reply *reply)
 {
     struct registering *registering = arg;
-    struct tm_link *tm = find(registering->agent, registering->offer.tm);
+    struct tm_link *tm = book_any(registering->agent, registering->offer.tm);
     if (reply->sqlstate[0] != '\0') {
         register_later(registering, reply->message);
         return;
@@ -333,16 +169,6 @@ static void stored(void *arg, const struct pg_reply *reply)
     if (tm->position < registering->answer.stored_lsn)
         tm->position = registering->answer.stored_lsn;
     positions_raise(registering->agent, tm, 0, true, registered, registering);
-}
-
-struct tm_row tms_row(const struct pg_reply *reply)
-{
-    struct tm_row row = {.exists = pg_value(reply, 0, 0)[0] != '\0'};
-    uuid_read(pg_value(reply, 0, 0), &row.log);
-    row.incarnation = strtoull(pg_value(reply, 0, 1), NULL, 10);
-    uuid_read(pg_value(reply, 0, 2), &row.instance);
-    row.lsn = strtoull(pg_value(reply, 0, 3), NULL, 10);
-    return row;
 }
 
 /* Not 0, and no more than a bigint. */
@@ -363,26 +189,26 @@ static void judge(void *arg, const struct pg_reply *reply)
         register_later(registering, reply->message);
         return;
     }
-    const struct tm_row row = tms_row(reply);
+    const struct tm_row row = book_row(reply);
     answer->beat = strtoull(pg_value(reply, 0, 4), NULL, 10);
     answer->stored_incarnation = row.incarnation;
     answer->stored_lsn = row.lsn;
     answer->newcomer = !row.exists;
-    answer->met = row.exists ? number_at(reply, 0, 5) : draw();
+    answer->met = row.exists ? pg_number(reply, 0, 5) : draw();
     /* What is for another's agent must not take the place of what is for ours. */
     bool astray = offer->rm[0] != '\0' && strcmp(offer->rm, agent->options->rm) != 0;
     answer->refusal = astray ? REFUSAL_OTHER_RM : registry_judge(&row, offer);
     if (answer->refusal != REFUSAL_NONE) {
         log_warning("coordinator %s, incarnation %" PRIu64 ", refused: %s", offer->tm,
                     offer->incarnation, refusal_meaning(answer->refusal));
-        find(agent, offer->tm)->registering = false;
+        book_any(agent, offer->tm)->registering = false;
         answer_offer(registering);
         free(registering);
         return;
     }
     char log[UUID_TEXT_BYTES], instance[UUID_TEXT_BYTES], incarnation[NUMBER_BYTES];
     char identity[IDENTITY_BYTES], met[NUMBER_BYTES];
-    write_identity(agent, identity);
+    book_write_identity(agent, identity);
     u64_format(answer->met, met);
     uuid_write(&offer->log, log);
     uuid_write(&offer->instance, instance);
@@ -415,7 +241,7 @@ void tms_register(struct agent *agent, struct net_request *request, const cJSON 
         reply_failure(request, &failure);
         return;
     }
-    struct tm_link *tm = find_or_add(agent, offer.tm);
+    struct tm_link *tm = book_add(agent, offer.tm);
     if (!control_ready(agent) || tm->registering) {
         refuse(&failure, tm->registering ? ERR_BUSY : ERR_RM_UNAVAILABLE,
                tm->registering ? "another registration of %s is under way"
@@ -433,39 +259,12 @@ void tms_register(struct agent *agent, struct net_request *request, const cJSON 
     describe(agent, &registering->answer);
     POINT("agent.before-judging");
     tm->registering = true;
-    control_ask(agent, judge, registering, TMS_ROW_SQL, 1, offer.tm);
-}
-
-void tms_close(struct agent *agent, const struct gtrid *gtrid)
-{
-    struct tm_link *tm = tms_find(agent, gtrid->tm);
-    if (tm != NULL && tm->incarnation == gtrid->incarnation)
-        closed_note(tm->closed, gtrid->sequence);
-}
-
-bool tms_has_closed(struct agent *agent, const struct gtrid *gtrid)
-{
-    struct tm_link *tm = tms_find(agent, gtrid->tm);
-    return tm != NULL && tm->incarnation == gtrid->incarnation &&
-           closed_has(tm->closed, gtrid->sequence);
-}
-
-bool tms_hold(struct agent *agent, const char *name)
-{
-    struct tm_link *tm = find_or_add(agent, name);
-    bool free = !tm->registering;
-    tm->registering = true;
-    return free;
-}
-
-void tms_release(struct agent *agent, const char *name)
-{
-    find(agent, name)->registering = false;
+    control_ask(agent, judge, registering, BOOK_ROW_SQL, 1, offer.tm);
 }
 
 void tms_turn_away(struct agent *agent, const char *name)
 {
-    struct tm_link *tm = find(agent, name);
+    struct tm_link *tm = book_any(agent, name);
     tm->registered = false;
     turn_all_away(tm);
     tm->result_count = 0;
@@ -477,7 +276,7 @@ struct tm_link *tms_sender(struct agent *agent, const cJSON *object, struct fail
     struct sender sender;
     if (wire_read_sender(object, &sender, failure) != 0)
         return NULL;
-    struct tm_link *tm = tms_find(agent, sender.tm);
+    struct tm_link *tm = book_find(agent, sender.tm);
     if (tm == NULL || sender.agent_incarnation != agent->incarnation) {
         refuse(failure, ERR_NOT_READY,
                "coordinator %s has not registered with this start of the agent", sender.tm);
@@ -497,7 +296,7 @@ struct tm_link *tms_sender(struct agent *agent, const cJSON *object, struct fail
 
 void tms_post(struct agent *agent, const char *name, const struct result *result)
 {
-    struct tm_link *tm = tms_find(agent, name);
+    struct tm_link *tm = book_find(agent, name);
     if (tm == NULL || tm->result_count == RESULTS_KEPT_MAX)
         return;
     if (tm->result_count == tm->result_room) {
@@ -563,14 +362,14 @@ static void deliver(struct agent *agent, struct tm_link *tm, uint64_t now_ms)
 
 void tms_deliver(struct agent *agent, uint64_t now_ms)
 {
-    for (struct tm_link *tm = agent->tms->by_name; tm != NULL; tm = tm->hh.next)
+    for (struct tm_link *tm = agent->book->by_name; tm != NULL; tm = tm->hh.next)
         deliver(agent, tm, now_ms);
 }
 
 uint64_t tms_wake_ms(const struct agent *agent)
 {
     uint64_t wake_ms = UINT64_MAX;
-    for (const struct tm_link *tm = agent->tms->by_name; tm != NULL; tm = tm->hh.next) {
+    for (const struct tm_link *tm = agent->book->by_name; tm != NULL; tm = tm->hh.next) {
         if (tm->poll.request != NULL && tm->poll.until_ms < wake_ms)
             wake_ms = tm->poll.until_ms;
         if (tm->orders_kept > 0 && tm->orders[0].until_ms < wake_ms)
@@ -581,7 +380,7 @@ uint64_t tms_wake_ms(const struct agent *agent)
 
 void tms_list(const struct agent *agent, cJSON *out)
 {
-    for (const struct tm_link *tm = agent->tms->by_name; tm != NULL; tm = tm->hh.next) {
+    for (const struct tm_link *tm = agent->book->by_name; tm != NULL; tm = tm->hh.next) {
         char incarnation[NUMBER_BYTES];
         cJSON *item = cJSON_CreateObject();
         snprintf(incarnation, sizeof incarnation, "%" PRIu64, tm->incarnation);

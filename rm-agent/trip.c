@@ -253,7 +253,7 @@ static bool would_not_be_refused(const struct finish *finish)
 /* As text; NULL: it need not be raised. */
 static const char *position_of(const struct finish *group, char out[NUMBER_BYTES])
 {
-    struct tm_link *tm = tms_known(group->agent, group->branch.gtrid.tm);
+    struct tm_link *tm = book_known(group->agent, group->branch.gtrid.tm);
     bool commits = false;
     for (const struct finish *finish = group; finish != NULL; finish = finish->next) {
         if (finish->command != COMMAND_COMMIT_PREPARED)
