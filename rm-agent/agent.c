@@ -25,6 +25,7 @@
 #include "rm-agent/ballots.h"
 #include "rm-agent/book.h"
 #include "rm-agent/control.h"
+#include "rm-agent/greeting.h"
 #include "rm-agent/indoubt.h"
 #include "rm-agent/lines.h"
 #include "rm-agent/peers.h"
@@ -299,7 +300,8 @@ static int start(struct agent *agent, struct error *error)
     agent->connections_max = descriptors.room;
     if (net_listen(&agent->server, agent->loop, &server, error) != 0)
         return -1;
-    control_open(agent);
+    greeting_create(agent, agent_serve);
+    control_open(agent, greeting_begin);
     return 0;
 }
 

@@ -6,7 +6,8 @@
  *
  *     requests.c   what comes in at the socket
  *     asker.c      who sent it, and how it is answered
- *     control.c    the one connection that starts the agent, sees and ends backends
+ *     control.c    the one connection that sees and ends backends
+ *     greeting.c   what is said on it first, at the start and at each reconnection
  *     book.c       what is known of each coordinator
  *     tms.c        their registration, and their mail
  *     positions.c  the beat and the log position that the database remembers
@@ -94,6 +95,7 @@ enum { AGENT_LIMITS = 4 };
 
 struct asker; /* whoever sent a request (asker.h) */
 struct control;
+struct greeting;
 struct book;
 struct sessions;
 struct pool;
@@ -111,6 +113,7 @@ struct agent {
     struct pg_set *set;
     struct net_server *server;
     struct control *control;
+    struct greeting *greeting;
     struct book *book;
     struct sessions *sessions;
     struct pool *pool;

@@ -65,11 +65,6 @@ struct tm_link *book_known(struct agent *agent, const char *name)
 
 /* ---- what the database stores ---- */
 
-const char book_stored_sql[] =
-    "SELECT name, assent.last('beat', name), assent.last('position', name), identity,"
-    " votes_after_incarnation, votes_after_sequence, horizon_incarnation, horizon_sequence,"
-    " horizon_live, peer_key FROM assent.tm";
-
 void book_write_identity(const struct agent *agent, char out[IDENTITY_BYTES])
 {
     snprintf(out, IDENTITY_BYTES, "%" PRIu64 "/%" PRIu32, agent->identity.system_identifier,

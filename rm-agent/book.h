@@ -74,8 +74,11 @@ const struct tm_link *book_next(const struct agent *agent, const struct tm_link 
 uint64_t book_flushed_beat(struct agent *agent, const char *name);
 /* The same if the database has a row of it: it may be gone, and its transactions are still here. */
 struct tm_link *book_known(struct agent *agent, const char *name);
-/* At each connection: what the database stores of each, as book_stored_sql asks for it. */
-extern const char book_stored_sql[];
+/* At each connection: what the database stores of each, as BOOK_STORED_SQL asks for it. */
+#define BOOK_STORED_SQL                                                                            \
+    "SELECT name, assent.last('beat', name), assent.last('position', name), identity,"             \
+    " votes_after_incarnation, votes_after_sequence, horizon_incarnation, horizon_sequence,"       \
+    " horizon_live, peer_key FROM assent.tm"
 void book_load(struct agent *agent, const struct pg_reply *reply);
 /* A coordinator of which the database has a beat older than it had confirmed, or none at all, or
  * NULL; *beat: the one that it has. */

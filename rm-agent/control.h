@@ -10,15 +10,15 @@
 
 #include "rm-agent/agent.h"
 
-/* The schema that this agent was written for. It runs with the next one as well, so that a DBA
- * installs that first and then starts newer agents, one after the other. */
-enum { SCHEMA_VERSION = 4 };
-
 /* reply->sqlstate is "" unless PostgreSQL refused the statement. */
 typedef void control_done_fn(void *arg, const struct pg_reply *reply);
 typedef void control_gone_fn(void *arg);
 
-void control_open(struct agent *agent);
+/* greet is called at each connection, before anything is asked on it: it says what it has to on
+ * control_connection(), and control_greeted() at its end. */
+void control_open(struct agent *agent, void (*greet)(struct agent *agent));
+struct pg *control_connection(const struct agent *agent);
+void control_greeted(struct agent *agent);
 /* The options have changed: how it connects the next time. */
 void control_reconfigure(struct agent *agent);
 bool control_ready(const struct agent *agent);

@@ -87,8 +87,6 @@ static void learn(struct agent *agent, const char *tm, const char *rm, const cha
     neighbour->complained = false;
 }
 
-const char peers_stored_sql[] = "SELECT tm, rm, url FROM assent.peer";
-
 void peers_load(struct agent *agent, const struct pg_reply *reply)
 {
     for (int row = 0; row < pg_rows(reply); row++)

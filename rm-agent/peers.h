@@ -11,8 +11,8 @@ struct tm_link;
 void peers_create(struct agent *agent);
 void peers_close(struct agent *agent);
 
-/* At each connection: what the database stores, as peers_stored_sql asks for it. */
-extern const char peers_stored_sql[];
+/* At each connection: what the database stores, as PEERS_STORED_SQL asks for it. */
+#define PEERS_STORED_SQL "SELECT tm, rm, url FROM assent.peer"
 void peers_load(struct agent *agent, const struct pg_reply *reply);
 /* `peers`: a coordinator tells of them. */
 void peers_serve(struct agent *agent, struct net_request *request, const cJSON *object);

@@ -18,6 +18,7 @@
 #include "rm-agent/checks.h"
 #include "rm-agent/config.h"
 #include "rm-agent/control.h"
+#include "rm-agent/greeting.h"
 #include "rm-agent/probe.h"
 #include <config.h>
 
