@@ -47,11 +47,6 @@ enum {
 
 /* ---- branches ---- */
 
-void agent_note(struct agent *agent, const char *message)
-{
-    text_copy(agent->health.last_error, sizeof agent->health.last_error, message, strlen(message));
-}
-
 static void say(const struct result *result)
 {
     char gid[GID_BYTES];
@@ -122,27 +117,6 @@ static void carry_out(struct agent *agent, const struct participant_action *acti
     }
 }
 
-void agent_event(struct agent *agent, struct participant_event event)
-{
-    /* An action may lead to the next event before the others are carried out: each has its own
-     * list. */
-    struct participant_actions actions;
-    event.now_ms = loop_now_ms();
-    participant_step(agent->participant, &event, &actions);
-    if (actions.forgot)
-        book_close(agent, &actions.forgotten.gtrid);
-    for (uint32_t i = 0; i < actions.count; i++)
-        carry_out(agent, &actions.list[i]);
-}
-
-void agent_tell(struct agent *agent, const struct branch_id *branch,
-                enum participant_event_type type, const char *sqlstate, const char *message)
-{
-    agent_event(agent,
-                (struct participant_event){
-                    .type = type, .branch = *branch, .sqlstate = sqlstate, .message = message});
-}
-
 /* ---- the loop ---- */
 
 void agent_serve(struct agent *agent)
@@ -159,31 +133,6 @@ void agent_serve(struct agent *agent)
     ballots_serve(agent);
     POINT("agent.serving");
     sd_notify(0, "READY=1");
-}
-
-static void end_with(struct agent *agent, int exit_status, const char *format, va_list args)
-{
-    char message[1024];
-    vsnprintf(message, sizeof message, format, args);
-    log_error("%s", message);
-    agent->over = true;
-    agent->exit_status = exit_status;
-}
-
-void agent_stop(struct agent *agent, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    end_with(agent, EXIT_FAILURE, format, args);
-    va_end(args);
-}
-
-void agent_start_over(struct agent *agent, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    end_with(agent, EXIT_START_OVER, format, args);
-    va_end(args);
 }
 
 static void tick(struct agent *agent, uint64_t now_ms)
@@ -323,6 +272,7 @@ int agent_run(const char *path, struct agent_options *options)
     struct error error = {.hint = ""};
     agent.path = path;
     agent.options = options;
+    agent.carry_out = carry_out;
     if (start(&agent, &error) == 0) {
         turn_until_over(&agent);
     } else {

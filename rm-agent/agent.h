@@ -4,6 +4,7 @@
  * Everything here belongs to the loop's thread. participant.c decides about branches; the
  * parts carry its actions out and give it PostgreSQL's answers through agent_event():
  *
+ *     event.c      what they all tell it
  *     requests.c   what comes in at the socket
  *     asker.c      who sent it, and how it is answered
  *     control.c    the one connection that sees and ends backends
@@ -123,8 +124,9 @@ struct agent {
     struct peers_known *peers;
     struct recollection *recollection; /* NULL: nothing has ended yet */
     struct state_file *state_file;     /* NULL: not configured */
-    struct participant *participant;   /* NULL until the incarnation is known */
-    uint64_t incarnation;              /* of this start, durable in the database; 0: not yet */
+    void (*carry_out)(struct agent *agent, const struct participant_action *action);
+    struct participant *participant; /* NULL until the incarnation is known */
+    uint64_t incarnation;            /* of this start, durable in the database; 0: not yet */
     struct identity identity;
     struct agent_health health;
     uint32_t prepared_elsewhere; /* of those counted in health: in other databases of the server */
