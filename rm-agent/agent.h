@@ -33,7 +33,7 @@
 #include "common/descriptors.h"
 #include "common/reply.h"
 #include "core/participant/participant.h"
-#include "rm-agent/pg.h"
+#include "rm-agent/postgres/pg.h"
 
 enum {
     CONNINFO_BYTES = 1024,
@@ -43,18 +43,6 @@ enum {
     STATE_FILE_BYTES = 256,
     QUOTED_BYTES = 2 * GID_BYTES + 4,
 };
-
-/* SQL: a backend_start as the agent compares it. */
-#define BACKEND_START_US "(extract(epoch FROM backend_start) * 1000000)::bigint"
-/* SQL: of a backend, in the database that this one is. A pid and a start do not tell: what a dump
- * of assent.session says of them may be true in another database of the same server. */
-#define IN_THIS_DATABASE                                                                           \
-    "datid = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())"
-/* SQL: the owner of a row p of pg_prepared_xact(), NULL once he was dropped. The view
- * pg_prepared_xacts would look owner and database up for every row before it finds ours. */
-#define PREPARED_OWNER                                                                             \
-    "nullif(pg_catalog.pg_get_userbyid(p.ownerid)::pg_catalog.text, 'unknown (OID=' || p.ownerid " \
-    "|| ')')"
 
 struct exec_role {
     char name[ROLE_BYTES]; /* of the section [exec NAME] */

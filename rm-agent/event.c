@@ -10,7 +10,7 @@
 
 #include "common/logger.h"
 #include "rm-agent/agent.h"
-#include "rm-agent/book.h"
+#include "rm-agent/talk/book.h"
 
 void agent_note(struct agent *agent, const char *message)
 {

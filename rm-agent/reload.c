@@ -15,10 +15,10 @@
 
 #include "common/logger.h"
 #include "rm-agent/config.h"
-#include "rm-agent/control.h"
-#include "rm-agent/lines.h"
-#include "rm-agent/pool.h"
-#include "rm-agent/preflight.h"
+#include "rm-agent/postgres/control.h"
+#include "rm-agent/postgres/lines.h"
+#include "rm-agent/postgres/pool.h"
+#include "rm-agent/postgres/preflight.h"
 
 /* The key that a running agent cannot change, or NULL. */
 static const char *fixed_key_changed(const struct agent_options *now,

@@ -21,8 +21,8 @@
 #include "common/json.h"
 #include "common/logger.h"
 #include "common/wire_fields.h"
-#include "rm-agent/book.h"
-#include "rm-agent/control.h"
+#include "rm-agent/postgres/control.h"
+#include "rm-agent/talk/book.h"
 
 enum { FILE_MOST = 256 * 1024, COORDINATORS_MAX = 256, PATH_BYTES = STATE_FILE_BYTES };
 

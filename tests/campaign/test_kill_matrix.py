@@ -64,7 +64,7 @@ NOT_HERE = {"log.old-archive-removed"}
 def points():
     names = set()
     for folder in SOURCES:
-        for path in (harness.SOURCE / folder).glob("*.c"):
+        for path in (harness.SOURCE / folder).rglob("*.c"):
             names.update(re.findall(r'POINT(?:_IF)?\([^;]*?"([a-z.-]+)"\);', path.read_text()))
     return sorted(names - NOT_HERE) + list(Teller.points)
 
