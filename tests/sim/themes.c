@@ -111,6 +111,10 @@ static void draw_uptime(struct sim *sim)
     plan->run_again = 0;
     plan->own_connection /= 4;
     plan->checkpoint = some(sim, 4000);
+    if (choice(sim, 3000)) {
+        plan->three_phase = 10000;
+        plan->silence_ms = (uint32_t)between(sim, 300, 3000);
+    }
 }
 
 /* An agent has room for few branches at once. */
@@ -202,6 +206,7 @@ static void draw_horizon(struct sim *sim)
     plan->fault_weight[FAULT_PARTITION] = (uint32_t)between(sim, 0, 3);
     plan->fault_weight[FAULT_AGENT_DIES] = (uint32_t)between(sim, 0, 1);
     plan->fault_weight[FAULT_DATABASE_CRASHES] = (uint32_t)between(sim, 0, 2);
+    plan->fault_weight[FAULT_REWIND] = (uint32_t)between(sim, 0, 1);
     plan->own_connection = some(sim, 9000);
     plan->run_again = some(sim, 8000);
     plan->repeat = (uint32_t)between(sim, 3000, 9000);
