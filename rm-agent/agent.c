@@ -21,6 +21,7 @@
 
 #include "common/logger.h"
 #include "common/point.h"
+#include "rm-agent/config.h"
 #include "rm-agent/postgres/control.h"
 #include "rm-agent/postgres/greeting.h"
 #include "rm-agent/postgres/indoubt.h"
@@ -31,10 +32,10 @@
 #include "rm-agent/reload.h"
 #include "rm-agent/state_file.h"
 #include "rm-agent/talk/book.h"
+#include "rm-agent/talk/mail.h"
 #include "rm-agent/talk/peers.h"
 #include "rm-agent/talk/recall.h"
 #include "rm-agent/talk/requests.h"
-#include "rm-agent/talk/tms.h"
 #include "rm-agent/votes/acceptors.h"
 #include "rm-agent/votes/ballots.h"
 
@@ -42,7 +43,6 @@ enum {
     HEALTH_MS = 1000,
     DRAIN_MS = 10 * 1000,
     REQUESTS_MAX = 16384, /* a statement in each session, and what coordinators ask */
-    OTHER_FILES = 16,     /* the control connection, names that are looked up, certificates */
 };
 
 /* ---- branches ---- */
@@ -78,7 +78,7 @@ static void tell(struct agent *agent, const struct result *result)
     POINT_IF(result->type == RESULT_DONE, "agent.tell-done");
     say(result);
     recall_note(agent, result);
-    tms_post(agent, result->branch.gtrid.tm, result);
+    mail_post(agent, result->branch.gtrid.tm, result);
     ballots_told(agent, result);
     if (result->type == RESULT_DONE || result->type == RESULT_READ_ONLY)
         sessions_forget(agent, &result->branch);
@@ -159,7 +159,7 @@ static uint64_t least(uint64_t a, uint64_t b)
 
 static uint64_t wake_ms(const struct agent *agent)
 {
-    uint64_t until_ms = least(pg_set_wake_ms(agent->set), tms_wake_ms(agent));
+    uint64_t until_ms = least(pg_set_wake_ms(agent->set), mail_wake_ms(agent));
     if (agent->participant == NULL)
         return until_ms;
     until_ms = least(until_ms, participant_wake_ms(agent->participant));
@@ -193,24 +193,11 @@ static void turn_until_over(struct agent *agent)
         requests_serve(agent);
         tick(agent, now_ms);
         pool_feed(agent);
-        tms_deliver(agent, now_ms);
+        mail_deliver(agent, now_ms);
         peers_deliver(agent);
         if (agent->draining && (drained(agent) || now_ms >= drain_until_ms))
             agent->over = true;
     }
-}
-
-/* PostgreSQL's connections come first, then the other agents, and a name that is looked up. */
-int agent_plan_descriptors(const struct agent_options *options, struct descriptors *out,
-                           struct error *error)
-{
-    uint32_t own = options->pool_size + options->max_sessions + RMS_MAX + OTHER_FILES;
-    if (descriptors_plan(out, own, error) == 0)
-        return 0;
-    return fail_hint(error,
-                     "Raise LimitNOFILE of its service, or lower max_sessions (%u) or "
-                     "pool_size (%u).",
-                     options->max_sessions, options->pool_size);
 }
 
 static int start(struct agent *agent, struct error *error)
@@ -243,7 +230,7 @@ static int start(struct agent *agent, struct error *error)
     acceptors_create(agent);
     peers_create(agent);
     if (state_file_open(agent, error) != 0 ||
-        agent_plan_descriptors(options, &descriptors, error) != 0)
+        config_plan_descriptors(options, &descriptors, error) != 0)
         return -1;
     server.descriptors = descriptors.bound;
     agent->connections_max = descriptors.room;

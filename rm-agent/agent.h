@@ -10,7 +10,8 @@
  *     control.c    the one connection that sees and ends backends
  *     greeting.c   what is said on it first, at the start and at each reconnection
  *     book.c       what is known of each coordinator
- *     tms.c        their registration, and their mail
+ *     tms.c        their registration
+ *     mail.c       what they have still to be told
  *     positions.c  the beat and the log position that the database remembers
  *     sessions.c   SQL in a branch: exec, PREPARE TRANSACTION (more in session.h)
  *     ballots.c    three-phase commit: what the other acceptors say, and when to lead
@@ -150,10 +151,6 @@ void agent_event(struct agent *agent, struct participant_event event);
 /* The same, for an answer: message and sqlstate may be NULL. */
 void agent_tell(struct agent *agent, const struct branch_id *branch,
                 enum participant_event_type type, const char *sqlstate, const char *message);
-/* How many files may be open, but for those that these settings need. Returns -1 with *error if
- * that leaves nothing for those who connect. */
-int agent_plan_descriptors(const struct agent_options *options, struct descriptors *out,
-                           struct error *error);
 /* For `status`: what went wrong last. */
 void agent_note(struct agent *agent, const char *message);
 

@@ -68,7 +68,7 @@ void reload(struct agent *agent)
     sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)loop_now_us());
     struct descriptors descriptors;
     if (config_read(agent->path, next, &error) != 0 ||
-        agent_plan_descriptors(next, &descriptors, &error) != 0) {
+        config_plan_descriptors(next, &descriptors, &error) != 0) {
         log_error("%s; the configuration stays as it was. %s", error.message, error.hint);
     } else {
         const char *key = fixed_key_changed(agent->options, next);

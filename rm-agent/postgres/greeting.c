@@ -75,7 +75,7 @@ static bool greeting_refused(struct greeting *greeting, const struct pg_reply *r
 
 /* ---- what begins anew ---- */
 
-/* Whatever we said before was said in a higher incarnation than the next, and no coordinator has
+/* Whatever we said before was said in a lower incarnation than the next, and no coordinator has
  * accepted the database as it is: that is known from here on. Where there is no schema, nothing of
  * a coordinator is left either. */
 static void greeting_remembered(void *arg, const struct pg_reply *replies, int count)

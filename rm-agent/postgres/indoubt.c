@@ -21,7 +21,7 @@
 #include "rm-agent/postgres/sessions.h"
 #include "rm-agent/postgres/verdict.h"
 #include "rm-agent/state_file.h"
-#include "rm-agent/talk/tms.h"
+#include "rm-agent/talk/mail.h"
 #include "rm-agent/votes/acceptors.h"
 #include "rm-agent/votes/ballots.h"
 
@@ -382,7 +382,7 @@ static void post(const struct scan *scan, enum result_type type, const struct br
         result.branch = *branch;
     else
         memcpy(result.branch.rm, scan->agent->options->rm, sizeof result.branch.rm);
-    tms_post(scan->agent, scan->tm, &result);
+    mail_post(scan->agent, scan->tm, &result);
 }
 
 static void scanned(void *arg, const struct pg_reply *reply)

@@ -14,7 +14,7 @@
 #include "common/ticket.h"
 #include "rm-agent/postgres/control.h"
 #include "rm-agent/talk/book.h"
-#include "rm-agent/talk/tms.h"
+#include "rm-agent/talk/mail.h"
 
 enum { OPENING = 2 }; /* statements before the first one of the application */
 
@@ -97,7 +97,7 @@ static bool may_open(struct session *session)
 static void tell_opened(const struct session *session)
 {
     struct result result = {.type = RESULT_OPENED, .branch = session->branch};
-    tms_post(session->agent, session->branch.gtrid.tm, &result);
+    mail_post(session->agent, session->branch.gtrid.tm, &result);
 }
 
 static void gid_entered(void *arg, const struct pg_reply *reply)

@@ -15,7 +15,6 @@
 #include "common/seal.h"
 #include "rm-agent/postgres/control.h"
 #include "rm-agent/talk/book.h"
-#include "rm-agent/talk/tms.h"
 
 enum { CALLS_MAX = 16, CALL_TIMEOUT_MS = 5000, OUTBOX_MOST = 4096 };
 
@@ -133,7 +132,8 @@ static char *list_of(const struct peers *peers)
     return wire_print(list, &length);
 }
 
-void peers_serve(struct agent *agent, struct net_request *request, const cJSON *object)
+void peers_serve(struct agent *agent, struct tm_link *tm, struct net_request *request,
+                 const cJSON *object)
 {
     struct failure failure = {0};
     struct telling *telling = calloc(1, sizeof *telling);
@@ -141,8 +141,8 @@ void peers_serve(struct agent *agent, struct net_request *request, const cJSON *
         abort();
     telling->agent = agent;
     telling->request = request;
-    telling->tm = tms_sender(agent, object, &failure);
-    if (telling->tm == NULL || wire_read_peers(object, &telling->peers, &failure) != 0) {
+    telling->tm = tm;
+    if (wire_read_peers(object, &telling->peers, &failure) != 0) {
         reply_failure(request, &failure);
         free(telling);
         return;

@@ -15,7 +15,8 @@ void peers_close(struct agent *agent);
 #define PEERS_STORED_SQL "SELECT tm, rm, url FROM assent.peer"
 void peers_load(struct agent *agent, const struct pg_reply *reply);
 /* `peers`: a coordinator tells of them. */
-void peers_serve(struct agent *agent, struct net_request *request, const cJSON *object);
+void peers_serve(struct agent *agent, struct tm_link *tm, struct net_request *request,
+                 const cJSON *object);
 
 /* Is it known where all these agents are, but for ourselves? Else *missing is the first. */
 bool peers_known(const struct agent *agent, const char *tm, const struct roster *roster,

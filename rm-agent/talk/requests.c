@@ -21,6 +21,7 @@
 #include "rm-agent/postgres/sessions.h"
 #include "rm-agent/talk/adopt.h"
 #include "rm-agent/talk/asker.h"
+#include "rm-agent/talk/mail.h"
 #include "rm-agent/talk/outcome.h"
 #include "rm-agent/talk/peers.h"
 #include "rm-agent/talk/recall.h"
@@ -117,7 +118,7 @@ static void serve_orders(struct agent *agent, struct net_request *request, const
         for (uint32_t i = 0; i < count; i++)
             take_order(agent, tm, &orders[i]);
         POINT("agent.orders-taken");
-        tms_keep_orders(agent, tm, request, at_most(wait_ms));
+        mail_keep_orders(agent, tm, request, at_most(wait_ms));
     }
     free(orders);
 }
@@ -130,7 +131,17 @@ static void serve_results(struct agent *agent, struct net_request *request, cons
     if (tm == NULL || field_ms(object, "wait_ms", &wait_ms, &failure) != 0)
         reply_failure(request, &failure);
     else
-        tms_keep_poll(agent, tm, request, at_most(wait_ms));
+        mail_keep_poll(agent, tm, request, at_most(wait_ms));
+}
+
+static void serve_peers(struct agent *agent, struct net_request *request, const cJSON *object)
+{
+    struct failure failure = {0};
+    struct tm_link *tm = tms_sender(agent, object, &failure);
+    if (tm == NULL)
+        reply_failure(request, &failure);
+    else
+        peers_serve(agent, tm, request, object);
 }
 
 /* ---- anybody ---- */
@@ -248,7 +259,7 @@ static const struct {
     void (*serve)(struct agent *agent, struct net_request *request, const cJSON *object);
 } private_operations[] = {
     {"register", tms_register},
-    {"peers", peers_serve},
+    {"peers", serve_peers},
     {"orders", serve_orders},
     {"results", serve_results},
 };

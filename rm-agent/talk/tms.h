@@ -1,5 +1,5 @@
 /*
- * rm-agent/talk/tms.h - the coordinators that an agent serves: who may speak, and their mail.
+ * rm-agent/talk/tms.h - the coordinators that an agent serves: who may speak.
  */
 #ifndef ASSENT_RM_AGENT_TALK_TMS_H
 #define ASSENT_RM_AGENT_TALK_TMS_H
@@ -17,16 +17,6 @@ void tms_turn_away(struct agent *agent, const char *name);
 /* The coordinator that sent this, if it may; else NULL with *failure. */
 struct tm_link *tms_sender(struct agent *agent, const cJSON *object, struct failure *failure);
 
-/* Mail for the coordinator of the result's branch. What does not fit is dropped: it asks again. */
-void tms_post(struct agent *agent, const char *tm, const struct result *result);
-/* Answer once there is something, at the latest after wait_ms. */
-void tms_keep_poll(struct agent *agent, struct tm_link *tm, struct net_request *request,
-                   uint32_t wait_ms);
-void tms_keep_orders(struct agent *agent, struct tm_link *tm, struct net_request *request,
-                     uint32_t wait_ms);
-/* At the end of each turn: answer what is due. */
-void tms_deliver(struct agent *agent, uint64_t now_ms);
-uint64_t tms_wake_ms(const struct agent *agent);
 /* For `status`. */
 void tms_list(const struct agent *agent, cJSON *out);
 

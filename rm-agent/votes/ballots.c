@@ -20,7 +20,7 @@
 #include "rm-agent/talk/asker.h"
 #include "rm-agent/talk/book.h"
 #include "rm-agent/talk/peers.h"
-#include "rm-agent/talk/tms.h"
+#include "rm-agent/talk/mail.h"
 #include "rm-agent/votes/acceptors.h"
 
 enum { RESEND_LEAST_MS = 200, RESEND_MOST_MS = 3000 };
@@ -52,7 +52,7 @@ static void tell_tm(struct agent *agent, const struct ballot *ballot)
 {
     struct result result = {.type = RESULT_BALLOT, .ballot = *ballot};
     memcpy(result.branch.rm, agent->options->rm, sizeof result.branch.rm);
-    tms_post(agent, ballot->gtrid.tm, &result);
+    mail_post(agent, ballot->gtrid.tm, &result);
 }
 
 static void send(struct agent *agent, const struct ballot *ballot, const char *to)
