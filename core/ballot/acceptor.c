@@ -109,7 +109,8 @@ static void promise(struct acceptor_row *row, const struct ballot *asked, struct
 
 /* A promise to another may be repeated, since its answer may be lost. One to ourselves may not: it
  * may be from before a crash, by a leader that has proposed something under this number. */
-static void pledge(struct acceptor_row *row, const struct ballot *asked, struct ballot *answer)
+static void acceptor_pledge(struct acceptor_row *row, const struct ballot *asked,
+                            struct ballot *answer)
 {
     if (asked->number <= row->promised && !MUTANT(BALLOT_REUSED))
         outbid(row, answer);
@@ -146,7 +147,7 @@ bool acceptor_judge(struct acceptor_row *row, bool ended, const struct ballot *a
         row->exists = true;
         break;
     case PLEDGE:
-        pledge(row, asked, answer);
+        acceptor_pledge(row, asked, answer);
         break;
     case PROMISE:
         promise(row, asked, answer);

@@ -53,7 +53,7 @@ const char *leader_event_word(enum leader_event event)
     return words[event];
 }
 
-static uint32_t count_bits(uint32_t bits)
+static uint32_t leader_count_bits(uint32_t bits)
 {
     uint32_t count = 0;
     for (; bits != 0; bits &= bits - 1)
@@ -63,7 +63,7 @@ static uint32_t count_bits(uint32_t bits)
 
 static bool is_majority(const struct roster *roster, uint32_t bits)
 {
-    return count_bits(bits & roster_all(roster)) >=
+    return leader_count_bits(bits & roster_all(roster)) >=
            (MUTANT(NO_MAJORITY) ? 1 : roster_majority(roster));
 }
 
@@ -73,7 +73,7 @@ static void note(struct leader *leader, uint64_t number)
         leader->highest = number;
 }
 
-static enum leader_act pledge(struct leader *leader)
+static enum leader_act leader_pledge(struct leader *leader)
 {
     leader->number = (leader->highest / BALLOT_ROUND + 1) * BALLOT_ROUND + leader->rank;
     note(leader, leader->number);
@@ -132,7 +132,7 @@ enum leader_act leader_step(struct leader *leader, const struct roster *roster,
     COVER(LEADER, leader->state, event);
     switch (of_another ? IGNORE : moves[leader->state][event]) {
     case PLEDGE:
-        return pledge(leader);
+        return leader_pledge(leader);
     case ASK: {
         leader->state = LEADER_ASKING;
         enum leader_act act = count_promise(leader, roster, from, ballot);

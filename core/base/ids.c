@@ -156,7 +156,7 @@ size_t gtrid_format(const struct gtrid *gtrid, char out[GTRID_BYTES])
 }
 
 /* Where c is first found, length when it is not. */
-static size_t position_of(char c, const char *text, size_t length)
+static size_t ids_position_of(char c, const char *text, size_t length)
 {
     size_t at = 0;
     while (at < length && text[at] != c)
@@ -168,12 +168,12 @@ bool gtrid_parse(const char *text, size_t length, struct gtrid *out)
 {
     if (length >= GTRID_BYTES)
         return false;
-    size_t name_length = position_of('.', text, length);
+    size_t name_length = ids_position_of('.', text, length);
     if (name_length == length || !tm_name_valid(text, name_length))
         return false;
     const char *incarnation = text + name_length + 1;
     size_t left = length - name_length - 1;
-    size_t incarnation_length = position_of('.', incarnation, left);
+    size_t incarnation_length = ids_position_of('.', incarnation, left);
     if (incarnation_length == left)
         return false;
     const char *sequence = incarnation + incarnation_length + 1;
@@ -210,7 +210,7 @@ size_t bqual_format(const struct branch_id *branch, char out[BQUAL_BYTES])
 /* Sets rm and branch, and leaves the gtrid as it is. */
 bool bqual_parse(const char *text, size_t length, struct branch_id *out)
 {
-    size_t rm_length = position_of('/', text, length);
+    size_t rm_length = ids_position_of('/', text, length);
     if (!rm_name_valid(text, rm_length))
         return false;
     memset(out->rm, 0, sizeof out->rm);
@@ -318,7 +318,7 @@ bool gid_parse(const char *text, size_t length, struct branch_id *out)
         return false;
     const char *gtrid = text + GID_PREFIX_LENGTH;
     size_t left = length - GID_PREFIX_LENGTH;
-    size_t gtrid_length = position_of('_', gtrid, left);
+    size_t gtrid_length = ids_position_of('_', gtrid, left);
     if (gtrid_length == left)
         return false;
     const char *bqual = gtrid + gtrid_length + 1;

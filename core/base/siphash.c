@@ -13,7 +13,7 @@ static uint64_t rotate(uint64_t value, int bits)
 }
 
 /* Up to eight bytes as a little-endian number. */
-static uint64_t load(const uint8_t *bytes, size_t count)
+static uint64_t siphash_load(const uint8_t *bytes, size_t count)
 {
     uint64_t value = 0;
     for (size_t i = 0; i < count; i++)
@@ -21,7 +21,7 @@ static uint64_t load(const uint8_t *bytes, size_t count)
     return value;
 }
 
-static void turn(struct state *s, int rounds)
+static void siphash_turn(struct state *s, int rounds)
 {
     while (rounds-- > 0) {
         s->v0 += s->v1;
@@ -37,23 +37,23 @@ static void turn(struct state *s, int rounds)
     }
 }
 
-static void take(struct state *s, uint64_t word)
+static void siphash_take(struct state *s, uint64_t word)
 {
     s->v3 ^= word;
-    turn(s, 2);
+    siphash_turn(s, 2);
     s->v0 ^= word;
 }
 
 static uint64_t give(struct state *s)
 {
-    turn(s, 4);
+    siphash_turn(s, 4);
     return s->v0 ^ s->v1 ^ s->v2 ^ s->v3;
 }
 
 struct siphash siphash_128(const uint8_t key[16], const void *bytes, size_t length)
 {
     const uint8_t *at = bytes;
-    uint64_t k0 = load(key, 8), k1 = load(key + 8, 8);
+    uint64_t k0 = siphash_load(key, 8), k1 = siphash_load(key + 8, 8);
     struct state s = {
         .v0 = UINT64_C(0x736f6d6570736575) ^ k0,
         .v1 = UINT64_C(0x646f72616e646f6d) ^ k1 ^ 0xee,
@@ -62,8 +62,8 @@ struct siphash siphash_128(const uint8_t key[16], const void *bytes, size_t leng
     };
     size_t whole = length / 8;
     for (size_t i = 0; i < whole; i++)
-        take(&s, load(at + 8 * i, 8));
-    take(&s, (uint64_t)length << 56 | load(at + 8 * whole, length % 8));
+        siphash_take(&s, siphash_load(at + 8 * i, 8));
+    siphash_take(&s, (uint64_t)length << 56 | siphash_load(at + 8 * whole, length % 8));
     struct siphash hash;
     s.v2 ^= 0xee;
     hash.low = give(&s);

@@ -15,14 +15,14 @@ void timers_init(struct timers *timers, struct memory *memory, uint32_t items_ma
         timers->when[i] = TIMER_NEVER;
 }
 
-static void put(struct timers *timers, uint32_t place, uint32_t item)
+static void timers_put(struct timers *timers, uint32_t place, uint32_t item)
 {
     timers->heap[place] = item;
     timers->place[item] = place;
 }
 
 /* Moves the item up, or else down, to where its time belongs. */
-static void settle(struct timers *timers, uint32_t place)
+static void timers_settle(struct timers *timers, uint32_t place)
 {
     uint32_t item = timers->heap[place];
     uint64_t when = timers->when[item];
@@ -31,7 +31,7 @@ static void settle(struct timers *timers, uint32_t place)
         uint32_t parent = (place - 1) / 2;
         if (timers->when[timers->heap[parent]] <= when)
             break;
-        put(timers, place, timers->heap[parent]);
+        timers_put(timers, place, timers->heap[parent]);
         place = parent;
     }
     for (;;) {
@@ -43,10 +43,10 @@ static void settle(struct timers *timers, uint32_t place)
             child++;
         if (timers->when[timers->heap[child]] >= when)
             break;
-        put(timers, place, timers->heap[child]);
+        timers_put(timers, place, timers->heap[child]);
         place = child;
     }
-    put(timers, place, item);
+    timers_put(timers, place, item);
 }
 
 void timers_set(struct timers *timers, uint32_t item, uint64_t when_ms)
@@ -55,15 +55,15 @@ void timers_set(struct timers *timers, uint32_t item, uint64_t when_ms)
     timers->when[item] = when_ms;
     if (when_ms != TIMER_NEVER) {
         if (!was)
-            put(timers, timers->count++, item);
-        settle(timers, timers->place[item]);
+            timers_put(timers, timers->count++, item);
+        timers_settle(timers, timers->place[item]);
     } else if (was) {
         uint32_t place = timers->place[item];
         timers->count--;
         if (place == timers->count)
             return;
-        put(timers, place, timers->heap[timers->count]);
-        settle(timers, place);
+        timers_put(timers, place, timers->heap[timers->count]);
+        timers_settle(timers, place);
     }
 }
 

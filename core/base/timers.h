@@ -27,7 +27,7 @@ bool timers_due(const struct timers *timers, uint64_t now_ms, uint32_t *item);
 /* When the earliest is due, TIMER_NEVER if there is none. */
 uint64_t timers_next_ms(const struct timers *timers);
 
-static inline uint64_t earlier(uint64_t a_ms, uint64_t b_ms)
+static inline uint64_t timers_earlier(uint64_t a_ms, uint64_t b_ms)
 {
     return a_ms < b_ms ? a_ms : b_ms;
 }

@@ -10,7 +10,7 @@
 #include "core/coordinator/coordinator_state.h"
 
 /* Whatever waits for this agent is asked again now. */
-static void wake_branches_of(struct step *s, uint32_t rm)
+static void agents_wake_branches_of(struct step *s, uint32_t rm)
 {
     struct live *live = &s->c->live;
     for (uint32_t i = 0; i < live->txns_max; i++) {
@@ -28,13 +28,7 @@ static void wake_branches_of(struct step *s, uint32_t rm)
     }
 }
 
-void scan_all_soon(struct step *s)
-{
-    for (uint32_t i = 0; i < s->c->registry.count; i++)
-        s->c->scan_at_ms[i] = s->event->now_ms;
-}
-
-void answer_event(struct step *s)
+void agents_answer(struct step *s)
 {
     struct coordinator *c = s->c;
     uint32_t at = s->event->rm;
@@ -51,20 +45,20 @@ void answer_event(struct step *s)
     case REGISTRATION_FENCED: {
         /* Of two copies of a log either could outrun the other by starting again and again: a
          * copy that was refused once stays refused until a person says otherwise. */
-        struct record *record = write_record(s, RECORD_FENCED);
+        struct record *record = output_record(s, RECORD_FENCED);
         memcpy(record->rm, rm->name, RM_NAME_BYTES);
         record->flags = rm->refusal;
         c->alarms++;
         return;
     }
     case REGISTRATION_QUARANTINED:
-        quarantine(s);
+        quarantine_begin(s);
         return;
     case REGISTRATION_LEFT_OUT:
         return;
     }
     if (first || was_waived) {
-        struct record *record = write_record(s, RECORD_AGENT);
+        struct record *record = output_record(s, RECORD_AGENT);
         memcpy(record->rm, rm->name, RM_NAME_BYTES);
         memcpy(record->url, rm->url, URL_BYTES);
         record->system_identifier = rm->system_identifier;
@@ -75,18 +69,18 @@ void answer_event(struct step *s)
         c->agent_tickets[at] = c->records;
     }
     if (registry_newly_established(&c->registry)) {
-        write_record(s, RECORD_ESTABLISHED);
+        output_record(s, RECORD_ESTABLISHED);
         c->registry.established = true;
     }
     c->scan_at_ms[at] = s->event->now_ms;
     c->forget_sent[at] = 0;
     if (!could_presume && registry_may_presume(&c->registry, NULL))
-        scan_all_soon(s);
-    wake_branches_of(s, at);
+        output_scan_all_soon(s);
+    agents_wake_branches_of(s, at);
 }
 
 /* What a result rests on must be in the log before what rests on the result. */
-static void note_beat(struct step *s)
+static void agents_note_beat(struct step *s)
 {
     struct rm *rm = &s->c->registry.rms[s->event->rm];
     if (s->event->result->beat <= rm->beat)
@@ -96,7 +90,7 @@ static void note_beat(struct step *s)
         rm->found_beat = rm->beat;
     if (MUTANT(BEAT_NOT_LOGGED))
         return;
-    struct record *record = write_record(s, RECORD_BEAT);
+    struct record *record = output_record(s, RECORD_BEAT);
     memcpy(record->rm, rm->name, RM_NAME_BYTES);
     record->beat = rm->beat;
     record->system_identifier = rm->system_identifier;
@@ -104,7 +98,7 @@ static void note_beat(struct step *s)
 }
 
 /* Which event of its transaction a result is; the rest is about the agent itself. */
-static enum txn_event result_means(enum result_type type)
+static enum txn_event agents_result_means(enum result_type type)
 {
     static const enum txn_event meaning[RESULTS] = {
         [RESULT_READY] = TE_YES,
@@ -122,10 +116,10 @@ static enum txn_event result_means(enum result_type type)
 
 /* Where the database may have lost the branch, its xid is no evidence: only to be found prepared
  * counts, and that it is not there any more when it was to be rolled back. */
-static bool proves_nothing(struct step *s, enum txn_event event)
+static bool agents_proves_nothing(struct step *s, enum txn_event event)
 {
     struct branch *branch = s->branch;
-    if (!may_be_lost(s->c, s->txn, branch))
+    if (!facts_may_be_lost(s->c, s->txn, branch))
         return false;
     if (event == TE_FOUND && branch->xid == s->event->result->xid) {
         branch->refound = true;
@@ -137,7 +131,7 @@ static bool proves_nothing(struct step *s, enum txn_event event)
 }
 
 /* Which event a ballot's message is; TE_HOLE: none of this side's. */
-static enum txn_event ballot_means(enum ballot_type type)
+static enum txn_event agents_ballot_means(enum ballot_type type)
 {
     static const enum txn_event meaning[BALLOTS] = {
         [BALLOT_ASK_PROMISE] = TE_ASKED, [BALLOT_ASK_ACCEPT] = TE_ASKED,
@@ -148,20 +142,20 @@ static enum txn_event ballot_means(enum ballot_type type)
     return meaning[type];
 }
 
-static void ballot_event(struct step *s)
+static void agents_ballot_event(struct step *s)
 {
     const struct ballot *ballot = &s->event->result->ballot;
-    enum txn_event event = ballot_means(ballot->type);
+    enum txn_event event = agents_ballot_means(ballot->type);
     if (event == TE_HOLE || !text_equal(ballot->gtrid.tm, s->c->settings.tm, TM_NAME_BYTES)) {
         s->c->refused++;
         return;
     }
-    note_beat(s);
-    select_txn(s, live_find(&s->c->live, ballot->gtrid.incarnation, ballot->gtrid.sequence));
-    transaction_event(s, event);
+    agents_note_beat(s);
+    output_select(s, live_find(&s->c->live, ballot->gtrid.incarnation, ballot->gtrid.sequence));
+    coordinator_event(s, event);
 }
 
-void result_event(struct step *s)
+void agents_result(struct step *s)
 {
     struct coordinator *c = s->c;
     const struct result *result = s->event->result;
@@ -172,19 +166,19 @@ void result_event(struct step *s)
         result->agent_incarnation != rm->agent_incarnation)
         return;
     if (result->type == RESULT_LOST) {
-        if (!released_since(c, s->event->rm, &result->branch.gtrid))
-            quarantine(s);
+        if (!facts_released_since(c, s->event->rm, &result->branch.gtrid))
+            quarantine_begin(s);
         return;
     }
     if (result->type == RESULT_BALLOT) {
-        ballot_event(s);
+        agents_ballot_event(s);
         return;
     }
     if (result->type == RESULT_SCANNED && c->scanned[s->event->rm] < result->number) {
         c->scanned[s->event->rm] = result->number;
-        end_recovered(s);
+        resolve_end_recovered(s);
     }
-    enum txn_event event = result_means(result->type);
+    enum txn_event event = agents_result_means(result->type);
     if (event == TE_HOLE)
         return;
     const struct branch_id *id = &result->branch;
@@ -193,8 +187,8 @@ void result_event(struct step *s)
         c->refused++;
         return;
     }
-    note_beat(s);
-    select_txn(s, live_find(&c->live, id->gtrid.incarnation, id->gtrid.sequence));
+    agents_note_beat(s);
+    output_select(s, live_find(&c->live, id->gtrid.incarnation, id->gtrid.sequence));
     if (s->txn != NULL) {
         s->branch = live_find_branch(&c->live, s->txn, s->event->rm, id->branch);
         bool of_strangers_too = event == TE_FOUND || event == TE_SESSION;
@@ -202,24 +196,24 @@ void result_event(struct step *s)
             c->refused++;
             return;
         }
-        if (s->branch != NULL && proves_nothing(s, event))
+        if (s->branch != NULL && agents_proves_nothing(s, event))
             return;
     }
-    transaction_event(s, event);
+    coordinator_event(s, event);
 }
 
-void scan(struct step *s)
+void agents_scan(struct step *s)
 {
     struct coordinator *c = s->c;
     c->scan_at_ms[s->event->rm] = s->event->now_ms + c->settings.scan_ms;
-    if (!reachable(s, s->event->rm))
+    if (!facts_reachable(s, s->event->rm))
         return;
-    struct order *order = give_order(s, ORDER_RECOVER, s->event->rm);
+    struct order *order = output_order(s, ORDER_RECOVER, s->event->rm);
     order->number = ++c->scans;
     order->begun = c->sequence;
     order->released = (struct txn_number){c->registry.rms[s->event->rm].released_incarnation,
                                           c->registry.rms[s->event->rm].released_sequence};
 
-    forget_what_is_over(s);
-    forget_below_horizon(s);
+    retention_forget(s);
+    horizon_forget(s);
 }

@@ -11,7 +11,7 @@
 
 /* begin's fields, so that a repetition is told from a mix-up. Not its request_id, and not what may
  * differ from one time of sending to the next: a traceparent names each. */
-static uint64_t begin_hash(const struct request *request)
+static uint64_t clients_begin_hash(const struct request *request)
 {
     uint64_t numbers[3] = {request->timeout_ms, request->protocol, request->rm_count};
     uint64_t hash = hash_bytes(numbers, sizeof numbers, 1);
@@ -22,19 +22,19 @@ static uint64_t begin_hash(const struct request *request)
     return hash;
 }
 
-static void say_begun(struct step *s)
+static void clients_say_begun(struct step *s)
 {
-    struct reply *reply = answer(s);
-    gtrid_of(s->c, s->txn->incarnation, s->txn->sequence, &reply->gtrid);
+    struct reply *reply = output_answer(s);
+    facts_gtrid(s->c, s->txn->incarnation, s->txn->sequence, &reply->gtrid);
     if (s->txn->deadline_ms > s->event->now_ms)
         reply->left_ms = (uint32_t)(s->txn->deadline_ms - s->event->now_ms);
     for (const struct branch *b = live_first(&s->c->live, s->txn); b != NULL;
          b = live_after(&s->c->live, b))
-        show_branch(s, b, reply);
+        output_show_branch(s, b, reply);
 }
 
 /* A begin that was sent again gets the answer of the first. True if it was answered. */
-static bool answer_repetition(struct step *s)
+static bool clients_answer_repetition(struct step *s)
 {
     const struct request *request = s->event->request;
     struct live *live = &s->c->live;
@@ -46,20 +46,20 @@ static bool answer_repetition(struct step *s)
     if (at == NO_ITEM && ended == NULL)
         return false;
     uint64_t first = at != NO_ITEM ? live->txns[at].request_hash : ended->request_hash;
-    if (first != begin_hash(request)) {
-        refuse_request(s, ERR_REQUEST_ID_REUSED);
+    if (first != clients_begin_hash(request)) {
+        output_refuse(s, ERR_REQUEST_ID_REUSED);
     } else if (at != NO_ITEM) {
-        select_txn(s, at);
-        say_begun(s);
+        output_select(s, at);
+        clients_say_begun(s);
     } else {
-        gtrid_of(s->c, ended->incarnation, ended->sequence, &answer(s)->gtrid);
+        facts_gtrid(s->c, ended->incarnation, ended->sequence, &output_answer(s)->gtrid);
     }
     return true;
 }
 
 /* True if the key belongs to a transaction that is live or has committed, or if that cannot be
  * known yet; it was answered then. */
-static bool answer_key_in_use(struct step *s)
+static bool clients_answer_key_in_use(struct step *s)
 {
     const struct request *request = s->event->request;
     uint64_t incarnation, sequence;
@@ -68,74 +68,75 @@ static bool answer_key_in_use(struct step *s)
 
     uint32_t at = live_find_key(&s->c->live, request->key);
     if (at != NO_ITEM) {
-        select_txn(s, at);
-        struct reply *reply = answer(s);
-        tell_progress(s, reply);
+        output_select(s, at);
+        struct reply *reply = output_answer(s);
+        output_tell_progress(s, reply);
         reply->error = ERR_KEY_IN_USE;
         return true;
     }
-    if (!MUTANT(KEY_FORGOTTEN) && find_key(s->c, request->key, &incarnation, &sequence)) {
-        struct reply *reply = answer(s);
+    if (!MUTANT(KEY_FORGOTTEN) && retention_find_key(s->c, request->key, &incarnation, &sequence)) {
+        struct reply *reply = output_answer(s);
         reply->error = ERR_KEY_IN_USE;
         reply->outcome = OUTCOME_COMMITTED;
-        gtrid_of(s->c, incarnation, sequence, &reply->gtrid);
+        facts_gtrid(s->c, incarnation, sequence, &reply->gtrid);
         return true;
     }
     /* A log that may be an old one cannot say that a key was never used. */
     if (!registry_may_presume(&s->c->registry, NULL)) {
-        refuse_request(s, ERR_NOT_READY);
+        output_refuse(s, ERR_NOT_READY);
         return true;
     }
     return false;
 }
 
 /* Can all RMs that begin names take part? If not it is answered. */
-static bool rms_available(struct step *s)
+static bool clients_rms_available(struct step *s)
 {
     const struct request *request = s->event->request;
     for (uint32_t i = 0; i < request->rm_count; i++) {
         uint32_t rm = registry_find(&s->c->registry, request->rms[i]);
         if (rm == UINT32_MAX || s->c->registry.rms[rm].retired) {
-            struct reply *reply = answer(s);
+            struct reply *reply = output_answer(s);
             reply->error = ERR_UNKNOWN_RM;
             memcpy(reply->reason.rm, request->rms[i], RM_NAME_BYTES);
             return false;
         }
-        if (!may_enlist(&s->c->registry.rms[rm])) {
-            refuse_rm(s, &s->c->registry.rms[rm]);
+        if (!facts_may_enlist(&s->c->registry.rms[rm])) {
+            output_refuse_rm(s, &s->c->registry.rms[rm]);
             return false;
         }
     }
-    if (s->c->live.free_txn_count == 0 || s->c->live.free_branch_count < request->rm_count) {
-        refuse_request(s, ERR_BUSY);
+    if (slots_free(&s->c->live.txn_slots) == 0 ||
+        slots_free(&s->c->live.branch_slots) < request->rm_count) {
+        output_refuse(s, ERR_BUSY);
         return false;
     }
     return true;
 }
 
-static void begin(struct step *s)
+static void clients_begin(struct step *s)
 {
     struct coordinator *c = s->c;
     const struct request *request = s->event->request;
     if (request->protocol == PROTOCOL_3PC && request->rm_count > ACCEPTORS_MAX) {
-        refuse_request(s, ERR_TOO_MANY_BRANCHES);
+        output_refuse(s, ERR_TOO_MANY_BRANCHES);
         return;
     }
-    if (answer_repetition(s))
+    if (clients_answer_repetition(s))
         return;
     if (c->draining || !registry_any_accepted(&c->registry)) {
-        refuse_request(s, ERR_NOT_READY);
+        output_refuse(s, ERR_NOT_READY);
         return;
     }
-    if (answer_key_in_use(s) || !rms_available(s))
+    if (clients_answer_key_in_use(s) || !clients_rms_available(s))
         return;
     enum error_code full = retention_full(c, request->key[0] != '\0');
     if (full != ERR_NONE) {
-        refuse_request(s, full);
+        output_refuse(s, full);
         return;
     }
 
-    select_txn(s, live_add(&c->live, c->incarnation, ++c->sequence));
+    output_select(s, live_add(&c->live, c->incarnation, ++c->sequence));
     struct txn *txn = s->txn;
     uint32_t timeout_ms =
         request->timeout_ms != 0 ? request->timeout_ms : c->settings.transaction_timeout_ms;
@@ -147,38 +148,38 @@ static void begin(struct step *s)
     txn->origin = request->origin;
     memcpy(txn->request_id, request->request_id, REQUEST_ID_BYTES);
     txn->caller = request->caller;
-    txn->request_hash = begin_hash(request);
+    txn->request_hash = clients_begin_hash(request);
     live_enter_key(&c->live, s->at);
     live_enter_request(&c->live, s->at);
     for (uint32_t i = 0; i < request->rm_count; i++)
-        enlist(s, registry_find(&c->registry, request->rms[i]), "");
+        prepare_enlist(s, registry_find(&c->registry, request->rms[i]), "");
     c->begun++;
-    say_begun(s);
-    set_timer(s);
+    clients_say_begun(s);
+    output_set_timer(s);
 }
 
 /* By key: live, or committed, or unknown; a log that may be an old one does not know. */
-static void outcome_by_key(struct step *s)
+static void clients_outcome_by_key(struct step *s)
 {
     const char *key = s->event->request->key;
     struct gtrid gtrid;
     uint32_t at = live_find_key(&s->c->live, key);
     if (at != NO_ITEM)
-        gtrid_of(s->c, s->c->live.txns[at].incarnation, s->c->live.txns[at].sequence, &gtrid);
-    else if (find_key(s->c, key, &gtrid.incarnation, &gtrid.sequence))
-        gtrid_of(s->c, gtrid.incarnation, gtrid.sequence, &gtrid);
+        facts_gtrid(s->c, s->c->live.txns[at].incarnation, s->c->live.txns[at].sequence, &gtrid);
+    else if (retention_find_key(s->c, key, &gtrid.incarnation, &gtrid.sequence))
+        facts_gtrid(s->c, gtrid.incarnation, gtrid.sequence, &gtrid);
     else {
         bool may_presume = registry_may_presume(&s->c->registry, NULL);
-        struct reply *reply = answer(s);
+        struct reply *reply = output_answer(s);
         reply->error = may_presume ? ERR_UNKNOWN_TRANSACTION : ERR_NOT_READY;
         reply->has_remembered = may_presume;
-        reply->remembered_ms = keys_remembered_ms(s->c);
+        reply->remembered_ms = retention_keys_ms(s->c);
         return;
     }
-    say_what_is_known(s, &gtrid);
+    stray_say_what_is_known(s, &gtrid);
 }
 
-void request_event(struct step *s)
+void clients_request(struct step *s)
 {
     const struct request *request = s->event->request;
     struct coordinator *c = s->c;
@@ -186,49 +187,49 @@ void request_event(struct step *s)
     /* A fence is read from the log, before the start is durable: what status says at once is what
      * everybody is told. */
     if (c->registry.fenced && request->op != OP_OUTCOME) {
-        refuse_request(s, ERR_FENCED);
+        output_refuse(s, ERR_FENCED);
         return;
     }
     if (!c->started) {
-        refuse_request(s, ERR_NOT_READY);
+        output_refuse(s, ERR_NOT_READY);
         return;
     }
     if (request->op == OP_BEGIN) {
-        begin(s);
+        clients_begin(s);
         return;
     }
-    if (is_settling(request->op) && !request->has_gtrid) {
-        settle_request(s);
+    if (dba_is_request(request->op) && !request->has_gtrid) {
+        dba_request(s);
         return;
     }
     if (request->op == OP_OUTCOME && !request->has_gtrid) {
-        outcome_by_key(s);
+        clients_outcome_by_key(s);
         return;
     }
     if (!text_equal(request->gtrid.tm, c->settings.tm, TM_NAME_BYTES)) {
-        refuse_request(s, ERR_UNKNOWN_TRANSACTION);
+        output_refuse(s, ERR_UNKNOWN_TRANSACTION);
         return;
     }
-    select_txn(s, live_find(&c->live, request->gtrid.incarnation, request->gtrid.sequence));
+    output_select(s, live_find(&c->live, request->gtrid.incarnation, request->gtrid.sequence));
     switch (request->op) {
     case OP_ENLIST:
-        transaction_event(s, TE_ENLIST);
+        coordinator_event(s, TE_ENLIST);
         break;
     case OP_COMMIT:
-        transaction_event(s, TE_COMMIT);
+        coordinator_event(s, TE_COMMIT);
         break;
     case OP_ROLLBACK:
-        transaction_event(s, TE_ROLLBACK);
+        coordinator_event(s, TE_ROLLBACK);
         break;
     case OP_OUTCOME:
-        say_what_is_known(s, &request->gtrid);
+        stray_say_what_is_known(s, &request->gtrid);
         break;
     case OP_RESOLVE:
     case OP_FORGET:
         s->txn = NULL; /* the record is about what the request names, live or not */
-        settle_request(s);
+        dba_request(s);
         break;
     default:
-        refuse_request(s, ERR_UNKNOWN_OPERATION);
+        output_refuse(s, ERR_UNKNOWN_OPERATION);
     }
 }

@@ -4,7 +4,7 @@
  * A decision of a person is a record like every other: nothing follows from it before it is on the
  * disk, and the next start finds it there. So each is handed to the log with who and why, waits
  * its turn among the acts, and is carried out and answered when EV_SETTLED says that its record is
- * durable. What the start after a crash makes of the record, settle_replay() says as well.
+ * durable. What the start after a crash makes of the record, dba_replay() says as well.
  */
 #include <assert.h>
 #include <string.h>
@@ -12,72 +12,15 @@
 #include "core/base/mutant.h"
 #include "core/coordinator/coordinator_state.h"
 
-bool is_settling(enum op op)
+bool dba_is_request(enum op op)
 {
     return op >= OP_RESOLVE && op <= OP_RESUME;
 }
 
-void refuse_because(struct step *s, enum error_code error, const char *message)
-{
-    struct reply *reply = answer(s);
-    reply->error = error;
-    reply->has_reason = true;
-    text_copy(reply->reason.message, REASON_BYTES, message, text_length(message, REASON_BYTES));
-}
-
-struct record *begin_act(struct step *s, enum record_type type)
-{
-    struct coordinator *c = s->c;
-    const struct request *request = s->event->request;
-    assert(c->act_count < ACTS_MAX);
-    struct act *act = &c->acts[(c->act_first + c->act_count++) % ACTS_MAX];
-    struct record *record = write_record(s, type);
-    record->branch_count = 0;
-    memcpy(record->rm, request->rm, RM_NAME_BYTES);
-    memcpy(record->who, request->who, LABEL_BYTES);
-    memcpy(record->why, request->why, REASON_BYTES);
-    act->ticket = c->records;
-    act->op = request->op;
-    act->client = request->client;
-    return record;
-}
-
-/* The record is complete: keep what it says, for its moment and for a snapshot before that. */
-void end_act(struct step *s, const struct record *record)
-{
-    struct coordinator *c = s->c;
-    c->acts[(c->act_first + c->act_count - 1) % ACTS_MAX].record = *record;
-}
-
 /* ---- resource managers ---- */
 
-/* Does this branch still need its RM, to be decided or to hear the decision? */
-static bool needs_rm(const struct txn *txn, const struct branch *branch)
-{
-    bool undecided = txn->state == TXN_ACTIVE || txn->state == TXN_PREPARING ||
-                     txn->state == TXN_DELEGATING || txn->state == TXN_DELEGATED;
-    bool over = branch->progress == BR_LEFT || branch->progress == BR_DONE ||
-                branch->progress == BR_HEURISTIC;
-    return (undecided || is_pending(txn->state, branch)) && !over;
-}
-
-uint32_t coordinator_running_at(const struct coordinator *c, uint32_t rm)
-{
-    uint32_t running = 0;
-    for (uint32_t i = 0; i < c->live.txns_max; i++) {
-        const struct txn *txn = &c->live.txns[i];
-        if (txn->state == TXN_NONE)
-            continue;
-        const struct branch *b = live_first(&c->live, txn);
-        while (b != NULL && (b->rm != rm || !needs_rm(txn, b)))
-            b = live_after(&c->live, b);
-        running += b != NULL;
-    }
-    return running;
-}
-
 /* Why this cannot be done to this RM now, with *error; NULL if it can. */
-static const char *hindrance(const struct step *s, uint32_t at, enum error_code *error)
+static const char *dba_hindrance(const struct step *s, uint32_t at, enum error_code *error)
 {
     const struct rm *rm = &s->c->registry.rms[at];
     *error = ERR_WRONG_STATE;
@@ -108,7 +51,7 @@ static const char *hindrance(const struct step *s, uint32_t at, enum error_code 
     }
 }
 
-static enum record_type record_of(enum op op)
+static enum record_type dba_record_of(enum op op)
 {
     switch (op) {
     case OP_WAIVE:
@@ -122,23 +65,23 @@ static enum record_type record_of(enum op op)
     }
 }
 
-static void rm_request(struct step *s)
+static void dba_rm_request(struct step *s)
 {
     struct coordinator *c = s->c;
     const struct request *request = s->event->request;
     enum error_code error;
     uint32_t at = registry_find(&c->registry, request->rm);
     if (at == UINT32_MAX || c->registry.rms[at].retired) {
-        refuse_request(s, ERR_UNKNOWN_RM);
+        output_refuse(s, ERR_UNKNOWN_RM);
         return;
     }
-    const char *why_not = hindrance(s, at, &error);
+    const char *why_not = dba_hindrance(s, at, &error);
     if (why_not != NULL) {
-        refuse_because(s, error, why_not);
+        output_refuse_because(s, error, why_not);
         return;
     }
     const struct rm *rm = &c->registry.rms[at];
-    struct record *record = begin_act(s, record_of(request->op));
+    struct record *record = act_begin(s, dba_record_of(request->op));
     record->flags = request->op == OP_PAUSE;
     record->beat = rm->found_beat;
     record->system_identifier = rm->found_system_identifier;
@@ -148,23 +91,23 @@ static void rm_request(struct step *s)
         record->incarnation = c->incarnation;
         record->sequence = c->sequence;
     }
-    end_act(s, record);
+    act_end(s, record);
 }
 
-void settle_request(struct step *s)
+void dba_request(struct step *s)
 {
     const struct request *request = s->event->request;
     if (s->c->act_count == ACTS_MAX)
-        refuse_request(s, ERR_BUSY);
+        output_refuse(s, ERR_BUSY);
     else if (request->op == OP_RESOLVE || request->op == OP_FORGET)
         resolve_request(s);
     else
-        rm_request(s);
+        dba_rm_request(s);
 }
 
 /* ---- taking effect ---- */
 
-static void release(struct rm *rm, const struct record *record)
+static void dba_release(struct rm *rm, const struct record *record)
 {
     /* Its agent registers again, and is judged by what is remembered from here on. */
     rm->quarantined = false;
@@ -177,7 +120,7 @@ static void release(struct rm *rm, const struct record *record)
     rm->released_sequence = record->sequence;
 }
 
-const char *settle_replay(struct coordinator *c, const struct record *record)
+const char *dba_replay(struct coordinator *c, const struct record *record)
 {
     uint32_t at = registry_find(&c->registry, record->rm);
     if (record->type == RECORD_RESOLVED)
@@ -192,7 +135,7 @@ const char *settle_replay(struct coordinator *c, const struct record *record)
         rm->waived = true;
         break;
     case RECORD_RELEASED:
-        release(rm, record);
+        dba_release(rm, record);
         break;
     case RECORD_RETIRED:
         rm->retired = true;
@@ -203,29 +146,13 @@ const char *settle_replay(struct coordinator *c, const struct record *record)
     return NULL;
 }
 
-bool released_since(const struct coordinator *c, uint32_t rm, const struct gtrid *gtrid)
-{
-    const struct rm *known = &c->registry.rms[rm];
-    if (MUTANT(RELEASED_IS_WHOLE))
-        return false;
-    if (gtrid->incarnation != known->released_incarnation)
-        return gtrid->incarnation < known->released_incarnation;
-    return gtrid->sequence <= known->released_sequence;
-}
-
-bool may_be_lost(const struct coordinator *c, const struct txn *txn, const struct branch *branch)
-{
-    struct gtrid gtrid = {.incarnation = txn->incarnation, .sequence = txn->sequence};
-    return !branch->refound && released_since(c, branch->rm, &gtrid);
-}
-
-static void rm_settled(struct step *s, const struct act *act)
+static void dba_rm_settled(struct step *s, const struct act *act)
 {
     struct coordinator *c = s->c;
     uint32_t at = registry_find(&c->registry, act->record.rm);
     struct rm *rm = &c->registry.rms[at];
     bool could_presume = registry_may_presume(&c->registry, NULL);
-    const char *why = settle_replay(c, &act->record);
+    const char *why = dba_replay(c, &act->record);
     assert(why == NULL);
     (void)why;
     if (act->op == OP_RETIRE) {
@@ -233,11 +160,11 @@ static void rm_settled(struct step *s, const struct act *act)
         rm->state = RM_DOWN;
     }
     if (!could_presume && registry_may_presume(&c->registry, NULL))
-        scan_all_soon(s);
-    reply_to(s, act->op, act->client)->running = coordinator_running_at(c, at);
+        output_scan_all_soon(s);
+    output_reply_to(s, act->op, act->client)->running = coordinator_running_at(c, at);
 }
 
-void settled_event(struct step *s)
+void dba_settled(struct step *s)
 {
     struct coordinator *c = s->c;
     struct act *act = &c->acts[c->act_first];
@@ -246,5 +173,5 @@ void settled_event(struct step *s)
     if (act->op == OP_RESOLVE || act->op == OP_FORGET)
         resolve_settled(s, act);
     else
-        rm_settled(s, act);
+        dba_rm_settled(s, act);
 }

@@ -12,8 +12,8 @@
 #include "core/coordinator/coordinator_state.h"
 
 /* Enter it among the first `most` in their order; those behind fall out. */
-static void insert(struct txn_number *list, uint32_t *count, uint32_t most,
-                   const struct txn_number *number)
+static void horizon_insert(struct txn_number *list, uint32_t *count, uint32_t most,
+                           const struct txn_number *number)
 {
     uint32_t at = *count < most ? (*count)++ : most;
     if (at == most) {
@@ -27,7 +27,7 @@ static void insert(struct txn_number *list, uint32_t *count, uint32_t most,
 }
 
 /* The oldest live ones are excepted; where there are too many, it stops short of the next. */
-static void compute(const struct coordinator *c, struct forget *out)
+static void horizon_compute(const struct coordinator *c, struct forget *out)
 {
     struct txn_number oldest[FORGET_LIVE_MAX + 1];
     uint32_t count = 0;
@@ -38,7 +38,7 @@ static void compute(const struct coordinator *c, struct forget *out)
         const struct txn *txn = &c->live.txns[i];
         struct txn_number number = {txn->incarnation, txn->sequence};
         if (txn->state != TXN_NONE && txn_not_after(&number, &out->upto))
-            insert(oldest, &count, FORGET_LIVE_MAX + 1, &number);
+            horizon_insert(oldest, &count, FORGET_LIVE_MAX + 1, &number);
     }
     if (count > FORGET_LIVE_MAX) {
         count = FORGET_LIVE_MAX;
@@ -50,7 +50,7 @@ static void compute(const struct coordinator *c, struct forget *out)
 }
 
 /* Two steps: compute, and once all that this rested on is on the disk, say it. */
-static void refresh(struct coordinator *c)
+static void horizon_refresh(struct coordinator *c)
 {
     if (c->forget_ticket != 0 && c->durable_records >= c->forget_ticket) {
         c->forget = c->forget_next;
@@ -58,22 +58,22 @@ static void refresh(struct coordinator *c)
     }
     if (c->forget_ticket != 0 || c->outcomes.horizon_incarnation == 0)
         return;
-    compute(c, &c->forget_next);
+    horizon_compute(c, &c->forget_next);
     c->forget_ticket = c->records;
 }
 
-void forget_below_horizon(struct step *s)
+void horizon_forget(struct step *s)
 {
     struct coordinator *c = s->c;
     uint32_t rm = s->event->rm;
     /* A log that was turned back does not know what is live. */
     if (!registry_may_presume(&c->registry, NULL))
         return;
-    refresh(c);
+    horizon_refresh(c);
     uint64_t hash = hash_bytes(&c->forget, sizeof c->forget, 1);
     if (c->forget.upto.incarnation == 0 || c->forget_sent[rm] == hash)
         return;
     c->forget_sent[rm] = hash;
-    struct order *order = give_order(s, ORDER_FORGET, rm);
+    struct order *order = output_order(s, ORDER_FORGET, rm);
     order->forget = c->forget;
 }

@@ -37,7 +37,7 @@ static uint32_t home_of(const struct keys *keys, const struct siphash *hash)
     return (uint32_t)hash_bytes(hash, sizeof *hash, keys->seed) & keys->mask;
 }
 
-static bool same(const struct siphash *a, const struct siphash *b)
+static bool keys_same(const struct siphash *a, const struct siphash *b)
 {
     return a->low == b->low && a->high == b->high;
 }
@@ -46,7 +46,7 @@ static bool same(const struct siphash *a, const struct siphash *b)
 static uint32_t find_cell(const struct keys *keys, const struct siphash *hash)
 {
     uint32_t at = home_of(keys, hash);
-    while (keys->index[at] != 0 && !same(&keys->ring[keys->index[at] - 1].hash, hash))
+    while (keys->index[at] != 0 && !keys_same(&keys->ring[keys->index[at] - 1].hash, hash))
         at = (at + 1) & keys->mask;
     return at;
 }

@@ -13,9 +13,11 @@ void live_init(struct live *live, struct memory *memory, const struct coordinato
     memset(live, 0, sizeof *live);
     live->txns_max = limits->transactions_max;
     live->txns = memory_take(memory, limits->transactions_max, sizeof *live->txns);
-    live->free_txns = memory_take(memory, limits->transactions_max, sizeof *live->free_txns);
+    slots_init(&live->txn_slots, memory, limits->transactions_max);
     live->branches = memory_take(memory, limits->branches_max, sizeof *live->branches);
+    slots_init(&live->branch_slots, memory, limits->branches_max);
     live->waiters = memory_take(memory, limits->waiters_max, sizeof *live->waiters);
+    slots_init(&live->waiter_slots, memory, limits->waiters_max);
     table_init(&live->by_id, memory, limits->transactions_max);
     table_init(&live->by_key, memory, limits->transactions_max);
     table_init(&live->by_request, memory, limits->transactions_max);
@@ -24,20 +26,6 @@ void live_init(struct live *live, struct memory *memory, const struct coordinato
     live->ended = memory_take(memory, limits->ended_max, sizeof *live->ended);
     table_init(&live->ended_by_id, memory, limits->ended_max);
     table_init(&live->ended_by_request, memory, limits->ended_max);
-    if (memory->base == NULL)
-        return;
-
-    /* Handed out from the end: low numbers first. */
-    while (live->free_txn_count < limits->transactions_max) {
-        live->free_txns[live->free_txn_count] = limits->transactions_max - 1 - live->free_txn_count;
-        live->free_txn_count++;
-    }
-    live->branches_max = limits->branches_max;
-    live->free_branch_count = limits->branches_max;
-    for (uint32_t i = 0; i < limits->branches_max; i++)
-        live->branches[i].next = i + 1 < limits->branches_max ? i + 1 : NO_ITEM;
-    for (uint32_t i = 0; i < limits->waiters_max; i++)
-        live->waiters[i].next = i + 1 < limits->waiters_max ? i + 1 : NO_ITEM;
 }
 
 /* Eight transactions that follow each other share a line of the processor's cache: what is under
@@ -60,9 +48,9 @@ static uint64_t request_hash(const struct live *live, uint64_t caller, const cha
 
 uint32_t live_add(struct live *live, uint64_t incarnation, uint64_t sequence)
 {
-    if (live->free_txn_count == 0)
+    uint32_t at = slots_take(&live->txn_slots);
+    if (at == NO_ITEM)
         return NO_ITEM;
-    uint32_t at = live->free_txns[--live->free_txn_count];
     struct txn *txn = &live->txns[at];
     memset(txn, 0, sizeof *txn);
     txn->incarnation = incarnation;
@@ -111,7 +99,7 @@ static void forget_ended(struct live *live, uint32_t at)
                      at);
 }
 
-static uint32_t name_hash(const char *name)
+static uint32_t live_name_hash(const char *name)
 {
     return (uint32_t)hash_bytes(name, text_length(name, BRANCH_NAME_BYTES), 0);
 }
@@ -120,14 +108,14 @@ static void keep_branch(struct ended *ended, const struct branch *branch)
 {
     uint32_t at = ended->branch_count++;
     ended->branches[at].rm = (uint8_t)branch->rm;
-    ended->branches[at].name = name_hash(branch->name);
+    ended->branches[at].name = live_name_hash(branch->name);
     ended->branches[at].xid = branch->xid;
 }
 
 uint64_t live_ended_xid(const struct ended *ended, uint32_t rm, const char *name)
 {
     for (uint32_t i = 0; i < ended->branch_count; i++)
-        if (ended->branches[i].rm == rm && ended->branches[i].name == name_hash(name))
+        if (ended->branches[i].rm == rm && ended->branches[i].name == live_name_hash(name))
             return ended->branches[i].xid;
     return 0;
 }
@@ -201,9 +189,7 @@ struct ended *live_remove(struct live *live, uint32_t at, enum outcome outcome, 
     while (txn->first_branch != NO_ITEM) {
         uint32_t branch = txn->first_branch;
         txn->first_branch = live->branches[branch].next;
-        live->branches[branch].next = live->first_free_branch;
-        live->first_free_branch = branch;
-        live->free_branch_count++;
+        slots_give(&live->branch_slots, branch);
     }
     live_release_key(live, at);
     if (txn->request_id[0] != '\0')
@@ -211,7 +197,7 @@ struct ended *live_remove(struct live *live, uint32_t at, enum outcome outcome, 
     table_remove(&live->by_id, id_hash(txn->incarnation, txn->sequence), at);
     timers_set(&live->timers, at, TIMER_NEVER);
     txn->state = TXN_NONE;
-    live->free_txns[live->free_txn_count++] = at;
+    slots_give(&live->txn_slots, at);
     return ended;
 }
 
@@ -273,13 +259,10 @@ const struct ended *live_find_ended_request(const struct live *live, uint64_t ca
 
 struct branch *live_add_branch(struct live *live, struct txn *txn, uint32_t rm, const char *name)
 {
-    if (live->free_branch_count == 0)
+    uint32_t at = slots_take(&live->branch_slots);
+    if (at == NO_ITEM)
         return NULL;
-    uint32_t at = live->first_free_branch;
     struct branch *branch = &live->branches[at];
-    live->first_free_branch = branch->next;
-    live->free_branch_count--;
-
     memset(branch, 0, sizeof *branch);
     branch->next = NO_ITEM;
     branch->rm = rm;
@@ -304,16 +287,14 @@ struct branch *live_find_branch(const struct live *live, const struct txn *txn, 
 
 struct waiter *live_add_waiter(struct live *live, struct txn *txn)
 {
-    if (live->first_free_waiter == NO_ITEM || txn->waiter_count == WAITERS_A_TXN)
+    uint32_t at = txn->waiter_count == WAITERS_A_TXN ? NO_ITEM : slots_take(&live->waiter_slots);
+    if (at == NO_ITEM)
         return NULL;
-    uint32_t at = live->first_free_waiter;
     struct waiter *waiter = &live->waiters[at];
-    live->first_free_waiter = waiter->next;
     memset(waiter, 0, sizeof *waiter);
     waiter->next = txn->first_waiter;
     txn->first_waiter = at;
     txn->waiter_count++;
-    live->waiter_count++;
     return waiter;
 }
 
@@ -321,8 +302,6 @@ void live_drop_waiter(struct live *live, struct txn *txn, uint32_t *link)
 {
     uint32_t at = *link;
     *link = live->waiters[at].next;
-    live->waiters[at].next = live->first_free_waiter;
-    live->first_free_waiter = at;
-    live->waiter_count--;
+    slots_give(&live->waiter_slots, at);
     txn->waiter_count--;
 }

@@ -8,6 +8,7 @@
 #ifndef ASSENT_CORE_COORDINATOR_LIVE_H
 #define ASSENT_CORE_COORDINATOR_LIVE_H
 
+#include "core/base/slots.h"
 #include "core/base/table.h"
 #include "core/base/timers.h"
 #include "core/coordinator/coordinator.h"
@@ -120,12 +121,12 @@ struct ended {
 struct live {
     uint64_t seed; /* of hashes: clients choose some of the keys */
     struct txn *txns;
-    uint32_t *free_txns;
-    uint32_t txns_max, free_txn_count;
+    struct slots txn_slots;
+    uint32_t txns_max;
     struct branch *branches;
-    uint32_t branches_max, first_free_branch, free_branch_count;
+    struct slots branch_slots;
     struct waiter *waiters;
-    uint32_t first_free_waiter, waiter_count;
+    struct slots waiter_slots;
     struct table by_id, by_key, by_request;
     struct timers timers;
     struct ended *ended;

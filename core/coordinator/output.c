@@ -9,13 +9,13 @@
 #include "core/base/mutant.h"
 #include "core/coordinator/coordinator_state.h"
 
-void select_txn(struct step *s, uint32_t at)
+void output_select(struct step *s, uint32_t at)
 {
     s->at = at;
     s->txn = at == NO_ITEM ? NULL : &s->c->live.txns[at];
 }
 
-struct record *write_record(struct step *s, enum record_type type)
+struct record *output_record(struct step *s, enum record_type type)
 {
     assert(s->out->record_count < STEP_RECORDS_MAX);
     struct record *record = &s->out->records[s->out->record_count++];
@@ -29,15 +29,7 @@ struct record *write_record(struct step *s, enum record_type type)
     return record;
 }
 
-void gtrid_of(const struct coordinator *c, uint64_t incarnation, uint64_t sequence,
-              struct gtrid *out)
-{
-    memcpy(out->tm, c->settings.tm, sizeof out->tm);
-    out->incarnation = incarnation;
-    out->sequence = sequence;
-}
-
-struct order *give_order(struct step *s, enum order_type type, uint32_t rm)
+struct order *output_order(struct step *s, enum order_type type, uint32_t rm)
 {
     assert(s->out->order_count < STEP_ORDERS_MAX);
     struct addressed_order *addressed = &s->out->orders[s->out->order_count++];
@@ -50,36 +42,18 @@ struct order *give_order(struct step *s, enum order_type type, uint32_t rm)
     return &addressed->order;
 }
 
-bool reachable(const struct step *s, uint32_t rm)
+void output_order_branch(struct step *s, enum order_type type, const struct branch *branch)
 {
-    return s->c->registry.rms[rm].state == RM_UP;
-}
-
-bool acceptance_is_durable(const struct coordinator *c, uint32_t rm)
-{
-    return c->agent_tickets[rm] != 0 && c->durable_records >= c->agent_tickets[rm];
-}
-
-/* A position that no crash takes back and every later offer reaches: a torn tail must not fence
- * us. Until the agent's AGENT record of this start is on disk, the next offer may be no more than
- * this one's; whatever concerns that agent and was recovered lies below it. */
-uint64_t safe_lsn(const struct coordinator *c, uint32_t rm)
-{
-    return acceptance_is_durable(c, rm) ? c->durable_lsn : c->registry.rms[rm].offer_lsn;
-}
-
-void order_branch(struct step *s, enum order_type type, const struct branch *branch)
-{
-    if (!reachable(s, branch->rm))
+    if (!facts_reachable(s, branch->rm))
         return;
-    struct order *order = give_order(s, type, branch->rm);
+    struct order *order = output_order(s, type, branch->rm);
     order->branch.gtrid.incarnation = s->txn->incarnation;
     order->branch.gtrid.sequence = s->txn->sequence;
     memcpy(order->branch.branch, branch->name, BRANCH_NAME_BYTES);
     order->agent_incarnation = branch->agent_incarnation;
     /* Where the database may have lost it, its xid may be another's. */
-    order->xid = may_be_lost(s->c, s->txn, branch) ? 0 : branch->xid;
-    order->lsn = safe_lsn(s->c, branch->rm);
+    order->xid = facts_may_be_lost(s->c, s->txn, branch) ? 0 : branch->xid;
+    order->lsn = facts_safe_lsn(s->c, branch->rm);
     if (MUTANT(LSN_NEWEST))
         order->lsn += s->c->records - s->c->durable_records;
     if (MUTANT(LSN_NONE))
@@ -89,10 +63,18 @@ void order_branch(struct step *s, enum order_type type, const struct branch *bra
         return;
     if (s->txn->deadline_ms > s->event->now_ms)
         order->timeout_ms = (uint32_t)(s->txn->deadline_ms - s->event->now_ms);
-    precommit_roster(s->c, s->txn, &order->ballot.roster);
+    facts_roster(s->c, s->txn, &order->ballot.roster);
 }
 
-struct reply *reply_to(struct step *s, enum op op, uint64_t client)
+void output_order_those(struct step *s, enum order_type type, enum branch_progress progress)
+{
+    for (const struct branch *b = live_first(&s->c->live, s->txn); b != NULL;
+         b = live_after(&s->c->live, b))
+        if (b->progress == progress)
+            output_order_branch(s, type, b);
+}
+
+struct reply *output_reply_to(struct step *s, enum op op, uint64_t client)
 {
     assert(s->out->reply_count < STEP_REPLIES_MAX);
     struct reply *reply = &s->out->replies[s->out->reply_count++];
@@ -103,17 +85,25 @@ struct reply *reply_to(struct step *s, enum op op, uint64_t client)
     return reply;
 }
 
-struct reply *answer(struct step *s)
+struct reply *output_answer(struct step *s)
 {
-    return reply_to(s, s->event->request->op, s->event->request->client);
+    return output_reply_to(s, s->event->request->op, s->event->request->client);
 }
 
-void refuse_request(struct step *s, enum error_code error)
+void output_refuse(struct step *s, enum error_code error)
 {
-    answer(s)->error = error;
+    output_answer(s)->error = error;
 }
 
-void refuse_rm(struct step *s, const struct rm *rm)
+void output_refuse_because(struct step *s, enum error_code error, const char *message)
+{
+    struct reply *reply = output_answer(s);
+    reply->error = error;
+    reply->has_reason = true;
+    text_copy(reply->reason.message, REASON_BYTES, message, text_length(message, REASON_BYTES));
+}
+
+void output_refuse_rm(struct step *s, const struct rm *rm)
 {
     static const enum error_code errors[] = {
         [RM_DOWN] = ERR_RM_UNAVAILABLE,
@@ -121,13 +111,13 @@ void refuse_rm(struct step *s, const struct rm *rm)
         [RM_REFUSED] = ERR_RM_REFUSED,
         [RM_QUARANTINED] = ERR_RM_QUARANTINED,
     };
-    struct reply *reply = answer(s);
+    struct reply *reply = output_answer(s);
     reply->error = rm->witness ? ERR_RM_IS_WITNESS : rm->paused ? ERR_RM_PAUSED : errors[rm->state];
     reply->has_reason = true;
     memcpy(reply->reason.rm, rm->name, RM_NAME_BYTES);
 }
 
-void show_branch(const struct step *s, const struct branch *branch, struct reply *reply)
+void output_show_branch(const struct step *s, const struct branch *branch, struct reply *reply)
 {
     struct enlisted *shown = &reply->branches[reply->branch_count++];
     memset(shown, 0, sizeof *shown);
@@ -141,55 +131,12 @@ void show_branch(const struct step *s, const struct branch *branch, struct reply
         shown->left_ms = (uint32_t)(s->txn->deadline_ms - s->event->now_ms);
 }
 
-/* Has this branch still to hear the outcome, or to say that it has? */
-bool is_pending(enum txn_state state, const struct branch *branch)
-{
-    switch (branch->progress) {
-    case BR_ACTIVE:
-    case BR_ASKED:
-    case BR_NO:
-        return state == TXN_ABORTING;
-    case BR_YES:
-        return true;
-    case BR_UNSURE:
-        return state == TXN_COMMITTING && !MUTANT(END_ON_UNSURE);
-    case BR_LEFT:
-    case BR_DONE:
-    case BR_HEURISTIC:
-        return false;
-    }
-    return false;
-}
-
-enum outcome decided(const struct txn *txn)
-{
-    switch (txn->state) {
-    case TXN_COMMITTING:
-        return OUTCOME_COMMITTED;
-    case TXN_ABORTING:
-        return OUTCOME_ROLLED_BACK;
-    case TXN_MIXED:
-        return OUTCOME_MIXED;
-    case TXN_RESOLVED:
-        if (txn->heuristic) /* a person's word for what was in a lost log proves nothing */
-            return txn->passing ? OUTCOME_FORGOTTEN : OUTCOME_MIXED;
-        return txn->decision;
-    case TXN_LOGGING:
-        return MUTANT(TELL_EARLY) ? OUTCOME_COMMITTED : OUTCOME_IN_PROGRESS;
-    case TXN_DELEGATED:
-        return MUTANT(DELEGATED_ABORTS) && txn->recovered ? OUTCOME_ROLLED_BACK
-                                                          : OUTCOME_IN_PROGRESS;
-    default:
-        return OUTCOME_IN_PROGRESS;
-    }
-}
-
 /* What a client is told of a live transaction. */
-void tell_progress(const struct step *s, struct reply *reply)
+void output_tell_progress(const struct step *s, struct reply *reply)
 {
     const struct txn *txn = s->txn;
-    gtrid_of(s->c, txn->incarnation, txn->sequence, &reply->gtrid);
-    reply->outcome = decided(txn);
+    facts_gtrid(s->c, txn->incarnation, txn->sequence, &reply->gtrid);
+    reply->outcome = facts_decided(txn);
     if (txn->has_reason && reply->outcome != OUTCOME_COMMITTED) {
         reply->has_reason = true;
         reply->reason = txn->reason;
@@ -198,13 +145,13 @@ void tell_progress(const struct step *s, struct reply *reply)
         return;
     for (const struct branch *b = live_first(&s->c->live, txn); b != NULL;
          b = live_after(&s->c->live, b))
-        if (is_pending(txn->state, b))
+        if (facts_is_pending(txn->state, b))
             memcpy(reply->pending[reply->pending_count++], s->c->registry.rms[b->rm].name,
                    RM_NAME_BYTES);
     reply->applied = reply->pending_count == 0;
 }
 
-void answer_waiters(struct step *s, enum waiting who)
+void output_answer_waiters(struct step *s, enum waiting who)
 {
     uint32_t *link = &s->txn->first_waiter;
     while (*link != NO_ITEM) {
@@ -216,7 +163,7 @@ void answer_waiters(struct step *s, enum waiting who)
             link = &waiter->next;
             continue;
         }
-        tell_progress(s, reply_to(s, waiter->op, waiter->client));
+        output_tell_progress(s, output_reply_to(s, waiter->op, waiter->client));
         live_drop_waiter(&s->c->live, s->txn, link);
     }
 }
@@ -224,27 +171,27 @@ void answer_waiters(struct step *s, enum waiting who)
 /* ---- time ---- */
 
 /* Set the transaction's one timer to whatever comes first. */
-void set_timer(struct step *s)
+void output_set_timer(struct step *s)
 {
     const struct txn *txn = s->txn;
     uint64_t when = TIMER_NEVER;
     if (!s->c->registry.fenced) {
         when = txn->resend_at_ms;
         if (txn->state == TXN_ACTIVE || txn->state == TXN_PREPARING)
-            when = earlier(when, txn->deadline_ms);
+            when = timers_earlier(when, txn->deadline_ms);
     }
     for (uint32_t i = txn->first_waiter; i != NO_ITEM; i = s->c->live.waiters[i].next)
-        when = earlier(when, s->c->live.waiters[i].limit_ms);
+        when = timers_earlier(when, s->c->live.waiters[i].limit_ms);
     timers_set(&s->c->live.timers, s->at, when);
 }
 
-void resend_soon(struct step *s)
+void output_resend_soon(struct step *s)
 {
     s->txn->resend_ms = s->c->settings.resend_least_ms;
     s->txn->resend_at_ms = s->event->now_ms + s->txn->resend_ms;
 }
 
-void resend_later(struct step *s)
+void output_resend_later(struct step *s)
 {
     s->txn->resend_ms = s->txn->resend_ms * 2;
     if (MUTANT(RESEND_STOPS)) {
@@ -254,4 +201,10 @@ void resend_later(struct step *s)
     if (s->txn->resend_ms > s->c->settings.resend_most_ms)
         s->txn->resend_ms = s->c->settings.resend_most_ms;
     s->txn->resend_at_ms = s->event->now_ms + s->txn->resend_ms;
+}
+
+void output_scan_all_soon(struct step *s)
+{
+    for (uint32_t i = 0; i < s->c->registry.count; i++)
+        s->c->scan_at_ms[i] = s->event->now_ms;
 }

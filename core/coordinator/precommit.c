@@ -16,7 +16,7 @@
 
 /* ---- who decides ---- */
 
-static void add_acceptor(struct precommit *precommit, uint32_t rm)
+static void precommit_add_acceptor(struct precommit *precommit, uint32_t rm)
 {
     for (uint32_t i = 0; i < precommit->agent_count; i++)
         if (precommit->agents[i] == rm)
@@ -31,53 +31,28 @@ void precommit_freeze(struct step *s)
     const struct registry *registry = &s->c->registry;
     for (const struct branch *b = live_first(&s->c->live, s->txn); b != NULL;
          b = live_after(&s->c->live, b))
-        add_acceptor(precommit, b->rm);
+        precommit_add_acceptor(precommit, b->rm);
     for (uint32_t i = 0; i < registry->count && precommit->agent_count < ACCEPTORS_MAX; i++)
         if (registry->rms[i].witness && registry->rms[i].state == RM_UP)
-            add_acceptor(precommit, i);
+            precommit_add_acceptor(precommit, i);
     precommit->tm = precommit->agent_count % 2 == 0;
     precommit->leader.rank = RANK_TM;
 }
 
-void precommit_roster(const struct coordinator *c, const struct txn *txn, struct roster *out)
+static bool precommit_may_vote(const struct step *s)
 {
-    const struct precommit *precommit = &txn->precommit;
-    out->count = precommit->agent_count;
-    out->tm = precommit->tm;
-    for (uint32_t i = 0; i < precommit->agent_count; i++)
-        memcpy(out->agents[i], c->registry.rms[precommit->agents[i]].name, RM_NAME_BYTES);
-}
-
-static uint32_t rank_of(const struct txn *txn, uint32_t rm)
-{
-    for (uint32_t i = 0; i < txn->precommit.agent_count; i++)
-        if (txn->precommit.agents[i] == rm)
-            return i;
-    return RANK_NONE;
-}
-
-/* A log that was turned back has forgotten what it promised: about an earlier start it votes only
- * once it is known to be the newest. */
-bool precommit_may_vote(const struct coordinator *c, const struct txn *txn)
-{
-    return txn->precommit.tm &&
-           (txn->incarnation == c->incarnation || registry_may_presume(&c->registry, NULL));
-}
-
-static bool may_vote(const struct step *s)
-{
-    return precommit_may_vote(s->c, s->txn);
+    return facts_may_vote(s->c, s->txn);
 }
 
 /* ---- what is said ---- */
 
 /* The order carries a position, so that an agent that has promised us something refuses every log
  * that does not know of it. Until its acceptance of this start is on the disk there is none. */
-static struct ballot *ballot_to(struct step *s, uint32_t rm, enum ballot_type type)
+static struct ballot *precommit_ballot_to(struct step *s, uint32_t rm, enum ballot_type type)
 {
-    if (!reachable(s, rm) || !acceptance_is_durable(s->c, rm))
+    if (!facts_reachable(s, rm) || !facts_acceptance_is_durable(s->c, rm))
         return NULL;
-    struct order *order = give_order(s, ORDER_BALLOT, rm);
+    struct order *order = output_order(s, ORDER_BALLOT, rm);
     order->lsn = s->c->durable_lsn;
     order->ballot.type = type;
     memcpy(order->ballot.gtrid.tm, s->c->settings.tm, TM_NAME_BYTES);
@@ -85,25 +60,26 @@ static struct ballot *ballot_to(struct step *s, uint32_t rm, enum ballot_type ty
 }
 
 /* About the step's transaction, to one of its acceptors. */
-static struct ballot *say(struct step *s, uint32_t rm, enum ballot_type type)
+static struct ballot *precommit_say(struct step *s, uint32_t rm, enum ballot_type type)
 {
-    struct ballot *ballot = ballot_to(s, rm, type);
+    struct ballot *ballot = precommit_ballot_to(s, rm, type);
     if (ballot == NULL)
         return NULL;
     ballot->gtrid.incarnation = s->txn->incarnation;
     ballot->gtrid.sequence = s->txn->sequence;
-    precommit_roster(s->c, s->txn, &ballot->roster);
+    facts_roster(s->c, s->txn, &ballot->roster);
     return ballot;
 }
 
-static void say_to_silent(struct step *s, enum ballot_type type)
+static void precommit_say_to_silent(struct step *s, enum ballot_type type)
 {
     const struct precommit *precommit = &s->txn->precommit;
     struct roster roster;
-    precommit_roster(s->c, s->txn, &roster);
+    facts_roster(s->c, s->txn, &roster);
     uint32_t silent = leader_silent(&precommit->leader, &roster);
     for (uint32_t i = 0; i < precommit->agent_count; i++) {
-        struct ballot *ballot = silent & rank_bit(i) ? say(s, precommit->agents[i], type) : NULL;
+        struct ballot *ballot =
+            silent & rank_bit(i) ? precommit_say(s, precommit->agents[i], type) : NULL;
         if (ballot == NULL)
             continue;
         ballot->number = precommit->leader.number;
@@ -112,7 +88,7 @@ static void say_to_silent(struct step *s, enum ballot_type type)
     }
 }
 
-static bool has_branch(const struct step *s, uint32_t rm)
+static bool precommit_has_branch(const struct step *s, uint32_t rm)
 {
     for (const struct branch *b = live_first(&s->c->live, s->txn); b != NULL;
          b = live_after(&s->c->live, b))
@@ -125,18 +101,18 @@ void precommit_join(struct step *s)
 {
     const struct precommit *precommit = &s->txn->precommit;
     for (uint32_t i = 0; i < precommit->agent_count; i++)
-        if (!has_branch(s, precommit->agents[i]))
-            say(s, precommit->agents[i], BALLOT_JOIN);
+        if (!precommit_has_branch(s, precommit->agents[i]))
+            precommit_say(s, precommit->agents[i], BALLOT_JOIN);
 }
 
 /* COMMIT tells a branch's agent all; a ROLLBACK might also be for a stranger under its gid. */
-static void tell_outcome(struct step *s, enum outcome outcome)
+static void precommit_tell_outcome(struct step *s, enum outcome outcome)
 {
     const struct precommit *precommit = &s->txn->precommit;
     for (uint32_t i = 0; i < precommit->agent_count; i++) {
-        if (outcome == OUTCOME_COMMITTED && has_branch(s, precommit->agents[i]))
+        if (outcome == OUTCOME_COMMITTED && precommit_has_branch(s, precommit->agents[i]))
             continue;
-        struct ballot *ballot = say(s, precommit->agents[i], BALLOT_TELL);
+        struct ballot *ballot = precommit_say(s, precommit->agents[i], BALLOT_TELL);
         if (ballot != NULL)
             ballot->value = outcome;
     }
@@ -146,15 +122,15 @@ void precommit_tell_all(struct step *s, enum outcome outcome)
 {
     const struct precommit *precommit = &s->txn->precommit;
     for (uint32_t i = 0; i < precommit->agent_count; i++) {
-        struct ballot *ballot = say(s, precommit->agents[i], BALLOT_TELL);
+        struct ballot *ballot = precommit_say(s, precommit->agents[i], BALLOT_TELL);
         if (ballot != NULL)
             ballot->value = outcome;
     }
 }
 
-static void answer_decided(struct step *s, enum outcome outcome)
+static void precommit_answer_decided(struct step *s, enum outcome outcome)
 {
-    struct ballot *ballot = ballot_to(s, s->event->rm, BALLOT_DECIDED);
+    struct ballot *ballot = precommit_ballot_to(s, s->event->rm, BALLOT_DECIDED);
     if (ballot == NULL)
         return;
     ballot->gtrid = s->event->result->ballot.gtrid;
@@ -163,67 +139,68 @@ static void answer_decided(struct step *s, enum outcome outcome)
 
 /* Nothing is remembered of it. Whoever asks knows better than we whether its database has lost
  * something since. */
-static void answer_ended(struct step *s)
+static void precommit_answer_ended(struct step *s)
 {
-    struct ballot *ballot = ballot_to(s, s->event->rm, BALLOT_ENDED);
+    struct ballot *ballot = precommit_ballot_to(s, s->event->rm, BALLOT_ENDED);
     if (ballot != NULL)
         ballot->gtrid = s->event->result->ballot.gtrid;
 }
 
 /* ---- the leader ---- */
 
-static void decide(struct step *s, enum outcome outcome)
+static void precommit_decide(struct step *s, enum outcome outcome)
 {
-    write_record(s, RECORD_OUTCOME)->outcome = outcome;
-    tell_outcome(s, outcome);
+    output_record(s, RECORD_OUTCOME)->outcome = outcome;
+    precommit_tell_outcome(s, outcome);
     if (outcome == OUTCOME_COMMITTED)
-        commit(s);
+        ending_commit(s);
     else
-        abort_because(s, "the acceptors have decided to roll it back");
+        ending_abort_because(s, "the acceptors have decided to roll it back");
 }
 
-static void await_vote(struct step *s, enum record_type type, uint64_t number, enum outcome outcome)
+static void precommit_await_vote(struct step *s, enum record_type type, uint64_t number,
+                                 enum outcome outcome)
 {
-    struct record *record = write_record(s, type);
+    struct record *record = output_record(s, type);
     record->ballot = number;
     record->outcome = outcome;
-    await_log(s, TXN_PROMISING);
+    ending_await_log(s, TXN_PROMISING);
 }
 
 /* Our own promise: also where our vote does not count, for a number is used once. */
-static void pledge(struct step *s)
+static void precommit_pledge(struct step *s)
 {
     struct precommit *precommit = &s->txn->precommit;
     precommit->next_row = precommit->row;
     precommit->next_row.exists = true;
     precommit->next_row.promised = precommit->leader.number;
     precommit->asked_by = NO_ITEM;
-    await_vote(s, RECORD_PROMISE, precommit->leader.number, OUTCOME_NONE);
+    precommit_await_vote(s, RECORD_PROMISE, precommit->leader.number, OUTCOME_NONE);
 }
 
 /* A database in which it worked has lost data, and nobody can have accepted anything, for nobody
  * has heard of our proposal or our vote: it is ours alone to roll back. But the next start would
  * find PRECOMMIT, and propose to commit: so it is said only once the end of it is on the disk. */
-static bool may_withdraw(const struct step *s)
+static bool precommit_may_withdraw(const struct step *s)
 {
     return s->txn->lost && !s->txn->precommit.heard;
 }
 
-static void withdraw(struct step *s)
+static void precommit_withdraw(struct step *s)
 {
-    write_record(s, RECORD_OUTCOME)->outcome = OUTCOME_ROLLED_BACK;
+    output_record(s, RECORD_OUTCOME)->outcome = OUTCOME_ROLLED_BACK;
     s->txn->precommit.withdrawn = true;
-    await_log(s, TXN_PROMISING);
+    ending_await_log(s, TXN_PROMISING);
 }
 
 /* Our own vote first, if we have one; the others are asked once it is on the disk. */
-static void propose(struct step *s)
+static void precommit_propose_value(struct step *s)
 {
     struct precommit *precommit = &s->txn->precommit;
     const struct leader *leader = &precommit->leader;
-    bool ours = may_vote(s) && (leader->accepted & rank_bit(RANK_TM)) == 0;
+    bool ours = precommit_may_vote(s) && (leader->accepted & rank_bit(RANK_TM)) == 0;
     if (!ours || precommit->row.promised > leader->number) {
-        say_to_silent(s, BALLOT_ASK_ACCEPT);
+        precommit_say_to_silent(s, BALLOT_ASK_ACCEPT);
         return;
     }
     precommit->next_row = precommit->row;
@@ -231,11 +208,11 @@ static void propose(struct step *s)
     precommit->next_row.accepted = leader->number;
     precommit->next_row.value = leader->value;
     precommit->asked_by = NO_ITEM;
-    await_vote(s, RECORD_ACCEPT, leader->number, leader->value);
+    precommit_await_vote(s, RECORD_ACCEPT, leader->number, leader->value);
 }
 
 /* Nobody's random: the same night goes the same way. */
-static void yield(struct step *s)
+static void precommit_yield(struct step *s)
 {
     uint64_t number = s->txn->precommit.leader.highest;
     uint64_t draw[3] = {number, s->txn->incarnation, s->txn->sequence};
@@ -243,39 +220,39 @@ static void yield(struct step *s)
     s->txn->resend_at_ms = s->event->now_ms + s->c->settings.resend_least_ms * (2 + hash % 8);
 }
 
-static void carry_out(struct step *s, enum leader_act act)
+static void precommit_carry_out(struct step *s, enum leader_act act)
 {
     switch (act) {
     case LEAD_NOTHING:
         break;
     case LEAD_PLEDGE:
-        pledge(s);
+        precommit_pledge(s);
         break;
     case LEAD_ASK:
-        say_to_silent(s, BALLOT_ASK_PROMISE);
+        precommit_say_to_silent(s, BALLOT_ASK_PROMISE);
         break;
     case LEAD_PROPOSE:
-        propose(s);
+        precommit_propose_value(s);
         break;
     case LEAD_YIELD:
-        yield(s);
+        precommit_yield(s);
         break;
     case LEAD_DECIDED:
-        decide(s, s->txn->precommit.leader.value);
+        precommit_decide(s, s->txn->precommit.leader.value);
         break;
     }
 }
 
-static enum leader_act lead(struct step *s, enum leader_event event, uint32_t from,
-                            const struct ballot *ballot)
+static enum leader_act precommit_lead(struct step *s, enum leader_event event, uint32_t from,
+                                      const struct ballot *ballot)
 {
     struct roster roster;
-    precommit_roster(s->c, s->txn, &roster);
+    facts_roster(s->c, s->txn, &roster);
     return leader_step(&s->txn->precommit.leader, &roster, event, from, ballot);
 }
 
 /* What our own row says to our own leader. */
-static struct ballot own_answer(const struct step *s)
+static struct ballot precommit_own_answer(const struct step *s)
 {
     const struct precommit *precommit = &s->txn->precommit;
     return (struct ballot){
@@ -288,28 +265,21 @@ static struct ballot own_answer(const struct step *s)
 
 /* While a DBA's word is on its way to the disk nothing is decided that it would come too late for;
  * whatever is not heard now is said again. */
-static bool is_halted(const struct step *s)
+static bool precommit_is_halted(const struct step *s)
 {
-    return is_being_settled(s->c, s->txn->incarnation, s->txn->sequence);
-}
-
-void precommit_unheard(struct txn *txn, uint32_t rm)
-{
-    uint32_t rank = rank_of(txn, rm);
-    if (rank != RANK_NONE)
-        leader_unheard(&txn->precommit.leader, rank);
+    return facts_is_being_resolved(s->c, s->txn->incarnation, s->txn->sequence);
 }
 
 /* ---- moves ---- */
 
 void precommit_log(struct step *s)
 {
-    struct record *record = write_branches(s, RECORD_PRECOMMIT);
-    precommit_roster(s->c, s->txn, &record->roster);
-    await_log(s, TXN_PRELOGGING);
+    struct record *record = ending_write_branches(s, RECORD_PRECOMMIT);
+    facts_roster(s->c, s->txn, &record->roster);
+    ending_await_log(s, TXN_PRELOGGING);
     if (MUTANT(PRECOMMIT_UNLOGGED)) {
         leader_begin(&s->txn->precommit.leader);
-        say_to_silent(s, BALLOT_ASK_ACCEPT);
+        precommit_say_to_silent(s, BALLOT_ASK_ACCEPT);
     }
 }
 
@@ -317,20 +287,21 @@ void precommit_log(struct step *s)
 void precommit_propose(struct step *s)
 {
     struct precommit *precommit = &s->txn->precommit;
-    if (may_withdraw(s)) {
-        withdraw(s);
+    if (precommit_may_withdraw(s)) {
+        precommit_withdraw(s);
         return;
     }
     s->txn->state = TXN_PRECOMMITTING;
     precommit->row.exists = true;
     precommit->row.value = precommit->tm ? OUTCOME_COMMITTED : OUTCOME_NONE;
     leader_begin(&precommit->leader);
-    resend_soon(s);
-    struct ballot own = own_answer(s);
-    enum leader_act act = precommit->tm ? lead(s, LE_ACCEPTED, RANK_TM, &own) : LEAD_NOTHING;
+    output_resend_soon(s);
+    struct ballot own = precommit_own_answer(s);
+    enum leader_act act =
+        precommit->tm ? precommit_lead(s, LE_ACCEPTED, RANK_TM, &own) : LEAD_NOTHING;
     if (act == LEAD_NOTHING)
-        say_to_silent(s, BALLOT_ASK_ACCEPT);
-    carry_out(s, act);
+        precommit_say_to_silent(s, BALLOT_ASK_ACCEPT);
+    precommit_carry_out(s, act);
 }
 
 /* A vote of ours is on the disk: now it may be heard. */
@@ -338,33 +309,34 @@ void precommit_voted(struct step *s)
 {
     struct precommit *precommit = &s->txn->precommit;
     if (precommit->withdrawn) {
-        tell_outcome(s, OUTCOME_ROLLED_BACK);
-        abort_lost(s);
+        precommit_tell_outcome(s, OUTCOME_ROLLED_BACK);
+        ending_abort_lost(s);
         return;
     }
-    if (may_withdraw(s)) {
-        withdraw(s);
+    if (precommit_may_withdraw(s)) {
+        precommit_withdraw(s);
         return;
     }
     s->txn->state = TXN_PRECOMMITTING;
     precommit->row = precommit->next_row;
-    resend_soon(s);
-    struct ballot own = own_answer(s);
+    output_resend_soon(s);
+    struct ballot own = precommit_own_answer(s);
     if (precommit->asked_by != NO_ITEM) {
-        struct ballot *ballot = say(s, precommit->asked_by, precommit->answer.type);
+        struct ballot *ballot = precommit_say(s, precommit->asked_by, precommit->answer.type);
         if (ballot != NULL) {
             ballot->number = precommit->answer.number;
             ballot->accepted = precommit->answer.accepted;
             ballot->value = precommit->answer.value;
         }
-        carry_out(s, lead(s, LE_OUTBID, RANK_TM, &own));
+        precommit_carry_out(s, precommit_lead(s, LE_OUTBID, RANK_TM, &own));
     } else if (precommit->leader.state == LEADER_PLEDGING) {
-        carry_out(s, lead(s, LE_PLEDGED, may_vote(s) ? RANK_TM : RANK_NONE, &own));
+        precommit_carry_out(
+            s, precommit_lead(s, LE_PLEDGED, precommit_may_vote(s) ? RANK_TM : RANK_NONE, &own));
     } else {
-        enum leader_act act = lead(s, LE_ACCEPTED, RANK_TM, &own);
+        enum leader_act act = precommit_lead(s, LE_ACCEPTED, RANK_TM, &own);
         if (act == LEAD_NOTHING)
-            say_to_silent(s, BALLOT_ASK_ACCEPT);
-        carry_out(s, act);
+            precommit_say_to_silent(s, BALLOT_ASK_ACCEPT);
+        precommit_carry_out(s, act);
     }
 }
 
@@ -372,24 +344,25 @@ void precommit_again(struct step *s)
 {
     const struct leader *leader = &s->txn->precommit.leader;
     enum leader_event event = leader->state == LEADER_IDLE ? LE_LEAD : LE_AGAIN;
-    resend_later(s);
-    if (is_halted(s))
+    output_resend_later(s);
+    if (precommit_is_halted(s))
         return;
-    if (may_withdraw(s)) {
-        withdraw(s);
+    if (precommit_may_withdraw(s)) {
+        precommit_withdraw(s);
         return;
     }
     /* Since it was given, our promise may have come to count. */
-    if (leader->state == LEADER_ASKING && may_vote(s)) {
-        struct ballot own = own_answer(s);
-        enum leader_act act =
-            own.promised == leader->number ? lead(s, LE_PROMISED, RANK_TM, &own) : LEAD_NOTHING;
+    if (leader->state == LEADER_ASKING && precommit_may_vote(s)) {
+        struct ballot own = precommit_own_answer(s);
+        enum leader_act act = own.promised == leader->number
+                                  ? precommit_lead(s, LE_PROMISED, RANK_TM, &own)
+                                  : LEAD_NOTHING;
         if (act != LEAD_NOTHING) {
-            carry_out(s, act);
+            precommit_carry_out(s, act);
             return;
         }
     }
-    carry_out(s, lead(s, event, RANK_TM, NULL));
+    precommit_carry_out(s, precommit_lead(s, event, RANK_TM, NULL));
 }
 
 /* An acceptor's answer to a ballot of ours, perhaps an old one. */
@@ -401,25 +374,25 @@ void precommit_polled(struct step *s)
         [BALLOT_OUTBID] = LE_OUTBID,
     };
     const struct ballot *ballot = &s->event->result->ballot;
-    uint32_t from = rank_of(s->txn, s->event->rm);
+    uint32_t from = facts_rank(s->txn, s->event->rm);
     if (from == RANK_NONE) {
         s->c->refused++;
         return;
     }
-    if (is_halted(s))
+    if (precommit_is_halted(s))
         return;
-    carry_out(s, lead(s, means[ballot->type], from, ballot));
+    precommit_carry_out(s, precommit_lead(s, means[ballot->type], from, ballot));
 }
 
-static void vote(struct step *s)
+static void precommit_vote(struct step *s)
 {
     struct precommit *precommit = &s->txn->precommit;
     const struct ballot *asked = &s->event->result->ballot;
     struct ballot answer;
-    if (!may_vote(s) || is_halted(s))
+    if (!precommit_may_vote(s) || precommit_is_halted(s))
         return;
-    if (may_withdraw(s)) {
-        withdraw(s);
+    if (precommit_may_withdraw(s)) {
+        precommit_withdraw(s);
         return;
     }
     precommit->heard = true;
@@ -430,11 +403,11 @@ static void vote(struct step *s)
         (struct ballot_answer){answer.type, answer.number, answer.accepted, answer.value};
     if (changed) {
         bool accepts = answer.type == BALLOT_ACCEPTED;
-        await_vote(s, accepts ? RECORD_ACCEPT : RECORD_PROMISE, asked->number,
-                   accepts ? asked->value : OUTCOME_NONE);
+        precommit_await_vote(s, accepts ? RECORD_ACCEPT : RECORD_PROMISE, asked->number,
+                             accepts ? asked->value : OUTCOME_NONE);
         return;
     }
-    struct ballot *said = ballot_to(s, s->event->rm, answer.type);
+    struct ballot *said = precommit_ballot_to(s, s->event->rm, answer.type);
     if (said != NULL)
         *said = answer;
 }
@@ -450,18 +423,18 @@ void precommit_asked(struct step *s)
     }
     switch (s->txn->state) {
     case TXN_PRECOMMITTING:
-        vote(s);
+        precommit_vote(s);
         break;
     case TXN_PREPARING:
-        abort_because(s, "an agent has begun to end it");
-        answer_decided(s, OUTCOME_ROLLED_BACK);
+        ending_abort_because(s, "an agent has begun to end it");
+        precommit_answer_decided(s, OUTCOME_ROLLED_BACK);
         break;
     case TXN_MIXED:
     case TXN_RESOLVED:
-        answer_decided(s, s->txn->decision);
+        precommit_answer_decided(s, s->txn->decision);
         break;
     default:
-        answer_decided(s, decided(s->txn));
+        precommit_answer_decided(s, facts_decided(s->txn));
     }
 }
 
@@ -473,9 +446,9 @@ void precommit_asked_stray(struct step *s)
     if (coordinator_outcome(s->c, gtrid, &outcome) != ERR_NONE)
         s->c->alarms++;
     else if (outcome == OUTCOME_FORGOTTEN)
-        answer_ended(s);
+        precommit_answer_ended(s);
     else if (outcome == OUTCOME_COMMITTED || outcome == OUTCOME_ROLLED_BACK)
-        answer_decided(s, outcome);
+        precommit_answer_decided(s, outcome);
 }
 
 void precommit_learn(struct step *s)
@@ -485,14 +458,14 @@ void precommit_learn(struct step *s)
         s->c->refused++;
         return;
     }
-    if (s->txn->state == TXN_PRECOMMITTING && is_halted(s))
+    if (s->txn->state == TXN_PRECOMMITTING && precommit_is_halted(s))
         return;
     if (s->txn->state == TXN_PRECOMMITTING)
-        carry_out(s, lead(s, LE_DECIDED, RANK_NONE, ballot));
+        precommit_carry_out(s, precommit_lead(s, LE_DECIDED, RANK_NONE, ballot));
     else if (ballot->value == OUTCOME_ROLLED_BACK)
-        abort_because(s, "the agents have ended it");
+        ending_abort_because(s, "the agents have ended it");
     else
         s->c->alarms++;
     if (ballot->type == BALLOT_TELL)
-        answer_decided(s, ballot->value);
+        precommit_answer_decided(s, ballot->value);
 }

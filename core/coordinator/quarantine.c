@@ -13,7 +13,7 @@
 #include "core/coordinator/coordinator_state.h"
 
 /* Has it any branch there? Each is in doubt from now on, until it is found. */
-static bool doubt(const struct live *live, const struct txn *txn, uint32_t rm)
+static bool quarantine_doubt(const struct live *live, const struct txn *txn, uint32_t rm)
 {
     bool any = false;
     for (struct branch *b = live_first(live, txn); b != NULL; b = live_after(live, b)) {
@@ -25,7 +25,7 @@ static bool doubt(const struct live *live, const struct txn *txn, uint32_t rm)
     return any;
 }
 
-static void hurry(struct step *s, uint32_t at)
+static void quarantine_hurry(struct step *s, uint32_t at)
 {
     struct txn *txn = &s->c->live.txns[at];
     switch (txn->state) {
@@ -44,7 +44,15 @@ static void hurry(struct step *s, uint32_t at)
     timers_set(&s->c->live.timers, at, s->event->now_ms);
 }
 
-void quarantine(struct step *s)
+/* Its vote does not count any more. */
+static void quarantine_unheard(struct txn *txn, uint32_t rm)
+{
+    uint32_t rank = facts_rank(txn, rm);
+    if (rank != RANK_NONE)
+        leader_unheard(&txn->precommit.leader, rank);
+}
+
+void quarantine_begin(struct step *s)
 {
     uint32_t at = s->event->rm;
     struct rm *rm = &s->c->registry.rms[at];
@@ -55,16 +63,16 @@ void quarantine(struct step *s)
         return;
     /* What it has lost would be hidden from the next start by what it writes until then. */
     rm->quarantined = true;
-    memcpy(write_record(s, RECORD_QUARANTINED)->rm, rm->name, RM_NAME_BYTES);
+    memcpy(output_record(s, RECORD_QUARANTINED)->rm, rm->name, RM_NAME_BYTES);
     for (uint32_t i = 0; i < live->txns_max; i++) {
         struct txn *txn = &live->txns[i];
         if (txn->state == TXN_NONE)
             continue;
-        precommit_unheard(txn, at);
-        if (!doubt(live, txn, at) || txn->lost || MUTANT(QUARANTINED_COUNTS))
+        quarantine_unheard(txn, at);
+        if (!quarantine_doubt(live, txn, at) || txn->lost || MUTANT(QUARANTINED_COUNTS))
             continue;
         txn->lost = true;
         txn->lost_at = (uint8_t)at;
-        hurry(s, i);
+        quarantine_hurry(s, i);
     }
 }

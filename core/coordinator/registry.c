@@ -13,7 +13,7 @@
 #include <assert.h>
 #include <string.h>
 
-static bool same(const struct uuid *a, const struct uuid *b)
+static bool registry_same(const struct uuid *a, const struct uuid *b)
 {
     return memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0;
 }
@@ -24,7 +24,7 @@ static bool descends(const struct offer *offer, const struct tm_row *stored)
 {
     for (uint32_t i = 0; i < offer->ancestor_count; i++)
         if (offer->ancestors[i].incarnation == stored->incarnation &&
-            same(&offer->ancestors[i].instance, &stored->instance))
+            registry_same(&offer->ancestors[i].instance, &stored->instance))
             return true;
     return false;
 }
@@ -35,12 +35,12 @@ enum refusal registry_judge(const struct tm_row *stored, const struct offer *off
         return REFUSAL_WIRE;
     if (!stored->exists)
         return REFUSAL_NONE;
-    if (!same(&stored->log, &offer->log))
+    if (!registry_same(&stored->log, &offer->log))
         return REFUSAL_OTHER_LOG;
     if (offer->incarnation < stored->incarnation && !MUTANT(JUDGE_ANY_START))
         return REFUSAL_INCARNATION;
     if (offer->incarnation == stored->incarnation)
-        return same(&stored->instance, &offer->instance) || MUTANT(JUDGE_NO_INSTANCE)
+        return registry_same(&stored->instance, &offer->instance) || MUTANT(JUDGE_NO_INSTANCE)
                    ? REFUSAL_NONE
                    : REFUSAL_INSTANCE;
     if (!offer->unfenced && !descends(offer, stored) && !MUTANT(JUDGE_ANY_START))
@@ -54,9 +54,9 @@ enum refusal registry_judge(const struct tm_row *stored, const struct offer *off
 
 enum adopted registry_adopt(const struct tm_row *stored, const struct adoption *adoption)
 {
-    if (!stored->exists || same(&stored->log, &adoption->log))
+    if (!stored->exists || registry_same(&stored->log, &adoption->log))
         return ADOPT_NEEDLESS;
-    if (!same(&stored->log, &adoption->from))
+    if (!registry_same(&stored->log, &adoption->from))
         return ADOPT_OTHER;
     return stored->incarnation >= adoption->incarnation ? ADOPT_LATER : ADOPT_NOW;
 }
@@ -99,8 +99,8 @@ static bool left_out(const struct registry *registry, const struct rm *rm)
            registry->established;
 }
 
-static enum registration refused(struct registry *registry, uint32_t at,
-                                 const struct answer *answer)
+static enum registration registry_refused(struct registry *registry, uint32_t at,
+                                          const struct answer *answer)
 {
     struct rm *rm = &registry->rms[at];
     rm->state = RM_REFUSED;
@@ -152,7 +152,7 @@ enum registration registry_register(struct registry *registry, uint32_t at,
     memcpy(rm->database, answer->database, sizeof rm->database);
     memcpy(rm->server_version, answer->server_version, sizeof rm->server_version);
     if (answer->refusal != REFUSAL_NONE)
-        return refused(registry, at, answer);
+        return registry_refused(registry, at, answer);
 
     rm->refusal = REFUSAL_NONE;
     rm->found_beat = answer->beat;

@@ -11,8 +11,9 @@
 #include "core/base/mutant.h"
 #include "core/coordinator/coordinator_state.h"
 
-static struct coordinator *lay_out(struct memory *memory, const struct coordinator_limits *limits,
-                                   const struct coordinator_settings *settings)
+static struct coordinator *replay_lay_out(struct memory *memory,
+                                          const struct coordinator_limits *limits,
+                                          const struct coordinator_settings *settings)
 {
     struct live live;
     struct outcomes outcomes;
@@ -37,7 +38,7 @@ static struct coordinator *lay_out(struct memory *memory, const struct coordinat
 size_t coordinator_bytes(const struct coordinator_limits *limits)
 {
     struct memory memory = {.base = NULL};
-    lay_out(&memory, limits, &(struct coordinator_settings){.seed = 0});
+    replay_lay_out(&memory, limits, &(struct coordinator_settings){.seed = 0});
     return memory.used;
 }
 
@@ -45,7 +46,7 @@ struct coordinator *coordinator_init(void *room, const struct coordinator_limits
                                      const struct coordinator_settings *settings)
 {
     struct memory memory = {.base = room};
-    struct coordinator *coordinator = lay_out(&memory, limits, settings);
+    struct coordinator *coordinator = replay_lay_out(&memory, limits, settings);
     coordinator->live.seed = settings->seed;
     return coordinator;
 }
@@ -66,7 +67,7 @@ void coordinator_trust_host(struct coordinator *coordinator, bool same_host)
 }
 
 /* The RM of a record, known or new. */
-static struct rm *rm_of(struct coordinator *c, const char *name, uint32_t *at)
+static struct rm *replay_rm_of(struct coordinator *c, const char *name, uint32_t *at)
 {
     uint32_t found = registry_find(&c->registry, name);
     if (found == UINT32_MAX)
@@ -82,7 +83,7 @@ static const char *replay_branches(struct coordinator *c, const struct record *r
 {
     for (uint32_t i = 0; i < record->branch_count; i++) {
         uint32_t rm;
-        if (rm_of(c, record->branches[i].rm, &rm) == NULL)
+        if (replay_rm_of(c, record->branches[i].rm, &rm) == NULL)
             return "more resource managers than a coordinator can have";
         struct branch *branch = live_add_branch(&c->live, txn, rm, record->branches[i].branch);
         if (branch == NULL)
@@ -103,7 +104,7 @@ static const char *replay_taken_back(struct coordinator *c, const struct record 
     txn->state = TXN_COMMITTING;
     txn->lsn = record->lsn;
     only->xid = record->branches[0].xid;
-    return replay_commit(c, record, record->key);
+    return retention_replay_commit(c, record, record->key);
 }
 
 /* COMMIT and DELEGATED bring a transaction back to life, until its END or OUTCOME. */
@@ -128,7 +129,7 @@ static const char *replay_live(struct coordinator *c, const struct record *recor
     live_enter_key(&c->live, at);
     const char *why = NULL;
     if (state == TXN_COMMITTING)
-        why = replay_commit(c, record, record->key);
+        why = retention_replay_commit(c, record, record->key);
     return why != NULL ? why : replay_branches(c, record, txn, BR_YES);
 }
 
@@ -149,7 +150,7 @@ static const char *replay_precommit(struct coordinator *c, const struct record *
     precommit->row.value = precommit->tm ? OUTCOME_COMMITTED : OUTCOME_NONE;
     for (uint32_t i = 0; i < record->roster.count; i++) {
         uint32_t rm;
-        if (rm_of(c, record->roster.agents[i], &rm) == NULL)
+        if (replay_rm_of(c, record->roster.agents[i], &rm) == NULL)
             return "more resource managers than a coordinator can have";
         precommit->agents[i] = (uint8_t)rm;
     }
@@ -185,12 +186,12 @@ static const char *replay_end(struct coordinator *c, const struct record *record
     if (record->type == RECORD_OUTCOME && outcome == OUTCOME_COMMITTED &&
         txn->state == TXN_PRECOMMITTING) {
         txn->state = TXN_COMMITTING;
-        return replay_commit(c, record, txn->key);
+        return retention_replay_commit(c, record, txn->key);
     }
     const char *why = NULL;
     if (outcome == OUTCOME_COMMITTED &&
         outcomes_find(&c->outcomes, txn->incarnation, txn->sequence) != OUTCOME_COMMITTED)
-        why = replay_commit(c, record, txn->key);
+        why = retention_replay_commit(c, record, txn->key);
     live_remove(&c->live, at, outcome, 0);
     return why;
 }
@@ -237,7 +238,7 @@ static const char *replay_mixed(struct coordinator *c, const struct record *reco
 /* What the log says of an RM. */
 static const char *replay_rm(struct coordinator *c, const struct record *record)
 {
-    struct rm *rm = rm_of(c, record->rm, NULL);
+    struct rm *rm = replay_rm_of(c, record->rm, NULL);
     if (rm == NULL)
         return "more resource managers than a coordinator can have";
     switch (record->type) {
@@ -272,7 +273,7 @@ static const char *replay_fence(struct coordinator *c, const struct record *reco
     c->registry.fenced = record->flags != REFUSAL_NONE;
     if (!c->registry.fenced)
         return NULL;
-    struct rm *rm = rm_of(c, record->rm, &at);
+    struct rm *rm = replay_rm_of(c, record->rm, &at);
     if (rm == NULL || record->flags >= REFUSALS)
         return "a fence that cannot be read";
     rm->refusal = (enum refusal)record->flags;
@@ -351,7 +352,7 @@ bool coordinator_replay(struct coordinator *c, const struct record *record, cons
     case RECORD_PAUSED:
     case RECORD_RESOLVED:
         if (!MUTANT(RESOLUTION_NOT_KEPT) || record->type != RECORD_RESOLVED)
-            *why = settle_replay(c, record);
+            *why = dba_replay(c, record);
         break;
     case RECORD_HORIZON:
         outcomes_set_horizon(&c->outcomes, record->incarnation, record->sequence);
@@ -369,14 +370,14 @@ bool coordinator_replay(struct coordinator *c, const struct record *record, cons
         *why = replay_known_rm(c, record);
         break;
     case RECORD_CHUNK:
-        *why = replay_chunk(c, record);
+        *why = retention_replay_chunk(c, record);
         break;
     case RECORD_KEY:
     case RECORD_HASHED_KEY:
-        *why = replay_key(c, record);
+        *why = retention_replay_key(c, record);
         break;
     case RECORD_CLOCK:
-        replay_clock(c, record);
+        retention_replay_clock(c, record);
         break;
     case RECORD_NONE:
     case RECORD_SEAL:

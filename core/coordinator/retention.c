@@ -46,7 +46,7 @@ static bool is_replaying(const struct coordinator *c)
     return c->start_ticket == 0;
 }
 
-void running_time(struct coordinator *c, uint64_t now_ms)
+void retention_time(struct coordinator *c, uint64_t now_ms)
 {
     struct running *running = &c->running;
     uint64_t gone_ms = now_ms > running->seen_ms ? now_ms - running->seen_ms : 0;
@@ -67,8 +67,8 @@ static uint64_t date_of(const struct coordinator *c, uint64_t lsn)
     return is_replaying(c) ? date_at_lsn(lsn) : c->running.ms;
 }
 
-static bool remember(struct coordinator *c, uint64_t incarnation, uint64_t sequence,
-                     const char *key, uint64_t date)
+static bool retention_remember(struct coordinator *c, uint64_t incarnation, uint64_t sequence,
+                               const char *key, uint64_t date)
 {
     if (!outcomes_commit(&c->outcomes, incarnation, sequence, date))
         return false;
@@ -79,38 +79,39 @@ static bool remember(struct coordinator *c, uint64_t incarnation, uint64_t seque
     return keys_add(&c->keys, &hash, incarnation, sequence, date);
 }
 
-void remember_commit(struct step *s)
+void retention_commit(struct step *s)
 {
     struct coordinator *c = s->c;
-    bool room = remember(c, s->txn->incarnation, s->txn->sequence, s->txn->key, c->running.ms);
+    bool room =
+        retention_remember(c, s->txn->incarnation, s->txn->sequence, s->txn->key, c->running.ms);
     assert(room);
     c->running.unmarked = true;
     c->running.unmarked_keys += s->txn->key[0] != '\0';
 }
 
-void remember_rollback(struct step *s)
+void retention_rollback(struct step *s)
 {
     outcomes_touch(&s->c->outcomes, s->txn->incarnation, s->txn->sequence, s->c->running.ms);
 }
 
-void remember_resolved(struct coordinator *c, const struct txn *txn, uint64_t lsn)
+void retention_resolved(struct coordinator *c, const struct txn *txn, uint64_t lsn)
 {
-    remember(c, txn->incarnation, txn->sequence, txn->key, date_of(c, lsn));
+    retention_remember(c, txn->incarnation, txn->sequence, txn->key, date_of(c, lsn));
 }
 
-bool find_key(const struct coordinator *c, const char *key, uint64_t *incarnation,
-              uint64_t *sequence)
+bool retention_find_key(const struct coordinator *c, const char *key, uint64_t *incarnation,
+                        uint64_t *sequence)
 {
     struct siphash hash = keys_hash(&c->keys, key);
     return keys_find(&c->keys, &hash, incarnation, sequence);
 }
 
-uint64_t keys_remembered_ms(const struct coordinator *c)
+uint64_t retention_keys_ms(const struct coordinator *c)
 {
     return c->running.ms - c->keys.since_ms;
 }
 
-uint64_t outcomes_remembered_ms(const struct coordinator *c)
+uint64_t retention_outcomes_ms(const struct coordinator *c)
 {
     return c->running.ms - c->outcomes.since_ms;
 }
@@ -149,13 +150,13 @@ static bool expire_outcomes(struct coordinator *c)
     return outcomes_expire(&c->outcomes, c->running.ms, c->settings.retention_ms, &live);
 }
 
-void forget_what_is_over(struct step *s)
+void retention_forget(struct step *s)
 {
     struct coordinator *c = s->c;
     keys_expire(&c->keys, c->running.ms, c->settings.key_retention_ms, EXPIRE_A_SCAN);
     if (!expire_outcomes(c))
         return;
-    struct record *record = write_record(s, RECORD_HORIZON);
+    struct record *record = output_record(s, RECORD_HORIZON);
     record->incarnation = c->outcomes.horizon_incarnation;
     record->sequence = c->outcomes.horizon_sequence;
 }
@@ -164,12 +165,12 @@ void forget_what_is_over(struct step *s)
 
 static uint64_t mark_interval(const struct coordinator *c)
 {
-    uint64_t retention_ms = earlier(c->settings.retention_ms, c->settings.key_retention_ms);
-    uint64_t interval_ms = earlier(MARK_MS, retention_ms / MARKS_A_RETENTION);
+    uint64_t retention_ms = timers_earlier(c->settings.retention_ms, c->settings.key_retention_ms);
+    uint64_t interval_ms = timers_earlier(MARK_MS, retention_ms / MARKS_A_RETENTION);
     return interval_ms < MARK_LEAST_MS ? MARK_LEAST_MS : interval_ms;
 }
 
-bool clock_is_due(const struct coordinator *c)
+bool retention_clock_is_due(const struct coordinator *c)
 {
     const struct running *running = &c->running;
     uint64_t interval_ms = mark_interval(c) * (running->unmarked ? 1 : IDLE_MARKS);
@@ -186,19 +187,19 @@ static uint64_t known_lsn(const struct coordinator *c)
                                                             : c->durable_lsn;
 }
 
-void clock_event(struct step *s)
+void retention_clock_event(struct step *s)
 {
     struct coordinator *c = s->c;
-    struct record *record = write_record(s, RECORD_CLOCK);
-    snapshot_clock(c, record);
+    struct record *record = output_record(s, RECORD_CLOCK);
+    retention_snapshot_clock(c, record);
     record->known_lsn = known_lsn(c);
     c->running.marked_ms = c->running.ms;
     c->running.unmarked = false;
     c->running.unmarked_keys = 0;
-    forget_what_is_over(s);
+    retention_forget(s);
 }
 
-void snapshot_clock(const struct coordinator *c, struct record *out)
+void retention_snapshot_clock(const struct coordinator *c, struct record *out)
 {
     out->type = RECORD_CLOCK;
     out->date = c->running.ms;
@@ -221,15 +222,16 @@ static const char *room_left(const struct coordinator *c)
     return c->keys.count >= c->keys.room - c->live.txns_max ? too_many_keys : NULL;
 }
 
-const char *replay_commit(struct coordinator *c, const struct record *record, const char *key)
+const char *retention_replay_commit(struct coordinator *c, const struct record *record,
+                                    const char *key)
 {
     const char *why = room_left(c);
     if (why == NULL)
-        remember(c, record->incarnation, record->sequence, key, date_of(c, record->lsn));
+        retention_remember(c, record->incarnation, record->sequence, key, date_of(c, record->lsn));
     return why;
 }
 
-const char *replay_chunk(struct coordinator *c, const struct record *record)
+const char *retention_replay_chunk(struct coordinator *c, const struct record *record)
 {
     const char *why = room_left(c);
     if (MUTANT(ARCHIVE_NOT_READ) && record->archived)
@@ -241,7 +243,7 @@ const char *replay_chunk(struct coordinator *c, const struct record *record)
     return why;
 }
 
-const char *replay_key(struct coordinator *c, const struct record *record)
+const char *retention_replay_key(struct coordinator *c, const struct record *record)
 {
     const char *why = room_left(c);
     struct siphash hash = record->hash;
@@ -265,7 +267,7 @@ static void date_all(struct coordinator *c, uint64_t lsn)
     keys_date(&c->keys, c->running.ms, lsn);
 }
 
-void replay_clock(struct coordinator *c, const struct record *record)
+void retention_replay_clock(struct coordinator *c, const struct record *record)
 {
     if (c->running.ms < record->date)
         c->running.ms = record->date;

@@ -105,7 +105,8 @@ static bool snapshot_key(const struct coordinator *c, const struct committed_key
     return true;
 }
 
-static void add_branch(const struct coordinator *c, const struct branch *branch, struct record *out)
+static void snapshot_add_branch(const struct coordinator *c, const struct branch *branch,
+                                struct record *out)
 {
     struct record_branch *written = &out->branches[out->branch_count++];
     memcpy(written->rm, c->registry.rms[branch->rm].name, RM_NAME_BYTES);
@@ -131,7 +132,7 @@ static bool snapshot_verdict(const struct coordinator *c, const struct txn *txn,
     snapshot_reason(txn, out);
     out->outcome = branch->verdict;
     out->flags = branch->counted || branch->verdict == OUTCOME_ROLLED_BACK ? RESOLVED_HEURISTIC : 0;
-    add_branch(c, branch, out);
+    snapshot_add_branch(c, branch, out);
     return true;
 }
 
@@ -153,7 +154,7 @@ static bool is_committed(const struct txn *txn)
 }
 
 /* The record that made it what it is; NONE if there is none. */
-static enum record_type decision_of(const struct txn *txn)
+static enum record_type snapshot_decision_of(const struct txn *txn)
 {
     bool three_phases = txn->protocol == PROTOCOL_3PC;
     switch (txn->state) {
@@ -182,12 +183,12 @@ static enum record_type decision_of(const struct txn *txn)
 static bool snapshot_decision(const struct coordinator *c, const struct txn *txn,
                               struct record *out)
 {
-    enum record_type type = decision_of(txn);
+    enum record_type type = snapshot_decision_of(txn);
     if (type == RECORD_NONE)
         return false;
     out->type = type;
     if (type == RECORD_PRECOMMIT)
-        precommit_roster(c, txn, &out->roster);
+        facts_roster(c, txn, &out->roster);
     out->incarnation = txn->incarnation;
     out->sequence = txn->sequence;
     memcpy(out->key, txn->key, KEY_BYTES);
@@ -195,7 +196,7 @@ static bool snapshot_decision(const struct coordinator *c, const struct txn *txn
     memcpy(out->application, txn->origin.application, LABEL_BYTES);
     for (const struct branch *b = live_first(&c->live, txn); b != NULL; b = live_after(&c->live, b))
         if (b->progress != BR_LEFT)
-            add_branch(c, b, out);
+            snapshot_add_branch(c, b, out);
     return true;
 }
 
@@ -218,7 +219,7 @@ static bool snapshot_branch(const struct coordinator *c, const struct txn *txn, 
     out->incarnation = txn->incarnation;
     out->sequence = txn->sequence;
     out->outcome = is_committed(txn) ? OUTCOME_ROLLED_BACK : OUTCOME_COMMITTED;
-    add_branch(c, branch, out);
+    snapshot_add_branch(c, branch, out);
     return true;
 }
 
@@ -272,7 +273,7 @@ static bool snapshot_vote(const struct txn *txn, enum record_type type, struct r
 /* Of 3pc, what its acceptors have decided. */
 static bool snapshot_outcome(const struct txn *txn, struct record *out)
 {
-    if (!is_committed(txn) || decision_of(txn) != RECORD_PRECOMMIT)
+    if (!is_committed(txn) || snapshot_decision_of(txn) != RECORD_PRECOMMIT)
         return false;
     out->type = RECORD_OUTCOME;
     out->incarnation = txn->incarnation;
@@ -352,7 +353,7 @@ static bool snapshot_at(const struct coordinator *c, enum part part, uint64_t in
 
     switch (part) {
     case PART_CLOCK:
-        snapshot_clock(c, out);
+        retention_snapshot_clock(c, out);
         return true;
     case PART_ANCESTORS:
         out->type = RECORD_ANCESTOR;

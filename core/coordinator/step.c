@@ -8,7 +8,7 @@
 #include "core/base/mutant.h"
 #include "core/coordinator/coordinator_state.h"
 
-static void start(struct step *s)
+static void step_start(struct step *s)
 {
     struct coordinator *c = s->c;
     assert(c->incarnation == c->replayed_incarnation);
@@ -20,7 +20,7 @@ static void start(struct step *s)
     c->instance = s->event->instance;
     retention_restart(c);
     registry_restart(&c->registry, s->event->recovered_lsn);
-    struct record *record = write_record(s, RECORD_START);
+    struct record *record = output_record(s, RECORD_START);
     record->incarnation = c->incarnation;
     record->instance = c->instance;
     c->start_ticket = c->records;
@@ -28,7 +28,7 @@ static void start(struct step *s)
         c->registry.fenced = false;
         c->registry.unfenced = true;
         c->registry.rms[c->registry.fenced_by].state = RM_DOWN;
-        write_record(s, RECORD_FENCED);
+        output_record(s, RECORD_FENCED);
     }
     /* What earlier starts decided is driven as soon as its agents are back. */
     for (uint32_t i = 0; i < c->live.txns_max; i++) {
@@ -44,31 +44,31 @@ static void start(struct step *s)
     }
 }
 
-static void logged_event(struct step *s)
+static void step_logged_event(struct step *s)
 {
     struct coordinator *c = s->c;
     assert(s->event->txn == c->logging_first);
-    select_txn(s, c->logging_first);
+    output_select(s, c->logging_first);
     c->logging_first = s->txn->next_logged;
     if (c->logging_first == NO_ITEM)
         c->logging_last = NO_ITEM;
-    transaction_event(s, TE_LOGGED);
+    coordinator_event(s, TE_LOGGED);
 }
 
-static void timer_event(struct step *s)
+static void step_timer_event(struct step *s)
 {
-    select_txn(s, s->event->txn);
+    output_select(s, s->event->txn);
     struct txn *txn = s->txn;
-    answer_waiters(s, WHOSE_TIME_IS_OVER);
+    output_answer_waiters(s, WHOSE_TIME_IS_OVER);
     bool undecided = txn->state == TXN_ACTIVE || txn->state == TXN_PREPARING;
     if (s->c->registry.fenced)
-        set_timer(s);
+        output_set_timer(s);
     else if (undecided && txn->deadline_ms <= s->event->now_ms)
-        transaction_event(s, TE_DEADLINE);
+        coordinator_event(s, TE_DEADLINE);
     else if (txn->resend_at_ms <= s->event->now_ms)
-        transaction_event(s, TE_RESEND);
+        coordinator_event(s, TE_RESEND);
     else
-        set_timer(s);
+        output_set_timer(s);
 }
 
 void coordinator_step(struct coordinator *c, const struct event *event, struct actions *out)
@@ -77,41 +77,41 @@ void coordinator_step(struct coordinator *c, const struct event *event, struct a
     out->record_count = 0;
     out->order_count = 0;
     out->reply_count = 0;
-    running_time(c, event->now_ms);
+    retention_time(c, event->now_ms);
 
     switch (event->type) {
     case EV_START:
-        start(&s);
+        step_start(&s);
         break;
     case EV_REQUEST:
-        request_event(&s);
+        clients_request(&s);
         break;
     case EV_ANSWER:
-        answer_event(&s);
+        agents_answer(&s);
         break;
     case EV_LOST:
         registry_lost(&c->registry, event->rm);
         break;
     case EV_RESULT:
-        result_event(&s);
+        agents_result(&s);
         break;
     case EV_LOGGED:
-        logged_event(&s);
+        step_logged_event(&s);
         break;
     case EV_TIMER:
-        timer_event(&s);
+        step_timer_event(&s);
         break;
     case EV_SCAN:
-        scan(&s);
+        agents_scan(&s);
         break;
     case EV_DRAIN:
         c->draining = true;
         break;
     case EV_SETTLED:
-        settled_event(&s);
+        dba_settled(&s);
         break;
     case EV_CLOCK:
-        clock_event(&s);
+        retention_clock_event(&s);
         break;
     case EV_HOLE:
     case EVENTS:
@@ -137,19 +137,19 @@ void coordinator_durable(struct coordinator *c, uint64_t records, uint64_t lsn)
             c->registry.rms[i].durable = true;
 }
 
-static bool log_is_due(const struct coordinator *c)
+static bool step_log_is_due(const struct coordinator *c)
 {
     return c->logging_first != NO_ITEM && !c->registry.fenced &&
            c->live.txns[c->logging_first].ticket <= c->durable_records;
 }
 
-static bool act_is_due(const struct coordinator *c)
+static bool step_act_is_due(const struct coordinator *c)
 {
     return c->act_count > 0 && !c->registry.fenced &&
            (c->acts[c->act_first].ticket <= c->durable_records || MUTANT(SETTLE_EARLY));
 }
 
-static bool scans(const struct coordinator *c, uint32_t rm)
+static bool step_scans(const struct coordinator *c, uint32_t rm)
 {
     return c->started && !c->registry.fenced && c->registry.rms[rm].state == RM_UP &&
            !MUTANT(SCAN_STOPS);
@@ -159,17 +159,17 @@ bool coordinator_due(struct coordinator *c, uint64_t now_ms, struct event *out)
 {
     memset(out, 0, sizeof *out);
     out->now_ms = now_ms;
-    running_time(c, now_ms);
-    if (log_is_due(c)) {
+    retention_time(c, now_ms);
+    if (step_log_is_due(c)) {
         out->type = EV_LOGGED;
         out->txn = c->logging_first;
         return true;
     }
-    if (act_is_due(c)) {
+    if (step_act_is_due(c)) {
         out->type = EV_SETTLED;
         return true;
     }
-    if (clock_is_due(c)) {
+    if (retention_clock_is_due(c)) {
         out->type = EV_CLOCK;
         return true;
     }
@@ -178,7 +178,7 @@ bool coordinator_due(struct coordinator *c, uint64_t now_ms, struct event *out)
         return true;
     }
     for (uint32_t i = 0; i < c->registry.count; i++) {
-        if (scans(c, i) && c->scan_at_ms[i] <= now_ms) {
+        if (step_scans(c, i) && c->scan_at_ms[i] <= now_ms) {
             out->type = EV_SCAN;
             out->rm = i;
             return true;
@@ -191,7 +191,7 @@ uint64_t coordinator_wake_ms(const struct coordinator *c)
 {
     uint64_t when = timers_next_ms(&c->live.timers);
     for (uint32_t i = 0; i < c->registry.count; i++)
-        if (scans(c, i))
-            when = earlier(when, c->scan_at_ms[i]);
+        if (step_scans(c, i))
+            when = timers_earlier(when, c->scan_at_ms[i]);
     return when;
 }

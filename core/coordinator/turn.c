@@ -24,7 +24,7 @@ bool turn_full(const struct turn *turn)
 }
 
 /* Most of a reply is room for branches, which few replies have. */
-static void keep_reply(struct turn *turn, const struct reply *reply)
+static void turn_keep_reply(struct turn *turn, const struct reply *reply)
 {
     memcpy(&turn->replies[turn->reply_count++], reply,
            offsetof(struct reply, branches) + reply->branch_count * sizeof *reply->branches);
@@ -46,7 +46,7 @@ void turn_step(struct turn *turn, const struct event *event)
     turn->order_count += actions->order_count;
 
     for (uint32_t i = 0; i < actions->reply_count; i++)
-        keep_reply(turn, &actions->replies[i]);
+        turn_keep_reply(turn, &actions->replies[i]);
 }
 
 bool turn_due(struct turn *turn, uint64_t now_ms)

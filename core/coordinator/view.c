@@ -66,7 +66,7 @@ void coordinator_counts(const struct coordinator *c, struct coordinator_counts *
     memset(out, 0, sizeof *out);
     out->in_doubt_since_ms = UINT64_MAX;
     /* The slots in use are mostly the first ones of many. */
-    uint32_t in_use = c->live.txns_max - c->live.free_txn_count;
+    uint32_t in_use = slots_used(&c->live.txn_slots);
     for (uint32_t i = 0; i < c->live.txns_max && out->live < in_use; i++) {
         const struct txn *txn = &c->live.txns[i];
         enum txn_state state = txn->state;
@@ -80,8 +80,8 @@ void coordinator_counts(const struct coordinator *c, struct coordinator_counts *
         if (txn->begun_ms < out->in_doubt_since_ms)
             out->in_doubt_since_ms = txn->begun_ms;
     }
-    out->branches = c->live.branches_max - c->live.free_branch_count;
-    out->waiters = c->live.waiter_count;
+    out->branches = slots_used(&c->live.branch_slots);
+    out->waiters = slots_used(&c->live.waiter_slots);
     out->begun = c->begun;
     out->committed = c->committed;
     out->rolled_back = c->rolled_back;
@@ -93,8 +93,8 @@ void coordinator_counts(const struct coordinator *c, struct coordinator_counts *
     out->outcomes_max = (uint64_t)c->outcome_chunks_max * CHUNK_SEQUENCES;
     out->keys = c->keys.count;
     out->keys_max = c->keys_max;
-    out->outcomes_ms = outcomes_remembered_ms(c);
-    out->keys_ms = keys_remembered_ms(c);
+    out->outcomes_ms = retention_outcomes_ms(c);
+    out->keys_ms = retention_keys_ms(c);
 }
 
 static enum shown_state shown(enum txn_state state)
@@ -116,7 +116,7 @@ static enum shown_state shown(enum txn_state state)
     return states[state];
 }
 
-const char *progress_word(enum branch_progress progress)
+const char *view_progress_word(enum branch_progress progress)
 {
     static const char *const words[] = {
         [BR_ACTIVE] = "active",       [BR_ASKED] = "preparing", [BR_YES] = "prepared",
@@ -130,11 +130,11 @@ static void view_ballot(const struct coordinator *c, const struct txn *txn, stru
 {
     const struct precommit *precommit = &txn->precommit;
     memset(out, 0, sizeof *out);
-    precommit_roster(c, txn, &out->roster);
+    facts_roster(c, txn, &out->roster);
     for (uint32_t i = 0; i < precommit->agent_count; i++)
         if (c->registry.rms[precommit->agents[i]].state == RM_UP)
             out->reachable |= rank_bit(i);
-    if (precommit_may_vote(c, txn))
+    if (facts_may_vote(c, txn))
         out->reachable |= rank_bit(RANK_TM);
     out->row = precommit->row;
     out->highest = precommit->leader.highest;
@@ -177,7 +177,7 @@ static void view_live(const struct coordinator *c, const struct txn *txn, uint64
         memcpy(view->rm, c->registry.rms[b->rm].name, RM_NAME_BYTES);
         memcpy(view->branch, b->name, BRANCH_NAME_BYTES);
         view->progress = b->progress;
-        view->state = progress_word(b->progress);
+        view->state = view_progress_word(b->progress);
         view->answered_ms =
             b->answered_ms == 0 ? NOT_YET : (uint32_t)(b->answered_ms - txn->begun_ms);
         view->done_ms = b->done_ms == 0 ? NOT_YET : (uint32_t)(b->done_ms - txn->begun_ms);
@@ -329,7 +329,7 @@ void coordinator_know(const struct coordinator *c, const struct branch_id *branc
         registry_may_presume(&c->registry, &out->waits_for);
     const struct ended *ended = live_find_ended(&c->live, gtrid->incarnation, gtrid->sequence);
     uint32_t rm = registry_find(&c->registry, branch->rm);
-    out->released = rm != UINT32_MAX && released_since(c, rm, gtrid);
+    out->released = rm != UINT32_MAX && facts_released_since(c, rm, gtrid);
     if (ended == NULL)
         return;
     view_ended(c, ended, &out->txn);

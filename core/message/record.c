@@ -253,7 +253,7 @@ struct input {
 };
 
 /* The next bytes, or NULL when there are fewer. */
-static const uint8_t *take(struct input *input, size_t bytes)
+static const uint8_t *record_take(struct input *input, size_t bytes)
 {
     if (bytes > input->left)
         return NULL;
@@ -265,7 +265,7 @@ static const uint8_t *take(struct input *input, size_t bytes)
 
 static bool get_number(struct input *input, uint64_t *out, size_t bytes)
 {
-    const uint8_t *at = take(input, bytes);
+    const uint8_t *at = record_take(input, bytes);
     if (at == NULL)
         return false;
     uint64_t value = 0;
@@ -280,7 +280,7 @@ static bool get_text(struct input *input, char *out, size_t room)
     uint64_t length;
     if (!get_number(input, &length, 1) || length >= room)
         return false;
-    const uint8_t *text = take(input, (size_t)length);
+    const uint8_t *text = record_take(input, (size_t)length);
     if (text == NULL)
         return false;
     for (size_t i = 0; i < length; i++) {
@@ -356,7 +356,7 @@ static bool get_field(struct input *input, struct record *out, enum field field)
     case KIND_TEXT:
         return get_text(input, (char *)value, fields[field].room);
     case KIND_UUID:
-        bytes = take(input, sizeof(struct uuid));
+        bytes = record_take(input, sizeof(struct uuid));
         if (bytes == NULL)
             return false;
         memcpy(value, bytes, sizeof(struct uuid));
@@ -364,7 +364,7 @@ static bool get_field(struct input *input, struct record *out, enum field field)
     case KIND_HASH:
         return get_number(input, &out->hash.low, 8) && get_number(input, &out->hash.high, 8);
     case KIND_BITS:
-        bytes = take(input, RECORD_BITS_BYTES);
+        bytes = record_take(input, RECORD_BITS_BYTES);
         if (bytes == NULL)
             return false;
         memcpy(value, bytes, RECORD_BITS_BYTES);

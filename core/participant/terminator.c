@@ -12,6 +12,7 @@
 
 #include "core/ballot/leader.h"
 #include "core/base/mutant.h"
+#include "core/base/slots.h"
 #include "core/base/table.h"
 #include "core/base/timers.h"
 
@@ -53,9 +54,8 @@ struct terminator {
     bool hushed;
     uint32_t heard_next;
     struct heard heard[TMS_MAX];
-    uint32_t txns_max, free_count;
+    struct slots slots;
     struct ending *endings;
-    uint32_t *free_list;
     struct table table;
     struct timers timers;
 };
@@ -104,20 +104,20 @@ const char *ending_event_word(enum ending_event event)
 
 /* ---- memory ---- */
 
-static struct terminator *lay_out(struct memory *memory, uint32_t txns_max)
+static struct terminator *terminator_lay_out(struct memory *memory, uint32_t txns_max)
 {
+    struct slots slots;
     struct table table;
     struct timers timers;
     struct terminator *t = memory_take(memory, 1, sizeof *t);
     struct ending *endings = memory_take(memory, txns_max, sizeof *endings);
-    uint32_t *free_list = memory_take(memory, txns_max, sizeof *free_list);
+    slots_init(&slots, memory, txns_max);
     table_init(&table, memory, txns_max);
     timers_init(&timers, memory, txns_max);
     if (t == NULL)
         return NULL;
-    t->txns_max = txns_max;
+    t->slots = slots;
     t->endings = endings;
-    t->free_list = free_list;
     t->table = table;
     t->timers = timers;
     return t;
@@ -126,7 +126,7 @@ static struct terminator *lay_out(struct memory *memory, uint32_t txns_max)
 size_t terminator_bytes(uint32_t txns_max)
 {
     struct memory memory = {.base = NULL};
-    lay_out(&memory, txns_max);
+    terminator_lay_out(&memory, txns_max);
     return memory.used;
 }
 
@@ -134,63 +134,59 @@ struct terminator *terminator_init(void *room, uint32_t txns_max,
                                    const struct terminator_settings *settings)
 {
     struct memory memory = {.base = room};
-    struct terminator *t = lay_out(&memory, txns_max);
+    struct terminator *t = terminator_lay_out(&memory, txns_max);
     t->settings = *settings;
-    while (t->free_count < txns_max) {
-        t->free_list[t->free_count] = txns_max - 1 - t->free_count;
-        t->free_count++;
-    }
     return t;
 }
 
-static uint64_t gtrid_hash(const struct gtrid *gtrid)
+static uint64_t terminator_gtrid_hash(const struct gtrid *gtrid)
 {
     uint64_t number[2] = {gtrid->incarnation, gtrid->sequence};
     return hash_bytes(gtrid->tm, text_length(gtrid->tm, TM_NAME_BYTES),
                       hash_bytes(number, sizeof number, 0));
 }
 
-static uint32_t find(const struct terminator *t, const struct gtrid *gtrid)
+static uint32_t terminator_find(const struct terminator *t, const struct gtrid *gtrid)
 {
     struct probe probe;
-    for (uint32_t i = table_first(&t->table, gtrid_hash(gtrid), &probe); i != NO_ITEM;
+    for (uint32_t i = table_first(&t->table, terminator_gtrid_hash(gtrid), &probe); i != NO_ITEM;
          i = table_next(&t->table, &probe))
         if (gtrid_equal(&t->endings[i].gtrid, gtrid))
             return i;
     return NO_ITEM;
 }
 
-static uint32_t remember(struct terminator *t, const struct gtrid *gtrid)
+static uint32_t terminator_remember(struct terminator *t, const struct gtrid *gtrid)
 {
-    if (t->free_count == 0)
+    uint32_t at = slots_take(&t->slots);
+    if (at == NO_ITEM)
         return NO_ITEM;
-    uint32_t at = t->free_list[--t->free_count];
     memset(&t->endings[at], 0, sizeof t->endings[at]);
     t->endings[at].gtrid = *gtrid;
     t->endings[at].late_ms = TIMER_NEVER;
-    table_put(&t->table, gtrid_hash(gtrid), at);
+    table_put(&t->table, terminator_gtrid_hash(gtrid), at);
     return at;
 }
 
-static void forget(struct terminator *t, uint32_t at)
+static void terminator_forget(struct terminator *t, uint32_t at)
 {
-    table_remove(&t->table, gtrid_hash(&t->endings[at].gtrid), at);
+    table_remove(&t->table, terminator_gtrid_hash(&t->endings[at].gtrid), at);
     timers_set(&t->timers, at, TIMER_NEVER);
     t->endings[at].state = ENDING_NONE;
-    t->free_list[t->free_count++] = at;
+    slots_give(&t->slots, at);
 }
 
 /* ---- time ---- */
 
 /* From nothing up to `most`, the same for the same question. */
-static uint64_t draw(const struct terminator *t, const struct ending *ending, uint64_t what,
-                     uint64_t most)
+static uint64_t terminator_draw(const struct terminator *t, const struct ending *ending,
+                                uint64_t what, uint64_t most)
 {
-    uint64_t numbers[3] = {what, gtrid_hash(&ending->gtrid), ending->rank};
+    uint64_t numbers[3] = {what, terminator_gtrid_hash(&ending->gtrid), ending->rank};
     return hash_bytes(numbers, sizeof numbers, t->settings.seed) % (most + 1);
 }
 
-static uint64_t heard_ms(const struct terminator *t, const struct ending *ending)
+static uint64_t terminator_heard_ms(const struct terminator *t, const struct ending *ending)
 {
     for (uint32_t i = 0; i < TMS_MAX && !MUTANT(HEARTBEAT_IGNORED); i++)
         if (t->heard[i].incarnation == ending->gtrid.incarnation &&
@@ -201,15 +197,15 @@ static uint64_t heard_ms(const struct terminator *t, const struct ending *ending
 }
 
 /* When it will be time to lead, as things stand. */
-static uint64_t lead_ms(const struct terminator *t, const struct ending *ending)
+static uint64_t terminator_lead_ms(const struct terminator *t, const struct ending *ending)
 {
-    uint64_t jitter_ms = draw(t, ending, 0, t->settings.silence_ms / 2);
-    uint64_t silent_ms = heard_ms(t, ending) + t->settings.silence_ms;
+    uint64_t jitter_ms = terminator_draw(t, ending, 0, t->settings.silence_ms / 2);
+    uint64_t silent_ms = terminator_heard_ms(t, ending) + t->settings.silence_ms;
     uint64_t late_ms = ending->late_ms == TIMER_NEVER ? TIMER_NEVER : ending->late_ms + LATE_MS;
-    return earlier(silent_ms, late_ms) + jitter_ms;
+    return timers_earlier(silent_ms, late_ms) + jitter_ms;
 }
 
-static void wake_in(struct terminator *t, uint32_t at, uint64_t now_ms)
+static void terminator_wake_in(struct terminator *t, uint32_t at, uint64_t now_ms)
 {
     struct ending *ending = &t->endings[at];
     timers_set(&t->timers, at, now_ms + ending->resend_ms);
@@ -239,8 +235,9 @@ void terminator_hush(struct terminator *t, bool hushed)
 
 /* ---- what is to be done ---- */
 
-static struct terminator_action *act(struct terminator_actions *out, const struct ending *ending,
-                                     enum terminator_act type)
+static struct terminator_action *terminator_act(struct terminator_actions *out,
+                                                const struct ending *ending,
+                                                enum terminator_act type)
 {
     assert(out->count < TERMINATOR_ACTIONS_MAX);
     struct terminator_action *action = &out->list[out->count++];
@@ -250,10 +247,10 @@ static struct terminator_action *act(struct terminator_actions *out, const struc
     return action;
 }
 
-static void say(const struct ending *ending, enum ballot_type type, uint32_t to,
-                struct terminator_actions *out)
+static void terminator_say(const struct ending *ending, enum ballot_type type, uint32_t to,
+                           struct terminator_actions *out)
 {
-    struct terminator_action *action = act(out, ending, TA_SAY);
+    struct terminator_action *action = terminator_act(out, ending, TA_SAY);
     action->to = to;
     action->ballot.type = type;
     action->ballot.number = ending->leader.number;
@@ -264,19 +261,19 @@ static void say(const struct ending *ending, enum ballot_type type, uint32_t to,
         action->ballot.value = ending->outcome;
 }
 
-static void tell_again(struct ending *ending, struct terminator_actions *out)
+static void terminator_tell_again(struct ending *ending, struct terminator_actions *out)
 {
     if (ending->deaf == 0)
         return;
     if (ending->tells++ == TELL_MOST)
         ending->deaf = 0;
     else
-        say(ending, BALLOT_TELL, ending->deaf, out);
+        terminator_say(ending, BALLOT_TELL, ending->deaf, out);
 }
 
 /* Finish what is prepared here, and tell those who may not know it. */
-static void finish(struct terminator *t, uint32_t at, enum outcome outcome, uint32_t deaf,
-                   uint64_t now_ms, struct terminator_actions *out)
+static void terminator_finish(struct terminator *t, uint32_t at, enum outcome outcome,
+                              uint32_t deaf, uint64_t now_ms, struct terminator_actions *out)
 {
     struct ending *ending = &t->endings[at];
     ending->state = ENDING_DECIDED;
@@ -284,13 +281,13 @@ static void finish(struct terminator *t, uint32_t at, enum outcome outcome, uint
     ending->clear = false;
     ending->deaf = deaf;
     ending->resend_ms = t->settings.resend_least_ms;
-    act(out, ending, TA_FINISH)->ballot.value = outcome;
-    tell_again(ending, out);
-    wake_in(t, at, now_ms);
+    terminator_act(out, ending, TA_FINISH)->ballot.value = outcome;
+    terminator_tell_again(ending, out);
+    terminator_wake_in(t, at, now_ms);
 }
 
-static void carry_out(struct terminator *t, uint32_t at, enum leader_act what, uint64_t now_ms,
-                      struct terminator_actions *out)
+static void terminator_carry_out(struct terminator *t, uint32_t at, enum leader_act what,
+                                 uint64_t now_ms, struct terminator_actions *out)
 {
     struct ending *ending = &t->endings[at];
     uint32_t silent = leader_silent(&ending->leader, &ending->roster);
@@ -299,41 +296,41 @@ static void carry_out(struct terminator *t, uint32_t at, enum leader_act what, u
     case LEAD_NOTHING:
         return;
     case LEAD_PLEDGE:
-        say(ending, BALLOT_PLEDGE, rank_bit(ending->rank), out);
+        terminator_say(ending, BALLOT_PLEDGE, rank_bit(ending->rank), out);
         break;
     case LEAD_ASK:
-        say(ending, BALLOT_ASK_PROMISE, silent, out);
+        terminator_say(ending, BALLOT_ASK_PROMISE, silent, out);
         break;
     case LEAD_PROPOSE:
-        say(ending, BALLOT_ASK_ACCEPT, silent, out);
+        terminator_say(ending, BALLOT_ASK_ACCEPT, silent, out);
         break;
     case LEAD_YIELD:
-        timers_set(
-            &t->timers, at,
-            now_ms + t->settings.resend_least_ms +
-                draw(t, ending, ending->leader.highest, 8 * (uint64_t)t->settings.resend_least_ms));
+        timers_set(&t->timers, at,
+                   now_ms + t->settings.resend_least_ms +
+                       terminator_draw(t, ending, ending->leader.highest,
+                                       8 * (uint64_t)t->settings.resend_least_ms));
         break;
     case LEAD_DECIDED:
-        finish(t, at, ending->leader.value, roster_all(&ending->roster), now_ms, out);
+        terminator_finish(t, at, ending->leader.value, roster_all(&ending->roster), now_ms, out);
         break;
     }
 }
 
-static enum leader_act lead(struct ending *ending, enum leader_event event, uint32_t from,
-                            const struct ballot *ballot)
+static enum leader_act terminator_lead(struct ending *ending, enum leader_event event,
+                                       uint32_t from, const struct ballot *ballot)
 {
     return leader_step(&ending->leader, &ending->roster, event, from, ballot);
 }
 
 /* ---- moves ---- */
 
-static uint32_t name_hash(const char *name)
+static uint32_t terminator_name_hash(const char *name)
 {
     return (uint32_t)hash_bytes(name, text_length(name, BRANCH_NAME_BYTES), 0);
 }
 
-static void enter(const struct terminator *t, struct ending *ending,
-                  const struct terminator_event *event)
+static void terminator_enter(const struct terminator *t, struct ending *ending,
+                             const struct terminator_event *event)
 {
     if (ending->state != ENDING_NONE)
         return;
@@ -344,11 +341,12 @@ static void enter(const struct terminator *t, struct ending *ending,
     ending->since_ms = event->now_ms;
 }
 
-static void watch(struct terminator *t, uint32_t at, const struct terminator_event *event)
+static void terminator_watch(struct terminator *t, uint32_t at,
+                             const struct terminator_event *event)
 {
     struct ending *ending = &t->endings[at];
-    uint32_t hash = name_hash(event->branch), i = 0;
-    enter(t, ending, event);
+    uint32_t hash = terminator_name_hash(event->branch), i = 0;
+    terminator_enter(t, ending, event);
     if (event->timeout_ms != 0 && ending->late_ms == TIMER_NEVER)
         ending->late_ms = event->now_ms + event->timeout_ms;
     while (i < ending->branch_count && ending->branches[i] != hash)
@@ -356,21 +354,21 @@ static void watch(struct terminator *t, uint32_t at, const struct terminator_eve
     if (i == ending->branch_count && i < BRANCHES_MAX)
         ending->branches[ending->branch_count++] = hash;
     if (ending->state == ENDING_WATCHED)
-        timers_set(&t->timers, at, lead_ms(t, ending));
+        timers_set(&t->timers, at, terminator_lead_ms(t, ending));
 }
 
-static void drop(struct terminator *t, uint32_t at, const char *branch)
+static void terminator_drop(struct terminator *t, uint32_t at, const char *branch)
 {
     struct ending *ending = &t->endings[at];
     for (uint32_t i = 0; i < ending->branch_count; i++)
-        if (ending->branches[i] == name_hash(branch))
+        if (ending->branches[i] == terminator_name_hash(branch))
             ending->branches[i] = ending->branches[--ending->branch_count];
     if (ending->branch_count == 0)
-        forget(t, at);
+        terminator_forget(t, at);
 }
 
-static enum leader_event answer_means(const struct ending *ending, enum ballot_type type,
-                                      uint32_t from)
+static enum leader_event terminator_answer_means(const struct ending *ending, enum ballot_type type,
+                                                 uint32_t from)
 {
     switch (type) {
     case BALLOT_PROMISED:
@@ -387,131 +385,138 @@ static enum leader_event answer_means(const struct ending *ending, enum ballot_t
     }
 }
 
-static void step_leader(struct terminator *t, uint32_t at, const struct terminator_event *event,
-                        struct terminator_actions *out)
+static void terminator_step_leader(struct terminator *t, uint32_t at,
+                                   const struct terminator_event *event,
+                                   struct terminator_actions *out)
 {
     struct ending *ending = &t->endings[at];
-    enum leader_event means = answer_means(ending, event->ballot->type, event->from);
+    enum leader_event means = terminator_answer_means(ending, event->ballot->type, event->from);
     if (event->ballot->type == BALLOT_ENDED && ending->barred)
-        forget(t, at); /* what was committed here may have been lost: it is a DBA's */
+        terminator_forget(t, at); /* what was committed here may have been lost: it is a DBA's */
     else if (event->ballot->type == BALLOT_ENDED)
-        finish(t, at, OUTCOME_ROLLED_BACK, 0, event->now_ms, out);
+        terminator_finish(t, at, OUTCOME_ROLLED_BACK, 0, event->now_ms, out);
     else if (means != LE_HOLE)
-        carry_out(t, at, lead(ending, means, event->from, event->ballot), event->now_ms, out);
+        terminator_carry_out(t, at, terminator_lead(ending, means, event->from, event->ballot),
+                             event->now_ms, out);
 }
 
 /* Our row may have lost a number that we have led before, so we lead none. Anybody who may vote can
  * lead, and finds what was decided: one after the other, as long as we wake. */
-static void ask_to_lead(struct ending *ending, struct terminator_actions *out)
+static void terminator_ask_to_lead(struct ending *ending, struct terminator_actions *out)
 {
     uint32_t others = ending->roster.count - 1;
     ending->barred = true;
     if (others == 0)
         return;
     uint32_t to = (ending->rank + 1 + ending->asked++ % others) % ending->roster.count;
-    say(ending, BALLOT_ASK_LEAD, rank_bit(to), out);
+    terminator_say(ending, BALLOT_ASK_LEAD, rank_bit(to), out);
 }
 
-static void forget_if_done(struct terminator *t, uint32_t at)
+static void terminator_forget_if_done(struct terminator *t, uint32_t at)
 {
     const struct ending *ending = &t->endings[at];
     if (ending->clear && ending->deaf == 0)
-        forget(t, at);
+        terminator_forget(t, at);
 }
 
-static void lead_or_repeat(struct terminator *t, uint32_t at, uint64_t now_ms,
-                           struct terminator_actions *out)
+static void terminator_lead_or_repeat(struct terminator *t, uint32_t at, uint64_t now_ms,
+                                      struct terminator_actions *out)
 {
     struct ending *ending = &t->endings[at];
     bool first = ending->state == ENDING_WATCHED;
     if (first)
         ending->resend_ms = t->settings.resend_least_ms;
-    wake_in(t, at, now_ms);
+    terminator_wake_in(t, at, now_ms);
     if (t->hushed || ending->rank == RANK_NONE)
         return;
     ending->state = ENDING_LED;
-    carry_out(t, at, lead(ending, first ? LE_LEAD : LE_AGAIN, ending->rank, NULL), now_ms, out);
+    terminator_carry_out(t, at,
+                         terminator_lead(ending, first ? LE_LEAD : LE_AGAIN, ending->rank, NULL),
+                         now_ms, out);
 }
 
-static void wake(struct terminator *t, uint32_t at, uint64_t now_ms, struct terminator_actions *out)
+static void terminator_wake(struct terminator *t, uint32_t at, uint64_t now_ms,
+                            struct terminator_actions *out)
 {
     struct ending *ending = &t->endings[at];
     if (ending->state == ENDING_DECIDED) {
         if (!ending->clear)
-            act(out, ending, TA_FINISH)->ballot.value = ending->outcome;
-        tell_again(ending, out);
-        wake_in(t, at, now_ms);
-        forget_if_done(t, at);
-    } else if (ending->state == ENDING_WATCHED && lead_ms(t, ending) > now_ms) {
-        timers_set(&t->timers, at, lead_ms(t, ending)); /* it was heard from meanwhile */
+            terminator_act(out, ending, TA_FINISH)->ballot.value = ending->outcome;
+        terminator_tell_again(ending, out);
+        terminator_wake_in(t, at, now_ms);
+        terminator_forget_if_done(t, at);
+    } else if (ending->state == ENDING_WATCHED && terminator_lead_ms(t, ending) > now_ms) {
+        timers_set(&t->timers, at, terminator_lead_ms(t, ending)); /* it was heard from meanwhile */
     } else {
-        lead_or_repeat(t, at, now_ms, out);
+        terminator_lead_or_repeat(t, at, now_ms, out);
     }
 }
 
 /* Nothing of it need be here: then it is left once it is decided, or nobody asks any more. */
-static void lead_for_another(struct terminator *t, uint32_t at,
-                             const struct terminator_event *event, struct terminator_actions *out)
+static void terminator_lead_for_another(struct terminator *t, uint32_t at,
+                                        const struct terminator_event *event,
+                                        struct terminator_actions *out)
 {
     struct ending *ending = &t->endings[at];
-    enter(t, ending, event);
+    terminator_enter(t, ending, event);
     ending->for_others_until = event->now_ms + FOR_OTHERS_MS;
     if (ending->state == ENDING_WATCHED)
-        lead_or_repeat(t, at, event->now_ms, out);
+        terminator_lead_or_repeat(t, at, event->now_ms, out);
 }
 
 bool terminator_step(struct terminator *t, const struct terminator_event *event,
                      struct terminator_actions *out)
 {
-    uint32_t at = find(t, &event->gtrid);
+    uint32_t at = terminator_find(t, &event->gtrid);
     enum ending_state state = at == NO_ITEM ? ENDING_NONE : t->endings[at].state;
     enum move move = moves[state][event->type];
     out->count = 0;
     COVER(TERMINATOR, state, event->type);
 
     if (at == NO_ITEM && move != IGNORE) {
-        at = remember(t, &event->gtrid);
+        at = terminator_remember(t, &event->gtrid);
         if (at == NO_ITEM)
             return false;
     }
     switch (move) {
     case WATCH:
-        watch(t, at, event);
+        terminator_watch(t, at, event);
         break;
     case DROP:
-        drop(t, at, event->branch);
+        terminator_drop(t, at, event->branch);
         break;
     case LEAVE:
         if (event->now_ms >= t->endings[at].for_others_until)
-            forget(t, at);
+            terminator_forget(t, at);
         break;
     case STEP:
-        step_leader(t, at, event, out);
+        terminator_step_leader(t, at, event, out);
         break;
     case HEARD:
         if (event->ballot->type == BALLOT_DECIDED || event->ballot->type == BALLOT_ENDED)
             t->endings[at].deaf &= ~rank_bit(event->from);
-        forget_if_done(t, at);
+        terminator_forget_if_done(t, at);
         break;
     case FINISH: /* whoever led tells the others */
-        finish(t, at, event->ballot->value, 0, event->now_ms, out);
+        terminator_finish(t, at, event->ballot->value, 0, event->now_ms, out);
         break;
     case LATE: /* prepared after we had found nothing left */
         if (t->endings[at].clear)
-            finish(t, at, t->endings[at].outcome, t->endings[at].deaf, event->now_ms, out);
+            terminator_finish(t, at, t->endings[at].outcome, t->endings[at].deaf, event->now_ms,
+                              out);
         break;
     case CLEARED:
         t->endings[at].clear = true;
-        forget_if_done(t, at);
+        terminator_forget_if_done(t, at);
         break;
     case ASK:
-        ask_to_lead(&t->endings[at], out);
+        terminator_ask_to_lead(&t->endings[at], out);
         break;
     case LEAD:
-        lead_for_another(t, at, event, out);
+        terminator_lead_for_another(t, at, event, out);
         break;
     case WAKE:
-        wake(t, at, event->now_ms, out);
+        terminator_wake(t, at, event->now_ms, out);
         break;
     case IGNORE:
         break;
@@ -541,12 +546,12 @@ uint64_t terminator_wake_ms(const struct terminator *t)
 
 uint32_t terminator_count(const struct terminator *t)
 {
-    return t->txns_max - t->free_count;
+    return slots_used(&t->slots);
 }
 
 bool terminator_next(const struct terminator *t, uint32_t *from, struct gtrid *out)
 {
-    for (; *from < t->txns_max; ++*from) {
+    for (; *from < t->slots.max; ++*from) {
         if (t->endings[*from].state == ENDING_NONE)
             continue;
         *out = t->endings[(*from)++].gtrid;
@@ -557,12 +562,12 @@ bool terminator_next(const struct terminator *t, uint32_t *from, struct gtrid *o
 
 enum ending_state terminator_state(const struct terminator *t, const struct gtrid *gtrid)
 {
-    uint32_t at = find(t, gtrid);
+    uint32_t at = terminator_find(t, gtrid);
     return at == NO_ITEM ? ENDING_NONE : t->endings[at].state;
 }
 
 const struct roster *terminator_roster(const struct terminator *t, const struct gtrid *gtrid)
 {
-    uint32_t at = find(t, gtrid);
+    uint32_t at = terminator_find(t, gtrid);
     return at == NO_ITEM ? NULL : &t->endings[at].roster;
 }

@@ -255,9 +255,9 @@ void agent_set_timer(struct sim *sim, struct agent *agent)
 {
     uint64_t wake_ms = participant_wake_ms(agent->participant);
     if (agent->connected) /* without its database it has no vote */
-        wake_ms = earlier(wake_ms, terminator_wake_ms(agent->terminator));
+        wake_ms = timers_earlier(wake_ms, terminator_wake_ms(agent->terminator));
     if (agent->connected && sim->plan.three_phase > 0)
-        wake_ms = earlier(wake_ms, agent->look_ms);
+        wake_ms = timers_earlier(wake_ms, agent->look_ms);
     if (wake_ms == UINT64_MAX)
         return;
     uint64_t now_ms = agent_ms(sim, agent);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "common/wire.h"
+#include "core/base/mutant.h"
 #include "tests/sim/coverage.h"
 #include "tests/sim/sim.h"
 
@@ -146,6 +147,19 @@ static uint64_t remember_client(struct host *host, const struct message *message
     return token;
 }
 
+/* A planted mistake is found by what follows from it, not by this. */
+static void check_coordinator(const struct sim *sim)
+{
+    if (mutant_planted == MUTANT_NONE)
+        coordinator_check(sim->turn.coordinator);
+}
+
+static void step_coordinator(struct sim *sim, const struct event *event)
+{
+    turn_step(&sim->turn, event);
+    check_coordinator(sim);
+}
+
 /* What an agent that leads, or a client, may ask at any time, and seldom does at such a moment. */
 static void make_late_questions(struct sim *sim, struct host *host, const struct gtrid *gtrid)
 {
@@ -176,7 +190,7 @@ static void make_late_questions(struct sim *sim, struct host *host, const struct
     event.rm = host->index_of[rm];
     event.result = of_agent ? &question : NULL;
     event.request = of_agent ? NULL : &wish;
-    turn_step(&sim->turn, &event);
+    step_coordinator(sim, &event);
 }
 
 /* A result that comes late, twice or by mistake must do nothing where the table says so. */
@@ -217,7 +231,7 @@ static void make_noise(struct sim *sim, struct host *host, const struct gtrid *g
                                                          : BALLOT_DECIDED;
         if (!coordinator_idle(host->coordinator, gtrid, kinds[i].means))
             continue;
-        turn_step(&sim->turn, &event);
+        step_coordinator(sim, &event);
         if (sim->turn.order_count + sim->turn.reply_count + sim->turn.record_count != before)
             violation(sim, "the coordinator acts on noise: %s", txn_event_word(kinds[i].means));
     }
@@ -236,7 +250,7 @@ static void take_request(struct sim *sim, struct host *host, const struct messag
     request.caller = message->from;
     event->type = EV_REQUEST;
     event->request = &request;
-    turn_step(&sim->turn, event);
+    step_coordinator(sim, event);
     make_noise(sim, host, &request.gtrid);
 }
 
@@ -256,7 +270,7 @@ static void ask_in_passing(struct sim *sim, struct host *host)
     event.request = &request;
     request.has_gtrid = checker_unfinished(sim, &request.gtrid);
     if (request.has_gtrid && !turn_full(&sim->turn))
-        turn_step(&sim->turn, &event);
+        step_coordinator(sim, &event);
 }
 
 static void take_answer(struct sim *sim, struct host *host, const struct message *message,
@@ -280,7 +294,7 @@ static void take_answer(struct sim *sim, struct host *host, const struct message
     event->type = EV_ANSWER;
     event->rm = host->index_of[rm];
     event->answer = &answer;
-    turn_step(&sim->turn, event);
+    step_coordinator(sim, event);
     const struct registry *registry = coordinator_registry(host->coordinator);
     if (registry->rms[event->rm].state == RM_UP)
         checker_accepted(sim, rm, answer.beat);
@@ -315,7 +329,7 @@ static void take_results(struct sim *sim, struct host *host, uint32_t rm, const 
             loss.which = (uint32_t)between(sim, 2, 6);
             schedule(sim, between(sim, 0, 100 * MS), loss);
         }
-        turn_step(&sim->turn, event);
+        step_coordinator(sim, event);
         make_noise(sim, host, &results[i].branch.gtrid);
     }
 }
@@ -324,7 +338,7 @@ static void lose(struct sim *sim, struct host *host, uint32_t rm, struct event *
 {
     event->type = EV_LOST;
     event->rm = host->index_of[rm];
-    turn_step(&sim->turn, event);
+    step_coordinator(sim, event);
     link_in(sim, host, rm, 5 * MS);
 }
 
@@ -549,6 +563,7 @@ void tm_turn(struct sim *sim, uint32_t index)
     host->inbox_count -= taken;
     memmove(host->inbox, host->inbox + taken, host->inbox_count * sizeof *host->inbox);
     bool more = turn_due(&sim->turn, host_ms(sim, host)) || host->inbox_count > 0;
+    check_coordinator(sim);
     finish_turn(sim, host);
     if (!host->up)
         return;
@@ -705,7 +720,7 @@ void tm_start(struct sim *sim, uint32_t index)
     host->unfence = false;
     turn_begin(&sim->turn, host->coordinator);
     checker_turn(sim, host);
-    turn_step(&sim->turn, &event);
+    step_coordinator(sim, &event);
     uint64_t incarnation = coordinator_incarnation(host->coordinator);
     note(sim, who(host), "starts, incarnation %llu, log up to lsn %llu",
          (unsigned long long)incarnation, (unsigned long long)host->recovered_lsn);

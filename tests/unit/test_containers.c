@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/slots.h"
 #include "core/base/table.h"
 #include "core/base/timers.h"
 #include "core/coordinator/keys.h"
@@ -49,6 +50,55 @@ START_TEST(a_table_finds_what_was_put_and_not_removed)
 }
 END_TEST
 
+START_TEST(a_place_is_handed_out_once_until_it_is_given_back)
+{
+    static uint8_t room[64 * 1024] __attribute__((aligned(16)));
+    struct memory memory = {.base = room};
+    struct slots slots;
+    bool used[ITEMS] = {false};
+    uint32_t count = 0, last = NO_ITEM;
+    slots_init(&slots, &memory, ITEMS);
+
+    for (int round = 0; round < ROUNDS; round++) {
+        uint32_t at = random_below(ITEMS);
+        if (used[at] && random_below(8) != 0) {
+            slots_give(&slots, at);
+            used[at] = false;
+            last = at;
+            count--;
+        } else {
+            at = slots_take(&slots);
+            ck_assert_int_eq(at == NO_ITEM, count == ITEMS);
+            if (at == NO_ITEM)
+                continue;
+            ck_assert_uint_lt(at, ITEMS);
+            ck_assert(!used[at]);
+            ck_assert(last == NO_ITEM || at == last); /* the last one given back comes first */
+            last = NO_ITEM;
+            used[at] = true;
+            count++;
+        }
+        ck_assert_uint_eq(slots_used(&slots), count);
+        ck_assert_uint_eq(slots_free(&slots), ITEMS - count);
+    }
+}
+END_TEST
+
+START_TEST(low_places_are_handed_out_first)
+{
+    static uint8_t room[64] __attribute__((aligned(16)));
+    struct memory memory = {.base = room};
+    struct slots slots;
+    slots_init(&slots, &memory, 3);
+    for (uint32_t i = 0; i < 3; i++)
+        ck_assert_uint_eq(slots_take(&slots), i);
+    ck_assert_uint_eq(slots_take(&slots), NO_ITEM);
+    slots_give(&slots, 1);
+    ck_assert_uint_eq(slots_take(&slots), 1);
+    ck_assert_uint_eq(slots_take(&slots), NO_ITEM);
+}
+END_TEST
+
 START_TEST(the_earliest_timer_is_due_first)
 {
     static uint8_t room[64 * 1024] __attribute__((aligned(16)));
@@ -66,7 +116,7 @@ START_TEST(the_earliest_timer_is_due_first)
 
         uint64_t earliest = TIMER_NEVER;
         for (uint32_t i = 0; i < ITEMS; i++)
-            earliest = earlier(earliest, when[i]);
+            earliest = timers_earlier(earliest, when[i]);
         ck_assert_uint_eq(timers_next_ms(&timers), earliest);
         uint32_t due;
         ck_assert_int_eq(timers_due(&timers, 500, &due), earliest <= 500);
@@ -278,6 +328,8 @@ int main(void)
     Suite *suite = suite_create("containers");
     TCase *cases = tcase_create("containers");
     tcase_add_test(cases, a_table_finds_what_was_put_and_not_removed);
+    tcase_add_test(cases, a_place_is_handed_out_once_until_it_is_given_back);
+    tcase_add_test(cases, low_places_are_handed_out_first);
     tcase_add_test(cases, the_earliest_timer_is_due_first);
     tcase_add_test(cases, what_committed_is_remembered_and_the_rest_was_rolled_back);
     tcase_add_test(cases, what_no_longer_fits_is_refused_and_nothing_is_forgotten_for_it);

@@ -1,5 +1,5 @@
 /*
- * core/coordinator/settle.c - what a DBA decides about a transaction: resolve and forget.
+ * core/coordinator/resolve.c - what a DBA decides about a transaction: resolve and forget.
  *
  * A decision that agrees with the log only says again what holds. One against the log, or where
  * nobody can know, is taken when it is forced, and is a heuristic outcome from then on: the
@@ -19,149 +19,150 @@
 #include "core/base/mutant.h"
 #include "core/coordinator/coordinator_state.h"
 
-enum outcome wanted(const struct txn *txn, const struct branch *branch)
-{
-    if (branch->verdict != OUTCOME_NONE)
-        return branch->verdict;
-    if (txn->state == TXN_RESOLVED)
-        return txn->decision;
-    return txn->state == TXN_COMMITTING ? OUTCOME_COMMITTED : OUTCOME_ROLLED_BACK;
-}
-
 /* ---- judging ---- */
 
-static void judge_as(struct resolution_view *out, enum judgement judgement, const char *why)
+static void resolve_judge_as(struct resolution_view *out, enum judgement judgement, const char *why)
 {
     out->judgement = judgement;
     out->why = why;
 }
 
 /* It is gone, or may be, and nothing says how it ended. */
-static bool is_unsure(const struct coordinator *c, const struct txn *txn,
-                      const struct branch *branch)
+static bool resolve_is_unsure(const struct coordinator *c, const struct txn *txn,
+                              const struct branch *branch)
 {
     return branch->progress == BR_UNSURE ||
-           (branch->progress == BR_YES && may_be_lost(c, txn, branch));
+           (branch->progress == BR_YES && facts_may_be_lost(c, txn, branch));
 }
 
-static void judge_branch(const struct coordinator *c, const struct txn *txn,
-                         const struct branch *branch, enum outcome outcome,
-                         struct resolution_view *out)
+static void resolve_judge_branch(const struct coordinator *c, const struct txn *txn,
+                                 const struct branch *branch, enum outcome outcome,
+                                 struct resolution_view *out)
 {
     enum branch_progress ended =
         outcome == OUTCOME_COMMITTED ? BR_DONE : BR_HEURISTIC; /* as is asked for */
     if (branch->progress == BR_DONE || branch->progress == BR_HEURISTIC ||
         branch->progress == BR_LEFT) {
-        judge_as(out, branch->progress == ended ? JUDGED_AGREES : JUDGED_IMPOSSIBLE,
-                 "this branch has ended already");
+        resolve_judge_as(out, branch->progress == ended ? JUDGED_AGREES : JUDGED_IMPOSSIBLE,
+                         "this branch has ended already");
     } else if (outcome == OUTCOME_ROLLED_BACK) {
-        judge_as(out, JUDGED_CONTRADICTED, "the log says that the transaction is committed");
-    } else if (is_unsure(c, txn, branch)) {
-        judge_as(out, JUDGED_AGREES, "the log says that the transaction is committed");
+        resolve_judge_as(out, JUDGED_CONTRADICTED,
+                         "the log says that the transaction is committed");
+    } else if (resolve_is_unsure(c, txn, branch)) {
+        resolve_judge_as(out, JUDGED_AGREES, "the log says that the transaction is committed");
     } else {
-        judge_as(out, JUDGED_UNKNOWABLE,
-                 "the branch is prepared, and is committed as soon as its agent can be reached");
+        resolve_judge_as(
+            out, JUDGED_UNKNOWABLE,
+            "the branch is prepared, and is committed as soon as its agent can be reached");
     }
 }
 
-static void judge_committing(const struct coordinator *c, const struct txn *txn,
-                             const struct request *request, struct resolution_view *out)
+static void resolve_judge_committing(const struct coordinator *c, const struct txn *txn,
+                                     const struct request *request, struct resolution_view *out)
 {
     if (request->rm[0] != '\0') {
         uint32_t rm = registry_find(&c->registry, request->rm);
         const struct branch *branch = live_find_branch(&c->live, txn, rm, request->branch);
         if (branch == NULL)
-            judge_as(out, JUDGED_IMPOSSIBLE, "the transaction has no such branch");
+            resolve_judge_as(out, JUDGED_IMPOSSIBLE, "the transaction has no such branch");
         else
-            judge_branch(c, txn, branch, request->wanted, out);
+            resolve_judge_branch(c, txn, branch, request->wanted, out);
     } else if (request->wanted == OUTCOME_COMMITTED) {
-        judge_as(out, JUDGED_AGREES, "the log says that the transaction is committed");
+        resolve_judge_as(out, JUDGED_AGREES, "the log says that the transaction is committed");
     } else {
-        judge_as(out, JUDGED_CONTRADICTED, "the log says that the transaction is committed");
+        resolve_judge_as(out, JUDGED_CONTRADICTED,
+                         "the log says that the transaction is committed");
     }
 }
 
-static void judge_live(const struct coordinator *c, const struct txn *txn,
-                       const struct request *request, struct resolution_view *out)
+static void resolve_judge_live(const struct coordinator *c, const struct txn *txn,
+                               const struct request *request, struct resolution_view *out)
 {
     bool commit = request->wanted == OUTCOME_COMMITTED;
     if (request->rm[0] != '\0' && txn->state != TXN_COMMITTING) {
-        judge_as(out, JUDGED_IMPOSSIBLE,
-                 "one branch alone can be settled only of a transaction that is committing");
+        resolve_judge_as(
+            out, JUDGED_IMPOSSIBLE,
+            "one branch alone can be settled only of a transaction that is committing");
         return;
     }
     switch (txn->state) {
     case TXN_ACTIVE:
     case TXN_PREPARING:
-        judge_as(out, commit ? JUDGED_IMPOSSIBLE : JUDGED_AGREES,
-                 commit ? "it is not decided, and not every branch is prepared"
-                        : "it is not decided: nothing is committed anywhere");
+        resolve_judge_as(out, commit ? JUDGED_IMPOSSIBLE : JUDGED_AGREES,
+                         commit ? "it is not decided, and not every branch is prepared"
+                                : "it is not decided: nothing is committed anywhere");
         break;
     case TXN_COMMITTING:
-        judge_committing(c, txn, request, out);
+        resolve_judge_committing(c, txn, request, out);
         break;
     case TXN_ABORTING:
-        judge_as(out, commit ? JUDGED_IMPOSSIBLE : JUDGED_AGREES, "it is being rolled back");
+        resolve_judge_as(out, commit ? JUDGED_IMPOSSIBLE : JUDGED_AGREES,
+                         "it is being rolled back");
         break;
     case TXN_DELEGATED:
-        judge_as(out, JUDGED_UNKNOWABLE,
-                 "its only database decides, and says what it did once it can be asked");
+        resolve_judge_as(out, JUDGED_UNKNOWABLE,
+                         "its only database decides, and says what it did once it can be asked");
         break;
     case TXN_PRECOMMITTING:
-        judge_as(out, JUDGED_UNKNOWABLE,
-                 "a majority of its acceptors decides, and may have decided otherwise: it is "
-                 "settled as soon as enough of them can be reached");
+        resolve_judge_as(
+            out, JUDGED_UNKNOWABLE,
+            "a majority of its acceptors decides, and may have decided otherwise: it is "
+            "settled as soon as enough of them can be reached");
         break;
     case TXN_RESOLVED:
-        judge_as(out, txn->decision == request->wanted ? JUDGED_AGREES : JUDGED_IMPOSSIBLE,
-                 "a DBA has resolved it");
+        resolve_judge_as(out, txn->decision == request->wanted ? JUDGED_AGREES : JUDGED_IMPOSSIBLE,
+                         "a DBA has resolved it");
         break;
     case TXN_MIXED:
-        judge_as(out, JUDGED_IMPOSSIBLE, "it is over, with branches that ended differently");
+        resolve_judge_as(out, JUDGED_IMPOSSIBLE,
+                         "it is over, with branches that ended differently");
         break;
     default:
-        judge_as(out, JUDGED_IMPOSSIBLE, "it is being decided at this moment: ask again");
+        resolve_judge_as(out, JUDGED_IMPOSSIBLE, "it is being decided at this moment: ask again");
     }
 }
 
 /* Over, or of another start, or never begun. */
-static void judge_stray(const struct coordinator *c, const struct request *request,
-                        struct resolution_view *out)
+static void resolve_judge_stray(const struct coordinator *c, const struct request *request,
+                                struct resolution_view *out)
 {
     enum outcome outcome;
     if (coordinator_outcome(c, &request->gtrid, &outcome) != ERR_NONE) {
-        judge_as(out, JUDGED_IMPOSSIBLE,
-                 "this coordinator has not reached that number: it may give it out yet");
+        resolve_judge_as(out, JUDGED_IMPOSSIBLE,
+                         "this coordinator has not reached that number: it may give it out yet");
     } else if (request->rm[0] != '\0') {
-        judge_as(out, JUDGED_IMPOSSIBLE,
-                 "it is not live: only what is found of it as a whole can be settled");
+        resolve_judge_as(out, JUDGED_IMPOSSIBLE,
+                         "it is not live: only what is found of it as a whole can be settled");
     } else if (outcome == OUTCOME_COMMITTED && request->wanted == outcome) {
         /* A second branch under its gid, which nobody voted for, must not be committed. */
         const struct ended *ended =
             live_find_ended(&c->live, request->gtrid.incarnation, request->gtrid.sequence);
         bool told_apart = ended != NULL && !ended->unsure;
-        judge_as(out, told_apart ? JUDGED_IMPOSSIBLE : JUDGED_UNKNOWABLE,
-                 told_apart ? "it is over: what is found of it is told apart by its xid"
-                            : "every branch of it was committed: what is prepared under its name "
-                              "may be a second one, or have come back");
+        resolve_judge_as(out, told_apart ? JUDGED_IMPOSSIBLE : JUDGED_UNKNOWABLE,
+                         told_apart
+                             ? "it is over: what is found of it is told apart by its xid"
+                             : "every branch of it was committed: what is prepared under its name "
+                               "may be a second one, or have come back");
     } else if (outcome == request->wanted) {
-        judge_as(out, JUDGED_AGREES, "the log says the same");
+        resolve_judge_as(out, JUDGED_AGREES, "the log says the same");
     } else if (outcome == OUTCOME_COMMITTED) {
-        judge_as(out, JUDGED_CONTRADICTED, "the log says that the transaction was committed");
+        resolve_judge_as(out, JUDGED_CONTRADICTED,
+                         "the log says that the transaction was committed");
     } else if (outcome == OUTCOME_ROLLED_BACK) {
-        judge_as(out, JUDGED_CONTRADICTED,
-                 "the log has no record of it: the transaction was rolled back");
+        resolve_judge_as(out, JUDGED_CONTRADICTED,
+                         "the log has no record of it: the transaction was rolled back");
     } else if (outcome == OUTCOME_FORGOTTEN) {
-        judge_as(out, JUDGED_UNKNOWABLE, "its outcome is no longer remembered");
+        resolve_judge_as(out, JUDGED_UNKNOWABLE, "its outcome is no longer remembered");
     } else {
-        judge_as(out, JUDGED_UNKNOWABLE,
-                 "not every agent has registered: one that is silent may have committed it");
+        resolve_judge_as(
+            out, JUDGED_UNKNOWABLE,
+            "not every agent has registered: one that is silent may have committed it");
     }
 }
 
 /* May the agent of this RM still show a branch that a DBA has counted as committed, for it has not
  * been asked since? What it shows later would be told apart by nothing. */
-static bool may_still_show(const struct coordinator *c, const struct txn *txn, uint32_t rm)
+static bool resolve_may_still_show(const struct coordinator *c, const struct txn *txn, uint32_t rm)
 {
     const struct rm *known = &c->registry.rms[rm];
     bool asked = known->state == RM_UP && c->scanned[rm] > txn->settled_scan;
@@ -176,7 +177,7 @@ static bool may_still_show(const struct coordinator *c, const struct txn *txn, u
 }
 
 /* Has every agent shown all that it has prepared, and nothing of this, since it was settled? */
-static bool was_asked_of_all(const struct coordinator *c, const struct txn *txn)
+static bool resolve_was_asked_of_all(const struct coordinator *c, const struct txn *txn)
 {
     for (uint32_t i = 0; i < c->registry.count; i++) {
         const struct rm *rm = &c->registry.rms[i];
@@ -190,57 +191,58 @@ static bool was_asked_of_all(const struct coordinator *c, const struct txn *txn)
 /* What a new log says of the transactions of the lost one: their branches are rolled back wherever
  * they are found, and the last agent that has none of them ends it. A person's word for it
  * proves nothing, and nobody is told that it ended so. */
-void end_recovered(struct step *s)
+void resolve_end_recovered(struct step *s)
 {
     struct coordinator *c = s->c;
     for (uint32_t i = 0; i < c->live.txns_max; i++) {
         const struct txn *txn = &c->live.txns[i];
-        if (txn->state == TXN_RESOLVED && txn->passing && was_asked_of_all(c, txn))
+        if (txn->state == TXN_RESOLVED && txn->passing && resolve_was_asked_of_all(c, txn))
             live_remove(&c->live, i, txn->heuristic ? OUTCOME_FORGOTTEN : txn->decision, c->scans);
     }
 }
 
-static void judge_forget(const struct coordinator *c, const struct txn *txn,
-                         struct resolution_view *out)
+static void resolve_judge_forget(const struct coordinator *c, const struct txn *txn,
+                                 struct resolution_view *out)
 {
     if (txn == NULL || (txn->state != TXN_MIXED && txn->state != TXN_RESOLVED)) {
-        judge_as(out, JUDGED_IMPOSSIBLE,
-                 "only a transaction that is mixed, or that a DBA has resolved, is kept until it "
-                 "is forgotten");
+        resolve_judge_as(
+            out, JUDGED_IMPOSSIBLE,
+            "only a transaction that is mixed, or that a DBA has resolved, is kept until it "
+            "is forgotten");
         return;
     }
-    judge_as(out, JUDGED_AGREES, "it is kept for a DBA alone");
+    resolve_judge_as(out, JUDGED_AGREES, "it is kept for a DBA alone");
     for (uint32_t i = 0; i < c->registry.count; i++)
-        if (may_still_show(c, txn, i))
-            judge_as(
+        if (resolve_may_still_show(c, txn, i))
+            resolve_judge_as(
                 out, JUDGED_CONTRADICTED,
                 "not every agent has been asked since it was resolved: one that comes back may "
                 "show a branch of it that is still prepared");
     for (const struct branch *b = live_first(&c->live, txn); b != NULL; b = live_after(&c->live, b))
-        if (is_pending(txn->state, b))
-            judge_as(out, JUDGED_CONTRADICTED, "a branch of it is still prepared");
+        if (facts_is_pending(txn->state, b))
+            resolve_judge_as(out, JUDGED_CONTRADICTED, "a branch of it is still prepared");
 }
 
-static const char *plan_for(const struct coordinator *c, const struct txn *txn,
-                            const struct branch *branch, const struct request *request)
+static const char *resolve_plan_for(const struct coordinator *c, const struct txn *txn,
+                                    const struct branch *branch, const struct request *request)
 {
     bool named = request->rm[0] != '\0';
     bool meant =
         !named || (text_equal(c->registry.rms[branch->rm].name, request->rm, RM_NAME_BYTES) &&
                    text_equal(branch->name, request->branch, BRANCH_NAME_BYTES));
-    bool pending = is_pending(txn->state, branch) || txn->state == TXN_ACTIVE ||
+    bool pending = facts_is_pending(txn->state, branch) || txn->state == TXN_ACTIVE ||
                    txn->state == TXN_PREPARING || txn->state == TXN_DELEGATED;
     if (!meant || !pending || request->op == OP_FORGET)
         return "nothing";
-    bool gone = is_unsure(c, txn, branch) || txn->state == TXN_DELEGATED ||
+    bool gone = resolve_is_unsure(c, txn, branch) || txn->state == TXN_DELEGATED ||
                 (named && c->registry.rms[branch->rm].state != RM_UP);
     if (request->wanted == OUTCOME_COMMITTED)
         return gone || named ? "count as committed" : "commit";
     return gone ? "count as rolled back" : "roll back";
 }
 
-static void view_branches(const struct coordinator *c, const struct txn *txn,
-                          const struct request *request, struct resolution_view *out)
+static void resolve_view_branches(const struct coordinator *c, const struct txn *txn,
+                                  const struct request *request, struct resolution_view *out)
 {
     bool committed = false, undone = false;
     for (const struct branch *b = live_first(&c->live, txn); b != NULL;
@@ -248,13 +250,14 @@ static void view_branches(const struct coordinator *c, const struct txn *txn,
         struct resolution_branch *view = &out->branches[out->branch_count++];
         memcpy(view->rm, c->registry.rms[b->rm].name, RM_NAME_BYTES);
         memcpy(view->branch, b->name, BRANCH_NAME_BYTES);
-        view->state = progress_word(b->progress);
-        view->plan = plan_for(c, txn, b, request);
+        view->state = view_progress_word(b->progress);
+        view->plan = resolve_plan_for(c, txn, b, request);
         view->xid = b->xid;
         bool meant = view->plan[0] != 'n'; /* not "nothing" */
-        enum outcome ends = meant ? request->wanted : wanted(txn, b);
+        enum outcome ends = meant ? request->wanted : facts_wanted(txn, b);
         if (b->progress == BR_HEURISTIC)
-            ends = wanted(txn, b) == OUTCOME_COMMITTED ? OUTCOME_ROLLED_BACK : OUTCOME_COMMITTED;
+            ends =
+                facts_wanted(txn, b) == OUTCOME_COMMITTED ? OUTCOME_ROLLED_BACK : OUTCOME_COMMITTED;
         committed |= ends == OUTCOME_COMMITTED && b->progress != BR_LEFT;
         undone |= ends == OUTCOME_ROLLED_BACK && b->progress != BR_LEFT;
     }
@@ -269,52 +272,40 @@ void coordinator_judge(const struct coordinator *c, const struct request *reques
     const struct txn *txn = at == NO_ITEM ? NULL : &c->live.txns[at];
     out->live = txn != NULL;
     if (request->op == OP_FORGET)
-        judge_forget(c, txn, out);
+        resolve_judge_forget(c, txn, out);
     else if (txn != NULL)
-        judge_live(c, txn, request, out);
+        resolve_judge_live(c, txn, request, out);
     else
-        judge_stray(c, request, out);
+        resolve_judge_stray(c, request, out);
     out->mixed = out->judgement == JUDGED_CONTRADICTED && request->op == OP_RESOLVE;
     if (txn != NULL)
-        view_branches(c, txn, request, out);
+        resolve_view_branches(c, txn, request, out);
 }
 
 /* ---- asking ---- */
 
-static void refuse_judged(struct step *s, const struct resolution_view *view)
+static void resolve_refuse_judged(struct step *s, const struct resolution_view *view)
 {
-    refuse_because(s, view->judgement == JUDGED_IMPOSSIBLE ? ERR_WRONG_STATE : ERR_CONTRADICTED,
-                   view->why);
-}
-
-/* What a DBA has said of it is not in effect yet: it could not be judged by that. */
-bool is_being_settled(const struct coordinator *c, uint64_t incarnation, uint64_t sequence)
-{
-    for (uint32_t i = 0; i < c->act_count; i++) {
-        const struct record *record = &c->acts[(c->act_first + i) % ACTS_MAX].record;
-        if (record->type == RECORD_RESOLVED && record->incarnation == incarnation &&
-            record->sequence == sequence)
-            return true;
-    }
-    return false;
+    output_refuse_because(
+        s, view->judgement == JUDGED_IMPOSSIBLE ? ERR_WRONG_STATE : ERR_CONTRADICTED, view->why);
 }
 
 void resolve_request(struct step *s)
 {
     struct resolution_view view;
     const struct request *request = s->event->request;
-    if (is_being_settled(s->c, request->gtrid.incarnation, request->gtrid.sequence)) {
-        refuse_request(s, ERR_BUSY);
+    if (facts_is_being_resolved(s->c, request->gtrid.incarnation, request->gtrid.sequence)) {
+        output_refuse(s, ERR_BUSY);
         return;
     }
     coordinator_judge(s->c, request, &view);
     bool forced = view.judgement != JUDGED_AGREES;
     if (view.judgement == JUDGED_IMPOSSIBLE ||
         (forced && !request->force && !MUTANT(FORCE_UNASKED))) {
-        refuse_judged(s, &view);
+        resolve_refuse_judged(s, &view);
         return;
     }
-    struct record *record = begin_act(s, RECORD_RESOLVED);
+    struct record *record = act_begin(s, RECORD_RESOLVED);
     record->incarnation = request->gtrid.incarnation;
     record->sequence = request->gtrid.sequence;
     record->outcome = request->op == OP_FORGET ? OUTCOME_FORGOTTEN : request->wanted;
@@ -326,13 +317,13 @@ void resolve_request(struct step *s)
         memcpy(record->branches[0].rm, request->rm, RM_NAME_BYTES);
         memcpy(record->branches[0].branch, request->branch, BRANCH_NAME_BYTES);
     }
-    end_act(s, record);
+    act_end(s, record);
 }
 
 /* ---- taking effect, now or when the log is read back ---- */
 
 /* "root: the disk is gone for good" */
-static void give_reason(struct txn *txn, const struct record *record)
+static void resolve_give_reason(struct txn *txn, const struct record *record)
 {
     struct reason *reason = &txn->reason;
     size_t length = text_length(record->who, LABEL_BYTES);
@@ -347,7 +338,7 @@ static void give_reason(struct txn *txn, const struct record *record)
               text_length(record->why, REASON_BYTES - length));
 }
 
-static void become_resolved(struct coordinator *c, uint32_t at, const struct record *record)
+static void resolve_become_resolved(struct coordinator *c, uint32_t at, const struct record *record)
 {
     struct txn *txn = &c->live.txns[at];
     txn->state = TXN_RESOLVED;
@@ -356,14 +347,14 @@ static void become_resolved(struct coordinator *c, uint32_t at, const struct rec
     txn->passing = (record->flags & RESOLVED_RECOVERED) != 0;
     txn->heuristic = (record->flags & RESOLVED_HEURISTIC) != 0;
     txn->settled_scan = c->scans;
-    give_reason(txn, record);
+    resolve_give_reason(txn, record);
     live_release_key(&c->live, at);
     for (struct branch *b = live_first(&c->live, txn); b != NULL; b = live_after(&c->live, b))
         b->progress = BR_DONE; /* until it is found */
 }
 
-static bool is_meant(const struct coordinator *c, const struct branch *branch,
-                     const struct record *record)
+static bool resolve_is_meant(const struct coordinator *c, const struct branch *branch,
+                             const struct record *record)
 {
     return record->branch_count == 0 ||
            (text_equal(c->registry.rms[branch->rm].name, record->branches[0].rm, RM_NAME_BYTES) &&
@@ -372,13 +363,14 @@ static bool is_meant(const struct coordinator *c, const struct branch *branch,
 
 /* The branches that it is about hear the DBA's word from here on. A single one that is forced to
  * count as committed is over at once: nobody may ever be able to ask its database. */
-static void give_verdict(struct coordinator *c, struct txn *txn, const struct record *record)
+static void resolve_give_verdict(struct coordinator *c, struct txn *txn,
+                                 const struct record *record)
 {
     bool at_once = record->branch_count == 1 && record->outcome == OUTCOME_COMMITTED &&
                    (record->flags & RESOLVED_HEURISTIC) != 0;
-    give_reason(txn, record);
+    resolve_give_reason(txn, record);
     for (struct branch *b = live_first(&c->live, txn); b != NULL; b = live_after(&c->live, b)) {
-        if (!is_meant(c, b, record) || !is_pending(TXN_COMMITTING, b))
+        if (!resolve_is_meant(c, b, record) || !facts_is_pending(TXN_COMMITTING, b))
             continue;
         b->verdict = record->outcome;
         if (at_once) {
@@ -389,7 +381,7 @@ static void give_verdict(struct coordinator *c, struct txn *txn, const struct re
     }
 }
 
-static void forget(struct coordinator *c, uint32_t at, uint64_t lsn)
+static void resolve_forget(struct coordinator *c, uint32_t at, uint64_t lsn)
 {
     const struct txn *txn = &c->live.txns[at];
     enum outcome known = outcomes_find(&c->outcomes, txn->incarnation, txn->sequence);
@@ -397,22 +389,22 @@ static void forget(struct coordinator *c, uint32_t at, uint64_t lsn)
     if (known == OUTCOME_COMMITTED)
         outcome = OUTCOME_COMMITTED;
     else if (outcome == OUTCOME_COMMITTED && known != OUTCOME_FORGOTTEN)
-        remember_resolved(c, txn, lsn);
+        retention_resolved(c, txn, lsn);
     live_remove(&c->live, at, outcome, c->scans)->unsure = true;
 }
 
-static void add_stray(struct coordinator *c, const struct record *record)
+static void resolve_add_stray(struct coordinator *c, const struct record *record)
 {
     uint32_t at = live_add(&c->live, record->incarnation, record->sequence);
     if (at == NO_ITEM)
         return;
     c->live.txns[at].recovered = true;
     c->live.txns[at].stray = true;
-    become_resolved(c, at, record);
+    resolve_become_resolved(c, at, record);
 }
 
 /* It was asked for while nothing was decided; a decision since then goes before it. */
-static bool was_undecided(const struct record *record)
+static bool resolve_was_undecided(const struct record *record)
 {
     return record->outcome == OUTCOME_ROLLED_BACK && (record->flags & RESOLVED_HEURISTIC) == 0;
 }
@@ -421,38 +413,38 @@ const char *resolve_replay(struct coordinator *c, const struct record *record)
 {
     uint32_t at = live_find(&c->live, record->incarnation, record->sequence);
     enum txn_state state = at == NO_ITEM ? TXN_NONE : c->live.txns[at].state;
-    bool too_late = was_undecided(record);
+    bool too_late = resolve_was_undecided(record);
     if (record->outcome == OUTCOME_FORGOTTEN) {
         if (state == TXN_MIXED || state == TXN_RESOLVED)
-            forget(c, at, record->lsn);
+            resolve_forget(c, at, record->lsn);
     } else if (state == TXN_NONE) {
         if ((record->flags & RESOLVED_STRAY) != 0)
-            add_stray(c, record);
+            resolve_add_stray(c, record);
     } else if ((state == TXN_DELEGATED || state == TXN_PRECOMMITTING) && !too_late) {
-        become_resolved(c, at, record);
+        resolve_become_resolved(c, at, record);
     } else if (state == TXN_COMMITTING && !too_late) {
-        give_verdict(c, &c->live.txns[at], record);
+        resolve_give_verdict(c, &c->live.txns[at], record);
     }
     return NULL;
 }
 
 /* What a DBA says of a branch that cannot be asked is all that will ever be known of it. */
-static void take_the_word(struct step *s, const struct record *record)
+static void resolve_take_the_word(struct step *s, const struct record *record)
 {
     struct branch *next;
     for (struct branch *b = live_first(&s->c->live, s->txn); b != NULL && s->txn != NULL;
          b = next) {
         next = live_after(&s->c->live, b);
-        bool silent =
-            is_unsure(s->c, s->txn, b) || (record->branch_count == 1 && !reachable(s, b->rm));
-        if (b->verdict == OUTCOME_NONE || !is_meant(s->c, b, record) ||
-            !is_pending(TXN_COMMITTING, b) || !silent)
+        bool silent = resolve_is_unsure(s->c, s->txn, b) ||
+                      (record->branch_count == 1 && !facts_reachable(s, b->rm));
+        if (b->verdict == OUTCOME_NONE || !resolve_is_meant(s->c, b, record) ||
+            !facts_is_pending(TXN_COMMITTING, b) || !silent)
             continue;
         if (b->verdict == OUTCOME_COMMITTED)
             b->progress = BR_DONE;
         else
-            call_heuristic(s, b, OUTCOME_ROLLED_BACK,
-                           "heuristic: a DBA counts this branch as rolled back");
+            ending_call_heuristic(s, b, OUTCOME_ROLLED_BACK,
+                                  "heuristic: a DBA counts this branch as rolled back");
     }
 }
 
@@ -460,17 +452,17 @@ static void resolve_live(struct step *s, const struct record *record)
 {
     struct txn *txn = s->txn;
     if (txn->state == TXN_ACTIVE || txn->state == TXN_PREPARING) {
-        abort_because(s, "rolled back by a DBA");
-    } else if (txn->state == TXN_COMMITTING && !was_undecided(record)) {
-        take_the_word(s, record);
+        ending_abort_because(s, "rolled back by a DBA");
+    } else if (txn->state == TXN_COMMITTING && !resolve_was_undecided(record)) {
+        resolve_take_the_word(s, record);
         txn->resend_at_ms = s->event->now_ms;
-        end_if_applied(s);
+        ending_if_applied(s);
     } else if (txn->state == TXN_RESOLVED) {
         precommit_tell_all(s, txn->decision);
-        answer_waiters(s, EVERYBODY);
+        output_answer_waiters(s, EVERYBODY);
     }
     if (s->txn != NULL)
-        set_timer(s);
+        output_set_timer(s);
 }
 
 void resolve_settled(struct step *s, const struct act *act)
@@ -481,19 +473,19 @@ void resolve_settled(struct step *s, const struct act *act)
     enum op op = act->op;
     struct gtrid gtrid;
     bool was_live = live_find(&c->live, record.incarnation, record.sequence) != NO_ITEM;
-    gtrid_of(c, record.incarnation, record.sequence, &gtrid);
+    facts_gtrid(c, record.incarnation, record.sequence, &gtrid);
     /* It may have ended since it was asked for. */
     if (was_live || (record.flags & RESOLVED_STRAY) != 0)
         resolve_replay(c, &record);
-    select_txn(s, live_find(&c->live, record.incarnation, record.sequence));
+    output_select(s, live_find(&c->live, record.incarnation, record.sequence));
     if (s->txn != NULL && op == OP_RESOLVE)
         resolve_live(s, &record);
-    scan_all_soon(s);
+    output_scan_all_soon(s);
 
-    struct reply *reply = reply_to(s, op, client);
+    struct reply *reply = output_reply_to(s, op, client);
     reply->gtrid = gtrid;
     if (s->txn != NULL)
-        tell_progress(s, reply);
+        output_tell_progress(s, reply);
     else
         coordinator_outcome(c, &gtrid, &reply->outcome);
 }
