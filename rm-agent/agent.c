@@ -21,34 +21,31 @@
 
 #include "common/logger.h"
 #include "common/point.h"
-#include "rm-agent/acceptors.h"
-#include "rm-agent/ballots.h"
-#include "rm-agent/control.h"
-#include "rm-agent/indoubt.h"
-#include "rm-agent/lines.h"
-#include "rm-agent/peers.h"
-#include "rm-agent/pool.h"
-#include "rm-agent/preflight.h"
-#include "rm-agent/recall.h"
+#include "rm-agent/config.h"
+#include "rm-agent/postgres/control.h"
+#include "rm-agent/postgres/greeting.h"
+#include "rm-agent/postgres/indoubt.h"
+#include "rm-agent/postgres/lines.h"
+#include "rm-agent/postgres/pool.h"
+#include "rm-agent/postgres/preflight.h"
+#include "rm-agent/postgres/sessions.h"
 #include "rm-agent/reload.h"
-#include "rm-agent/requests.h"
-#include "rm-agent/sessions.h"
 #include "rm-agent/state_file.h"
-#include "rm-agent/tms.h"
+#include "rm-agent/talk/book.h"
+#include "rm-agent/talk/mail.h"
+#include "rm-agent/talk/peers.h"
+#include "rm-agent/talk/recall.h"
+#include "rm-agent/talk/requests.h"
+#include "rm-agent/votes/acceptors.h"
+#include "rm-agent/votes/ballots.h"
 
 enum {
     HEALTH_MS = 1000,
     DRAIN_MS = 10 * 1000,
     OTHER_REQUESTS = 1024, /* under way at once, beside a statement in each session */
-    OTHER_FILES = 16,      /* the control connection, names that are looked up, certificates */
 };
 
 /* ---- branches ---- */
-
-void agent_note(struct agent *agent, const char *message)
-{
-    text_copy(agent->health.last_error, sizeof agent->health.last_error, message, strlen(message));
-}
 
 static void say(const struct result *result)
 {
@@ -81,7 +78,7 @@ static void tell(struct agent *agent, const struct result *result)
     POINT_IF(result->type == RESULT_DONE, "agent.tell-done");
     say(result);
     recall_note(agent, result);
-    tms_post(agent, result->branch.gtrid.tm, result);
+    mail_post(agent, result->branch.gtrid.tm, result);
     ballots_told(agent, result);
     if (result->type == RESULT_DONE || result->type == RESULT_READ_ONLY)
         sessions_forget(agent, &result->branch);
@@ -120,27 +117,6 @@ static void carry_out(struct agent *agent, const struct participant_action *acti
     }
 }
 
-void agent_event(struct agent *agent, struct participant_event event)
-{
-    /* An action may lead to the next event before the others are carried out: each has its own
-     * list. */
-    struct participant_actions actions;
-    event.now_ms = loop_now_ms();
-    participant_step(agent->participant, &event, &actions);
-    if (actions.forgot)
-        tms_close(agent, &actions.forgotten.gtrid);
-    for (uint32_t i = 0; i < actions.count; i++)
-        carry_out(agent, &actions.list[i]);
-}
-
-void agent_tell(struct agent *agent, const struct branch_id *branch,
-                enum participant_event_type type, const char *sqlstate, const char *message)
-{
-    agent_event(agent,
-                (struct participant_event){
-                    .type = type, .branch = *branch, .sqlstate = sqlstate, .message = message});
-}
-
 /* ---- the loop ---- */
 
 void agent_serve(struct agent *agent)
@@ -157,31 +133,6 @@ void agent_serve(struct agent *agent)
     ballots_serve(agent);
     POINT("agent.serving");
     sd_notify(0, "READY=1");
-}
-
-static void end_with(struct agent *agent, int exit_status, const char *format, va_list args)
-{
-    char message[1024];
-    vsnprintf(message, sizeof message, format, args);
-    log_error("%s", message);
-    agent->over = true;
-    agent->exit_status = exit_status;
-}
-
-void agent_stop(struct agent *agent, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    end_with(agent, EXIT_FAILURE, format, args);
-    va_end(args);
-}
-
-void agent_start_over(struct agent *agent, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    end_with(agent, EXIT_START_OVER, format, args);
-    va_end(args);
 }
 
 static void tick(struct agent *agent, uint64_t now_ms)
@@ -208,7 +159,7 @@ static uint64_t least(uint64_t a, uint64_t b)
 
 static uint64_t wake_ms(const struct agent *agent)
 {
-    uint64_t until_ms = least(pg_set_wake_ms(agent->set), tms_wake_ms(agent));
+    uint64_t until_ms = least(pg_set_wake_ms(agent->set), mail_wake_ms(agent));
     if (agent->participant == NULL)
         return until_ms;
     until_ms = least(until_ms, participant_wake_ms(agent->participant));
@@ -242,24 +193,11 @@ static void turn_until_over(struct agent *agent)
         requests_serve(agent);
         tick(agent, now_ms);
         pool_feed(agent);
-        tms_deliver(agent, now_ms);
+        mail_deliver(agent, now_ms);
         peers_deliver(agent);
         if (agent->draining && (drained(agent) || now_ms >= drain_until_ms))
             agent->over = true;
     }
-}
-
-/* PostgreSQL's connections come first, then the other agents, and a name that is looked up. */
-int agent_plan_descriptors(const struct agent_options *options, struct descriptors *out,
-                           struct error *error)
-{
-    uint32_t own = options->pool_size + options->max_sessions + RMS_MAX + OTHER_FILES;
-    if (descriptors_plan(out, own, error) == 0)
-        return 0;
-    return fail_hint(error,
-                     "Raise LimitNOFILE of its service, or lower max_sessions (%u) or "
-                     "pool_size (%u).",
-                     options->max_sessions, options->pool_size);
 }
 
 static int start(struct agent *agent, struct error *error)
@@ -285,20 +223,21 @@ static int start(struct agent *agent, struct error *error)
     if (loop_create(&agent->loop, error) != 0 || loop_signals(agent->loop, signals, error) != 0)
         return -1;
     agent->set = pg_set_create(agent->loop);
-    tms_create(agent);
+    book_create(agent);
     sessions_create(agent);
     pool_create(agent);
     indoubt_create(agent);
     acceptors_create(agent);
     peers_create(agent);
     if (state_file_open(agent, error) != 0 ||
-        agent_plan_descriptors(options, &descriptors, error) != 0)
+        config_plan_descriptors(options, &descriptors, error) != 0)
         return -1;
     server.descriptors = descriptors.bound;
     agent->connections_max = descriptors.room;
     if (net_listen(&agent->server, agent->loop, &server, error) != 0)
         return -1;
-    control_open(agent);
+    greeting_create(agent, agent_serve);
+    control_open(agent, greeting_begin);
     return 0;
 }
 
@@ -320,6 +259,7 @@ int agent_run(const char *path, struct agent_options *options)
     struct error error = {.hint = ""};
     agent.path = path;
     agent.options = options;
+    agent.carry_out = carry_out;
     if (start(&agent, &error) == 0) {
         turn_until_over(&agent);
     } else {

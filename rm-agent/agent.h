@@ -4,9 +4,14 @@
  * Everything here belongs to the loop's thread. participant.c decides about branches; the
  * parts carry its actions out and give it PostgreSQL's answers through agent_event():
  *
- *     requests.c   what comes in at the socket, and who is answered
- *     control.c    the one connection that starts the agent, sees and ends backends
- *     tms.c        the coordinators: registration, their secrets, their results
+ *     event.c      what they all tell it
+ *     requests.c   what comes in at the socket
+ *     asker.c      who sent it, and how it is answered
+ *     control.c    the one connection that sees and ends backends
+ *     greeting.c   what is said on it first, at the start and at each reconnection
+ *     book.c       what is known of each coordinator
+ *     tms.c        their registration
+ *     mail.c       what they have still to be told
  *     positions.c  the beat and the log position that the database remembers
  *     sessions.c   SQL in a branch: exec, PREPARE TRANSACTION (more in session.h)
  *     ballots.c    three-phase commit: what the other acceptors say, and when to lead
@@ -29,7 +34,7 @@
 #include "common/descriptors.h"
 #include "common/reply.h"
 #include "core/participant/participant.h"
-#include "rm-agent/pg.h"
+#include "rm-agent/postgres/pg.h"
 
 enum {
     CONNINFO_BYTES = 1024,
@@ -39,18 +44,6 @@ enum {
     STATE_FILE_BYTES = 256,
     QUOTED_BYTES = 2 * GID_BYTES + 4,
 };
-
-/* SQL: a backend_start as the agent compares it. */
-#define BACKEND_START_US "(extract(epoch FROM backend_start) * 1000000)::bigint"
-/* SQL: of a backend, in the database that this one is. A pid and a start do not tell: what a dump
- * of assent.session says of them may be true in another database of the same server. */
-#define IN_THIS_DATABASE                                                                           \
-    "datid = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())"
-/* SQL: the owner of a row p of pg_prepared_xact(), NULL once he was dropped. The view
- * pg_prepared_xacts would look owner and database up for every row before it finds ours. */
-#define PREPARED_OWNER                                                                             \
-    "nullif(pg_catalog.pg_get_userbyid(p.ownerid)::pg_catalog.text, 'unknown (OID=' || p.ownerid " \
-    "|| ')')"
 
 struct exec_role {
     char name[ROLE_BYTES]; /* of the section [exec NAME] */
@@ -90,9 +83,10 @@ struct identity {
 
 enum { AGENT_LIMITS = 4 };
 
-struct asker; /* whoever sent a request (requests.h) */
+struct asker; /* whoever sent a request (asker.h) */
 struct control;
-struct tms;
+struct greeting;
+struct book;
 struct sessions;
 struct pool;
 struct looks;
@@ -109,7 +103,8 @@ struct agent {
     struct pg_set *set;
     struct net_server *server;
     struct control *control;
-    struct tms *tms;
+    struct greeting *greeting;
+    struct book *book;
     struct sessions *sessions;
     struct pool *pool;
     struct looks *looks;
@@ -118,8 +113,9 @@ struct agent {
     struct peers_known *peers;
     struct recollection *recollection; /* NULL: nothing has ended yet */
     struct state_file *state_file;     /* NULL: not configured */
-    struct participant *participant;   /* NULL until the incarnation is known */
-    uint64_t incarnation;              /* of this start, durable in the database; 0: not yet */
+    void (*carry_out)(struct agent *agent, const struct participant_action *action);
+    struct participant *participant; /* NULL until the incarnation is known */
+    uint64_t incarnation;            /* of this start, durable in the database; 0: not yet */
     struct identity identity;
     struct agent_health health;
     uint32_t prepared_elsewhere; /* of those counted in health: in other databases of the server */
@@ -155,10 +151,6 @@ void agent_event(struct agent *agent, struct participant_event event);
 /* The same, for an answer: message and sqlstate may be NULL. */
 void agent_tell(struct agent *agent, const struct branch_id *branch,
                 enum participant_event_type type, const char *sqlstate, const char *message);
-/* How many files may be open, but for those that these settings need. Returns -1 with *error if
- * that leaves nothing for those who connect. */
-int agent_plan_descriptors(const struct agent_options *options, struct descriptors *out,
-                           struct error *error);
 /* For `status`: what went wrong last. */
 void agent_note(struct agent *agent, const char *message);
 

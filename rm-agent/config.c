@@ -158,3 +158,18 @@ int conninfo_user(const char *conninfo, char out[ROLE_NAME_BYTES], struct error 
     PQconninfoFree(parsed);
     return rc;
 }
+
+enum { OTHER_FILES = 16 }; /* the control connection, names that are looked up, certificates */
+
+/* PostgreSQL's connections come first, then the other agents, and a name that is looked up. */
+int config_plan_descriptors(const struct agent_options *options, struct descriptors *out,
+                            struct error *error)
+{
+    uint32_t own = options->pool_size + options->max_sessions + RMS_MAX + OTHER_FILES;
+    if (descriptors_plan(out, own, error) == 0)
+        return 0;
+    return fail_hint(error,
+                     "Raise LimitNOFILE of its service, or lower max_sessions (%u) or "
+                     "pool_size (%u).",
+                     options->max_sessions, options->pool_size);
+}

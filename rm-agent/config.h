@@ -12,4 +12,9 @@ int config_read(const char *path, struct agent_options *out, struct error *error
 /* The user that a conninfo logs in as. */
 int conninfo_user(const char *conninfo, char out[ROLE_NAME_BYTES], struct error *error);
 
+/* How many files may be open, but for those that these settings need. Returns -1 with *error if
+ * that leaves nothing for those who connect. */
+int config_plan_descriptors(const struct agent_options *options, struct descriptors *out,
+                            struct error *error);
+
 #endif

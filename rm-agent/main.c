@@ -12,7 +12,7 @@
 #include "common/logger.h"
 #include "rm-agent/agent.h"
 #include "rm-agent/config.h"
-#include "rm-agent/install.h"
+#include "rm-agent/postgres/install.h"
 
 enum { EXIT_USAGE = 2, LAST_WORDS_MS = 1000 };
 

@@ -15,10 +15,10 @@
 
 #include "common/logger.h"
 #include "rm-agent/config.h"
-#include "rm-agent/control.h"
-#include "rm-agent/lines.h"
-#include "rm-agent/pool.h"
-#include "rm-agent/preflight.h"
+#include "rm-agent/postgres/control.h"
+#include "rm-agent/postgres/lines.h"
+#include "rm-agent/postgres/pool.h"
+#include "rm-agent/postgres/preflight.h"
 
 /* The key that a running agent cannot change, or NULL. */
 static const char *fixed_key_changed(const struct agent_options *now,
@@ -68,7 +68,7 @@ void reload(struct agent *agent)
     sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)loop_now_us());
     struct descriptors descriptors;
     if (config_read(agent->path, next, &error) != 0 ||
-        agent_plan_descriptors(next, &descriptors, &error) != 0) {
+        config_plan_descriptors(next, &descriptors, &error) != 0) {
         log_error("%s; the configuration stays as it was. %s", error.message, error.hint);
     } else {
         const char *key = fixed_key_changed(agent->options, next);

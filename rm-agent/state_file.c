@@ -21,8 +21,8 @@
 #include "common/json.h"
 #include "common/logger.h"
 #include "common/wire_fields.h"
-#include "rm-agent/control.h"
-#include "rm-agent/tms.h"
+#include "rm-agent/postgres/control.h"
+#include "rm-agent/talk/book.h"
 
 enum { FILE_MOST = 256 * 1024, COORDINATORS_MAX = 256, PATH_BYTES = STATE_FILE_BYTES };
 
@@ -197,8 +197,8 @@ static char *compose(const struct agent *agent, uint64_t wal)
     json_put_u64(&json, "wal", wal);
     json_open_list(&json, "beats");
     uint32_t count = 0;
-    for (const struct tm_link *tm = tms_next(agent, NULL); tm != NULL && count < COORDINATORS_MAX;
-         tm = tms_next(agent, tm)) {
+    for (const struct tm_link *tm = book_next(agent, NULL); tm != NULL && count < COORDINATORS_MAX;
+         tm = book_next(agent, tm)) {
         if (!tm->stored)
             continue;
         json_open_element(&json);

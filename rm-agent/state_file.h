@@ -15,7 +15,7 @@
 int state_file_open(struct agent *agent, struct error *error);
 
 /* At the agent's start, before it has written anything but its incarnation: does the database show
- * less than the file says? tms: what tms_stored_sql found; kept: the database says that there is a
+ * less than the file says? tms: what BOOK_STORED_SQL found; kept: the database says that there is a
  * file. Why, for people, in `why`. */
 bool state_file_tells_of_loss(struct agent *agent, const struct pg_reply *tms, bool kept, char *why,
                               size_t room);

@@ -64,7 +64,7 @@ NOT_HERE = {"log.old-archive-removed"}
 def points():
     names = set()
     for folder in SOURCES:
-        for path in (harness.SOURCE / folder).glob("*.c"):
+        for path in (harness.SOURCE / folder).rglob("*.c"):
             text = path.read_text()
             names.update(re.findall(r'POINT(?:_IF)?\([^;]*?"([a-z.-]+)"\);', text))
             if "POINT_OF" in text:

@@ -12,7 +12,7 @@
 #include "core/base/mutant.h"
 #include "core/coordinator/coordinator.h"
 #include "core/participant/terminator.h"
-#include "rm-agent/verdict.h"
+#include "rm-agent/postgres/verdict.h"
 
 enum { ROWS_MAX = 20, COLUMNS_MAX = 24 };
 

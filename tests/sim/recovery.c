@@ -3,7 +3,7 @@
  *
  * What follows from the agents' answers, whether anything may be done, what the new log says and
  * whether an agent adopts it is core/coordinator/lost.c and core/coordinator/registry.c, as in the
- * daemons. Played here is what cli/recovery.c and rm-agent/recall.c, adopt.c do around it: a
+ * daemons. Played here is what cli/recovery.c and rm-agent/talk/recall.c, adopt.c do around it: a
  * question to one agent after the other, whose answers may be lost; a log that is written and
  * forced; and one order after the other to follow it. The command may be killed between any two of
  * these, and while it writes. Who runs it again finds what it has left.

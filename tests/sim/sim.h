@@ -21,7 +21,7 @@
 #include "core/participant/participant.h"
 #include "core/participant/terminator.h"
 #include "log/frame.h"
-#include "rm-agent/verdict.h"
+#include "rm-agent/postgres/verdict.h"
 
 enum {
     HOSTS = 2, /* a coordinator may run on: its own, and one that gets a copy of the log */

@@ -28,7 +28,7 @@ TYPES = ("text", "name", "oid", "xid", "xid8", "json", "regclass", "uuid", "time
 def words_called():
     """Every word before an opening bracket in a literal of the agent's sources."""
     words = {"pg_backend_pid", "set_config", "current_setting", "pg_current_xact_id"}
-    for path in (SOURCE / "rm-agent").glob("*.[ch]"):
+    for path in (SOURCE / "rm-agent").rglob("*.[ch]"):
         for literal in re.findall(r'"((?:[^"\\\n]|\\.)*)"', path.read_text()):
             words.update(CALL.findall(literal))
     return sorted(words - NOT_FUNCTIONS)

@@ -9,9 +9,9 @@
 #undef fail /* check.h's old name for ck_abort_msg(); ours is in common/error.h */
 
 #include "rm-agent/config.h"
-#include "rm-agent/membership.h"
-#include "rm-agent/probe.h"
-#include "rm-agent/targets.h"
+#include "rm-agent/postgres/membership.h"
+#include "rm-agent/postgres/probe.h"
+#include "rm-agent/postgres/targets.h"
 
 /* ---- hosts, one after the other ---- */
 

@@ -9,7 +9,7 @@
 
 #undef fail /* check.h's old name for ck_abort_msg(); ours is in common/error.h */
 
-#include "rm-agent/rows.h"
+#include "rm-agent/votes/rows.h"
 
 static struct row sample(void)
 {

@@ -4,7 +4,7 @@
 #include <check.h>
 #include <stdlib.h>
 
-#include "rm-agent/statement.h"
+#include "rm-agent/postgres/statement.h"
 
 static void runs(const char *sql)
 {

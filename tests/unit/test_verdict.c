@@ -4,7 +4,7 @@
 #include <check.h>
 #include <stdlib.h>
 
-#include "rm-agent/verdict.h"
+#include "rm-agent/postgres/verdict.h"
 
 enum { ALIVE = true, DEAD = false };
 
