@@ -1,9 +1,9 @@
 /*
  * tm/check.c - preflight: what will go wrong, before it does.
  *
- * Each agent looks at its database, its roles and its standbys (rm-agent/postgres/preflight.c). Here is
- * the coordinator's half: its disk, its log, its limits, and whether all are of one mind about
- * version and time. A finding says how severe it is, what it is, and what to change.
+ * Each agent looks at its database, its roles and its standbys (rm-agent/postgres/preflight.c).
+ * Here is the coordinator's half: its disk, its log, its limits, and whether all are of one mind
+ * about version and time. A finding says how severe it is, what it is, and what to change.
  */
 #include "tm/check.h"
 

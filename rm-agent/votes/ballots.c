@@ -19,8 +19,8 @@
 #include "rm-agent/postgres/control.h"
 #include "rm-agent/talk/asker.h"
 #include "rm-agent/talk/book.h"
-#include "rm-agent/talk/peers.h"
 #include "rm-agent/talk/mail.h"
+#include "rm-agent/talk/peers.h"
 #include "rm-agent/votes/acceptors.h"
 
 enum { RESEND_LEAST_MS = 200, RESEND_MOST_MS = 3000 };
