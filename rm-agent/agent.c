@@ -47,7 +47,7 @@ enum {
 
 /* ---- branches ---- */
 
-static void say(const struct result *result)
+static void agent_say(const struct result *result)
 {
     char gid[GID_BYTES];
     gid_format(&result->branch, gid);
@@ -76,7 +76,7 @@ static void tell(struct agent *agent, const struct result *result)
     POINT_IF(result->type == RESULT_READ_ONLY, "agent.tell-read-only");
     POINT_IF(result->type == RESULT_NO, "agent.tell-no");
     POINT_IF(result->type == RESULT_DONE, "agent.tell-done");
-    say(result);
+    agent_say(result);
     recall_note(agent, result);
     mail_post(agent, result->branch.gtrid.tm, result);
     ballots_told(agent, result);

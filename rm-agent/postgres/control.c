@@ -45,7 +45,7 @@ struct control {
 
 /* ---- questions ---- */
 
-static void answered(void *arg, const struct pg_reply *replies, int count);
+static void control_answered(void *arg, const struct pg_reply *replies, int count);
 
 /* All that wait travel together, in their order, under one Sync and so in one transaction, which
  * waits for the disk if one of them has to. */
@@ -70,12 +70,12 @@ static void ask_next(struct control *control)
     POINT("agent.before-question");
     control->asked = count;
     if (lazy)
-        pg_run(control->pg, statements, count + 1, answered, control);
+        pg_run(control->pg, statements, count + 1, control_answered, control);
     else
-        pg_run(control->pg, statements + 1, count, answered, control);
+        pg_run(control->pg, statements + 1, count, control_answered, control);
 }
 
-static void take_answer(struct control *control, const struct pg_reply *reply)
+static void control_take_answer(struct control *control, const struct pg_reply *reply)
 {
     struct question *question = control->first;
     control->first = question->next;
@@ -100,7 +100,7 @@ static bool one_has_failed(const struct pg_reply *replies, int count)
 
 /* What was not answered is asked again, when we are connected again if need be. Of questions that
  * were asked together all are undone if one fails: then each is asked alone. */
-static void answered(void *arg, const struct pg_reply *replies, int count)
+static void control_answered(void *arg, const struct pg_reply *replies, int count)
 {
     struct control *control = arg;
     int asked = control->asked;
@@ -114,7 +114,7 @@ static void answered(void *arg, const struct pg_reply *replies, int count)
             control->answering = true;
             control->alone -= control->alone > 0;
             for (int i = 0; i < asked; i++)
-                take_answer(control, &replies[i]);
+                control_take_answer(control, &replies[i]);
             control->answering = false;
         }
     }
@@ -183,7 +183,7 @@ struct ending {
 
 static void end_once_more(struct ending *ending);
 
-static void ended(void *arg, const struct pg_reply *reply)
+static void control_ended(void *arg, const struct pg_reply *reply)
 {
     struct ending *ending = arg;
     /* Never guess that it has gone. */
@@ -207,7 +207,7 @@ static void end_once_more(struct ending *ending)
     char pid[NUMBER_BYTES], start[NUMBER_BYTES];
     snprintf(pid, sizeof pid, "%d", ending->backend.pid);
     snprintf(start, sizeof start, "%" PRId64, ending->backend.start_us);
-    control_ask(ending->agent, ended, ending,
+    control_ask(ending->agent, control_ended, ending,
                 "SELECT count(pg_terminate_backend(pid, 100)) FROM pg_stat_activity"
                 " WHERE pid = $1::int AND " BACKEND_START_US " = $2::bigint AND " IN_THIS_DATABASE,
                 2, pid, start);
@@ -282,7 +282,7 @@ void control_leave(struct agent *agent, struct backend backend)
 
 /* ---- the connection ---- */
 
-static void up(void *arg)
+static void control_up(void *arg)
 {
     struct control *control = arg;
     POINT("agent.control-connected");
@@ -302,7 +302,7 @@ void control_greeted(struct agent *agent)
     ask_next(control);
 }
 
-static void down(void *arg, const char *why)
+static void control_down(void *arg, const char *why)
 {
     struct control *control = arg;
     control->ready = false;
@@ -325,8 +325,8 @@ void control_open(struct agent *agent, void (*greet)(struct agent *agent))
         .conninfo = agent->options->conninfo,
         .settings = settings_of_control,
         .retry = true,
-        .up = up,
-        .down = down,
+        .up = control_up,
+        .down = control_down,
         .arg = control,
     };
     control->pg = pg_open(agent->set, &options);

@@ -61,8 +61,8 @@ static void explain_grant(const struct session *session, struct failure *out)
 
 /* Why PostgreSQL said no. A failed transaction is answered ROLLBACK, with no error: then the
  * first error before it is the reason to tell. */
-static void explain(const struct session *session, const struct pg_reply *replies, int last,
-                    struct failure *out)
+static void ending_explain(const struct session *session, const struct pg_reply *replies, int last,
+                           struct failure *out)
 {
     const struct pg_reply *first = replies;
     while (first < &replies[last] && first->sqlstate[0] == '\0')
@@ -83,8 +83,8 @@ static void explain(const struct session *session, const struct pg_reply *replie
 
 /* command: what replies[last] answers; the gate before it has read xid and owner. reset: of the
  * line, behind it, or NULL. */
-static void ended(struct line *line, enum command command, const struct pg_reply *replies, int last,
-                  const struct pg_reply *reset)
+static void ending_ended(struct line *line, enum command command, const struct pg_reply *replies,
+                         int last, const struct pg_reply *reset)
 {
     struct session *session = line->session;
     struct agent *agent = session->agent;
@@ -103,7 +103,7 @@ static void ended(struct line *line, enum command command, const struct pg_reply
         return;
     }
     if (event.type == PE_REFUSAL) {
-        explain(session, replies, last, &why);
+        ending_explain(session, replies, last, &why);
     } else {
         event.xid = strtoull(pg_value(&replies[0], 0, 0), NULL, 10);
         text_copy(session->owner, sizeof session->owner, pg_value(&replies[0], 0, 1),
@@ -124,19 +124,19 @@ static void prepared(void *arg, const struct pg_reply *replies, int count)
 {
     (void)count;
     POINT("agent.prepare-done");
-    ended(arg, COMMAND_PREPARE, replies, 1, &replies[2]);
+    ending_ended(arg, COMMAND_PREPARE, replies, 1, &replies[2]);
 }
 
 static void barred(void *arg, const struct pg_reply *replies, int count)
 {
     (void)count;
-    ended(arg, COMMAND_PREPARE, replies, 0, NULL);
+    ending_ended(arg, COMMAND_PREPARE, replies, 0, NULL);
 }
 
 static void committed_read_only(void *arg, const struct pg_reply *replies, int count)
 {
     POINT("agent.read-only-done");
-    ended(arg, COMMAND_COMMIT_READ_ONLY, replies, count - 1, NULL);
+    ending_ended(arg, COMMAND_COMMIT_READ_ONLY, replies, count - 1, NULL);
 }
 
 /* Fails, and the transaction with it, unless it is the one that began here. What is
@@ -179,7 +179,7 @@ static void send_prepare(struct session *session)
 
 /* ---- the vote of three-phase commit, before its PREPARE ---- */
 
-static void go_on(struct session *session)
+static void ending_go_on(struct session *session)
 {
     static const struct pg_statement commit[] = {{.sql = "SELECT 0, current_user", .more = true},
                                                  {.sql = "COMMIT"}};
@@ -202,7 +202,7 @@ static void joined(void *arg, const struct row_answer *answer)
         session->barred = true;
         pg_run(session->line->pg, &rollback, 1, barred, session->line);
     } else {
-        go_on(session);
+        ending_go_on(session);
     }
 }
 
@@ -210,7 +210,7 @@ static void vote(struct session *session, const char *xid)
 {
     const struct roster *roster = ballots_roster(session->agent, &session->branch.gtrid);
     if (roster == NULL) {
-        go_on(session);
+        ending_go_on(session);
         return;
     }
     session->asks++;
@@ -260,13 +260,13 @@ static void prepare_read_only(struct session *session)
 
 enum { MARKED = 2, ONE_PHASE_STATEMENTS = 4 }; /* which of them writes the marker */
 
-static void stepped_back(void *arg, const struct pg_reply *replies, int count)
+static void ending_stepped_back(void *arg, const struct pg_reply *replies, int count)
 {
     struct line *line = arg;
     if (replies->sqlstate[0] == '\0' && replies->alive)
         send_prepare(line->session);
     else
-        ended(line, COMMAND_COMMIT_ONE_PHASE, replies, count - 1, NULL);
+        ending_ended(line, COMMAND_COMMIT_ONE_PHASE, replies, count - 1, NULL);
 }
 
 /* The application's role, after SET ROLE perhaps, may not write the marker; or the transaction is
@@ -284,9 +284,9 @@ static void committed_one_phase(void *arg, const struct pg_reply *replies, int c
     struct line *line = arg;
     POINT("agent.one-phase-done");
     if (is_unmarked_alone(line->session, replies))
-        pg_run(line->pg, &step_back, 1, stepped_back, line);
+        pg_run(line->pg, &step_back, 1, ending_stepped_back, line);
     else
-        ended(line, COMMAND_COMMIT_ONE_PHASE, replies, count - 1, NULL);
+        ending_ended(line, COMMAND_COMMIT_ONE_PHASE, replies, count - 1, NULL);
 }
 
 /* Behind a savepoint, so that the work can be prepared, as with two branches, where the marker
@@ -310,7 +310,7 @@ static void commit_one_phase(struct session *session)
 }
 
 /* The beat is set; the flush of what we send now makes it durable. */
-static void raised(void *arg, uint64_t beat)
+static void ending_raised(void *arg, uint64_t beat)
 {
     struct session *session = arg;
     session->asks--;
@@ -368,5 +368,5 @@ void session_end(struct session *session)
         return;
     }
     session->asks++;
-    positions_raise(session->agent, tm, session->lsn, false, raised, session);
+    positions_raise(session->agent, tm, session->lsn, false, ending_raised, session);
 }

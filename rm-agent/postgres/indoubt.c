@@ -211,7 +211,7 @@ static void seen(struct look *look, const struct pg_reply *reply, int row)
 }
 
 /* True: the answer is complete but for the beat that it may have to wait for. */
-static bool judge(struct look *look, const struct pg_reply *reply)
+static bool indoubt_judge(struct look *look, const struct pg_reply *reply)
 {
     int row = row_of(reply, look->gid);
     if (row > 0) {
@@ -260,7 +260,7 @@ static void looked(void *arg, const struct pg_reply *reply)
         look->next = NULL;
         if (failed) {
             look_failed(look, standby ? "the server is a standby" : reply->message);
-        } else if (judge(look, reply)) {
+        } else if (indoubt_judge(look, reply)) {
             *last = look;
             last = &look->next;
         }
@@ -291,7 +291,7 @@ static char *gids_of(const struct look *look)
 }
 
 /* Looks for one coordinator that are alike in what follows them. */
-static struct batch *gather(struct agent *agent)
+static struct batch *indoubt_gather_seen(struct agent *agent)
 {
     struct looks *looks = agent->looks;
     struct batch *batch = calloc(1, sizeof *batch);
@@ -324,7 +324,7 @@ static void look_next(struct agent *agent)
 {
     if (agent->looks->looking || agent->looks->first == NULL)
         return;
-    struct batch *batch = gather(agent);
+    struct batch *batch = indoubt_gather_seen(agent);
     struct tm_link *tm = book_known(agent, batch->looks->branch.gtrid.tm);
     char *gids = gids_of(batch->looks);
     batch->flush = batch->looks->flush && tm != NULL;

@@ -28,7 +28,7 @@ static int run(PGconn *conn, const char *what, PGresult *result, struct error *e
     return rc;
 }
 
-static int set(PGconn *conn, const char *name, const char *value, struct error *error)
+static int install_set(PGconn *conn, const char *name, const char *value, struct error *error)
 {
     const char *const values[] = {name, value};
     return run(conn, "tell the script about roles",
@@ -73,8 +73,8 @@ int install_schema(const struct agent_options *options, const char *admin, struc
     if (run(conn, "set its path", PQexec(conn, "SET search_path = pg_catalog, pg_temp"), error) !=
         0)
         goto finish;
-    if (set(conn, "assent.agent_role", agent, error) != 0 ||
-        set(conn, "assent.exec_roles", roles, error) != 0)
+    if (install_set(conn, "assent.agent_role", agent, error) != 0 ||
+        install_set(conn, "assent.exec_roles", roles, error) != 0)
         goto finish;
     for (const struct schema_file *file = schema_files; file->name != NULL; file++)
         if (run(conn, file->name, PQexec(conn, file->text), error) != 0)

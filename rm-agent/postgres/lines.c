@@ -18,7 +18,7 @@
 #include "rm-agent/postgres/membership.h"
 #include "rm-agent/postgres/session.h"
 
-static void backend_is_gone(void *arg)
+static void lines_backend_is_gone(void *arg)
 {
     (void)arg;
 }
@@ -51,7 +51,7 @@ struct backend line_close(struct line *line)
 static void line_end(struct line *line)
 {
     struct agent *agent = line->agent;
-    control_end_backend(agent, line_close(line), backend_is_gone, NULL);
+    control_end_backend(agent, line_close(line), lines_backend_is_gone, NULL);
 }
 
 /* What an ALTER ROLE, a NOLOGIN or a VALID UNTIL says, reaches only those who log in. */
@@ -163,7 +163,7 @@ static void line_down(void *arg, const char *why)
             "a row of the result is larger than max_row allows by far: the branch's "
             "session was ended, and its work is gone; roll back");
     struct backend backend = line_close(line);
-    control_end_backend(agent, backend, backend_is_gone, NULL);
+    control_end_backend(agent, backend, lines_backend_is_gone, NULL);
     if (session != NULL)
         session_lost(session, kept);
 }

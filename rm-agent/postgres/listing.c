@@ -160,7 +160,7 @@ static const char *manager_of(const char *gid)
 }
 
 /* Whose it is, and its xid in 64 bits. */
-static void explain(cJSON *item, uint64_t near)
+static void listing_explain(cJSON *item, uint64_t near)
 {
     const char *gid = member_text(item, "gid");
     char xid[NUMBER_BYTES], gtrid[GTRID_BYTES];
@@ -267,9 +267,9 @@ static cJSON *complete(const struct agent *agent, cJSON *answer)
     cJSON *item;
     cJSON_DeleteItemFromObjectCaseSensitive(answer, "near");
     cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(answer, "prepared"))
-        explain(item, near);
+        listing_explain(item, near);
     cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(answer, "elsewhere"))
-        explain(item, near);
+        listing_explain(item, near);
     cJSON_AddTrueToObject(answer, "ok");
     cJSON_AddStringToObject(answer, "rm", agent->options->rm);
     u64_format(agent->incarnation, number);

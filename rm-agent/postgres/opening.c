@@ -57,7 +57,7 @@ static const char *first_statement(const struct session *session)
 /* The xid comes before any beat that a vote will rest on. A read-only branch is to get none;
  * after one SELECT PostgreSQL refuses to make it READ WRITE. The application's statement travels
  * with them, and is not run if they fail. */
-static void begin(struct session *session)
+static void opening_begin(struct session *session)
 {
     char sql[64];
     const char *isolation = isolation_word(session->isolation);
@@ -129,7 +129,7 @@ static void gid_entered(void *arg, const struct pg_reply *reply)
                      "later");
     } else {
         session->opened = true;
-        begin(session);
+        opening_begin(session);
         agent_event(session->agent, (struct participant_event){.type = PE_OPENED,
                                                                .branch = session->branch,
                                                                .timeout_ms = session->allowed_ms});

@@ -123,7 +123,7 @@ static void drop_connection(struct pg *pg)
     pg->conn = NULL;
 }
 
-static void hang_up(struct pg *pg)
+static void pg_hang_up(struct pg *pg)
 {
     drop_connection(pg);
     lookup_cancel(pg->lookup);
@@ -141,7 +141,7 @@ static void free_replies(struct job *job)
 }
 
 /* The job is over: its callback may already run the next one. */
-static void answer(struct pg *pg)
+static void pg_answer(struct pg *pg)
 {
     struct job over = pg->job;
     pg->job.active = false;
@@ -160,7 +160,7 @@ static void lost(struct pg *pg, const char *words)
     char why[REASON_BYTES];
     first_line(why, sizeof why, words);
     pg->depth++;
-    hang_up(pg);
+    pg_hang_up(pg);
     if (pg->options.retry) {
         uint32_t jitter;
         random_bytes(&jitter, sizeof jitter);
@@ -176,7 +176,7 @@ static void lost(struct pg *pg, const char *words)
             if (reply->message[0] == '\0')
                 text_copy(reply->message, sizeof reply->message, why, strlen(why));
         }
-        answer(pg);
+        pg_answer(pg);
     }
     if (!pg->doomed)
         pg->options.down(pg->options.arg, why);
@@ -678,7 +678,7 @@ static bool finish_job(struct pg *pg)
     if (pg->job.pipelined && PQexitPipelineMode(pg->conn) != 1)
         return false;
     pg->job.answered = pg->job.count;
-    answer(pg);
+    pg_answer(pg);
     return true;
 }
 
@@ -759,7 +759,7 @@ struct pg_set *pg_set_create(struct loop *loop)
 void pg_set_hang_up(struct pg_set *set)
 {
     for (struct pg *pg = set->first; pg != NULL; pg = pg->next)
-        hang_up(pg);
+        pg_hang_up(pg);
 }
 
 static uint64_t due_ms(const struct pg *pg)
@@ -833,7 +833,7 @@ void pg_close(struct pg *pg)
 {
     if (pg == NULL)
         return;
-    hang_up(pg);
+    pg_hang_up(pg);
     if (pg->job.active)
         free_replies(&pg->job);
     pg->job.active = false;

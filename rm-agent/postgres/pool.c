@@ -110,7 +110,7 @@ static void worker_up(void *arg)
     control_enter(worker->agent, pg_backend(worker->pg), worker_entered, worker);
 }
 
-static void backend_is_gone(void *arg)
+static void pool_backend_is_gone(void *arg)
 {
     (void)arg;
 }
@@ -119,7 +119,7 @@ static void worker_down(void *arg, const char *why)
 {
     struct worker *worker = arg;
     agent_note(worker->agent, why);
-    control_end_backend(worker->agent, worker->backend, backend_is_gone, NULL);
+    control_end_backend(worker->agent, worker->backend, pool_backend_is_gone, NULL);
     worker->backend = (struct backend){0};
 }
 
@@ -157,7 +157,7 @@ static void close_surplus(struct agent *agent)
         *at = worker->next;
         pool->worker_count--;
         pg_close(worker->pg);
-        control_end_backend(agent, worker->backend, backend_is_gone, NULL);
+        control_end_backend(agent, worker->backend, pool_backend_is_gone, NULL);
         free(worker);
     }
 }

@@ -49,7 +49,7 @@ void positions_move(struct tm_link *tm, uint64_t lsn)
 
 static void raise_next(struct agent *agent, struct tm_link *tm);
 
-static void raised(void *arg, const struct pg_reply *reply)
+static void positions_raised(void *arg, const struct pg_reply *reply)
 {
     struct batch batch = *(struct batch *)arg;
     free(arg);
@@ -67,7 +67,7 @@ static void raised(void *arg, const struct pg_reply *reply)
     raise_next(batch.agent, batch.tm);
 }
 
-static void set(struct batch *batch, bool moves)
+static void positions_set(struct batch *batch, bool moves)
 {
     static const char one[] = "SELECT setval($1::regclass, $2::bigint)";
     static const char both[] =
@@ -80,7 +80,7 @@ static void set(struct batch *batch, bool moves)
     snprintf(beats, sizeof beats, "assent.\"beat_%s\"", tm->name);
     positions_sequence(tm->name, positions);
     POINT("agent.before-setval");
-    (batch->durable ? control_ask : control_ask_lazily)(batch->agent, raised, batch,
+    (batch->durable ? control_ask : control_ask_lazily)(batch->agent, positions_raised, batch,
                                                         moves ? both : one, moves ? 4 : 2, beats,
                                                         beat, positions, position);
 }
@@ -105,7 +105,7 @@ static void raise_next(struct agent *agent, struct tm_link *tm)
     batch->beat = ++tm->beat;
     tm->waiting = NULL;
     tm->raising = true;
-    set(batch, moves);
+    positions_set(batch, moves);
 }
 
 void positions_raise(struct agent *agent, struct tm_link *tm, uint64_t lsn, bool durable,

@@ -57,7 +57,7 @@ static int64_t clock_us(void)
     return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
-static void answer(struct agent *agent, struct asker *asker, cJSON *findings)
+static void preflight_answer(struct agent *agent, struct asker *asker, cJSON *findings)
 {
     cJSON *object = wire_ok();
     char now_us[NUMBER_BYTES];
@@ -93,7 +93,7 @@ static void answer_came(struct preflight *preflight)
         return;
     if (preflight->asker != NULL) {
         preflight->agent->checking = false;
-        answer(preflight->agent, preflight->asker, preflight->findings);
+        preflight_answer(preflight->agent, preflight->asker, preflight->findings);
     } else {
         log_all(preflight->findings);
         cJSON_Delete(preflight->findings);
@@ -225,7 +225,7 @@ static void check_hosts(struct preflight *preflight)
                 0);
 }
 
-static void begin(struct agent *agent, struct asker *asker, bool starts)
+static void preflight_begin(struct agent *agent, struct asker *asker, bool starts)
 {
     const struct agent_options *options = agent->options;
     char sessions[NUMBER_BYTES], pool[NUMBER_BYTES], version[NUMBER_BYTES];
@@ -251,7 +251,7 @@ static void begin(struct agent *agent, struct asker *asker, bool starts)
 
 void preflight(struct agent *agent, bool starts)
 {
-    begin(agent, NULL, starts);
+    preflight_begin(agent, NULL, starts);
 }
 
 static void answer_unconnected(struct agent *agent, struct asker *asker)
@@ -261,7 +261,7 @@ static void answer_unconnected(struct agent *agent, struct asker *asker)
     snprintf(what, sizeof what, "the agent has no connection to its database: %s",
              agent->health.last_error);
     add(findings, "error", what, "conninfo in [agent], or the server");
-    answer(agent, asker, findings);
+    preflight_answer(agent, asker, findings);
 }
 
 void preflight_check(struct agent *agent, struct asker *asker)
@@ -274,7 +274,7 @@ void preflight_check(struct agent *agent, struct asker *asker)
         asker_failure(asker, &failure);
     } else {
         agent->checking = true;
-        begin(agent, asker, false);
+        preflight_begin(agent, asker, false);
     }
 }
 

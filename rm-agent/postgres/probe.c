@@ -29,7 +29,7 @@ static void probe_end(struct probe *probe, const struct pg_reply *reply, const c
     free(probe);
 }
 
-static void answered(void *arg, const struct pg_reply *replies, int count)
+static void probe_answered(void *arg, const struct pg_reply *replies, int count)
 {
     (void)count;
     if (!replies->alive)
@@ -40,15 +40,15 @@ static void answered(void *arg, const struct pg_reply *replies, int count)
         probe_end(arg, replies, "");
 }
 
-static void up(void *arg)
+static void probe_up(void *arg)
 {
     struct probe *probe = arg;
     const struct pg_statement statement = {
         .sql = probe->sql, .count = probe->count, .values = (const char *const *)probe->values};
-    pg_run(probe->pg, &statement, 1, answered, probe);
+    pg_run(probe->pg, &statement, 1, probe_answered, probe);
 }
 
-static void down(void *arg, const char *why)
+static void probe_down(void *arg, const char *why)
 {
     probe_end(arg, NULL, why);
 }
@@ -60,8 +60,8 @@ void probe(struct agent *agent, const char *conninfo, const struct probe_questio
     struct pg_options options = {
         .conninfo = conninfo,
         .settings = settings_of_probes,
-        .up = up,
-        .down = down,
+        .up = probe_up,
+        .down = probe_down,
         .arg = probe,
     };
     if (probe == NULL)

@@ -175,7 +175,7 @@ static void none_finished(struct worker *worker, const struct pg_reply *reply)
     }
 }
 
-static void stepped_back(void *arg, const struct pg_reply *replies, int count)
+static void trip_stepped_back(void *arg, const struct pg_reply *replies, int count)
 {
     struct worker *worker = arg;
     (void)count;
@@ -191,7 +191,7 @@ static void done_together(void *arg, const struct pg_reply *replies, int count)
     while (reply < &replies[BECOMING] && reply->sqlstate[0] == '\0')
         reply++;
     if (reply < &replies[BECOMING] && reply->alive) {
-        pg_run(worker->pg, &rollback, 1, stepped_back, worker);
+        pg_run(worker->pg, &rollback, 1, trip_stepped_back, worker);
         none_finished(worker, reply);
         return;
     }

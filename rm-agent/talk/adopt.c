@@ -43,7 +43,7 @@ static void refuse_adoption(struct adopting *adopting, enum error_code code, con
     end(adopting);
 }
 
-static void answer(struct adopting *adopting, bool adopted)
+static void adopt_reply(struct adopting *adopting, bool adopted)
 {
     cJSON *object = wire_ok();
     cJSON_AddBoolToObject(object, "adopted", adopted);
@@ -51,7 +51,7 @@ static void answer(struct adopting *adopting, bool adopted)
     end(adopting);
 }
 
-static void stored(void *arg, const struct pg_reply *reply)
+static void adopt_stored(void *arg, const struct pg_reply *reply)
 {
     struct adopting *adopting = arg;
     if (reply->sqlstate[0] != '\0') {
@@ -61,7 +61,7 @@ static void stored(void *arg, const struct pg_reply *reply)
     log_warning("coordinator %s: its log is given up, by a person; another one is followed from "
                 "incarnation %" PRIu64 " on",
                 adopting->adoption.tm, adopting->adoption.incarnation);
-    answer(adopting, true);
+    adopt_reply(adopting, true);
 }
 
 static void store(struct adopting *adopting)
@@ -75,13 +75,13 @@ static void store(struct adopting *adopting)
     positions_sequence(adoption->tm, positions);
     tms_turn_away(adopting->agent, adoption->tm);
     participant_unplace(adopting->agent->participant, adoption->tm);
-    control_ask(adopting->agent, stored, adopting,
+    control_ask(adopting->agent, adopt_stored, adopting,
                 "SELECT assent.register($1, $2::uuid, $3::bigint, $4::uuid),"
                 " setval($5::regclass, 0)",
                 5, adoption->tm, log, incarnation, instance, positions);
 }
 
-static void judge(void *arg, const struct pg_reply *reply)
+static void adopt_judge(void *arg, const struct pg_reply *reply)
 {
     struct adopting *adopting = arg;
     if (reply->sqlstate[0] != '\0') {
@@ -98,7 +98,7 @@ static void judge(void *arg, const struct pg_reply *reply)
             store(adopting);
         break;
     case ADOPT_NEEDLESS:
-        answer(adopting, false);
+        adopt_reply(adopting, false);
         break;
     case ADOPT_OTHER:
         refuse_adoption(adopting, ERR_RM_REFUSED,
@@ -129,5 +129,5 @@ void adopt_answer(struct agent *agent, struct asker *asker, const cJSON *object)
     if (adopting == NULL)
         abort();
     *adopting = (struct adopting){.agent = agent, .asker = asker, .adoption = adoption};
-    control_ask(agent, judge, adopting, BOOK_ROW_SQL, 1, adopting->adoption.tm);
+    control_ask(agent, adopt_judge, adopting, BOOK_ROW_SQL, 1, adopting->adoption.tm);
 }

@@ -41,7 +41,7 @@ void peers_create(struct agent *agent)
         abort();
 }
 
-static void hang_up(struct neighbour *neighbour)
+static void peers_hang_up(struct neighbour *neighbour)
 {
     if (neighbour->link != NULL)
         net_link_close(neighbour->link);
@@ -53,7 +53,7 @@ void peers_close(struct agent *agent)
     if (agent->peers == NULL)
         return;
     for (struct neighbour *at = agent->peers->by_key; at != NULL; at = at->hh.next)
-        hang_up(at);
+        peers_hang_up(at);
 }
 
 static struct neighbour *find(const struct agent *agent, const char *tm, const char *rm)
@@ -81,7 +81,7 @@ static void learn(struct agent *agent, const char *tm, const char *rm, const cha
     }
     if (strcmp(neighbour->url, url) == 0)
         return;
-    hang_up(neighbour);
+    peers_hang_up(neighbour);
     text_copy(neighbour->url, sizeof neighbour->url, url, strlen(url));
     neighbour->complained = false;
 }
@@ -99,7 +99,7 @@ struct telling {
     struct peers peers;
 };
 
-static void stored(void *arg, const struct pg_reply *reply)
+static void peers_stored(void *arg, const struct pg_reply *reply)
 {
     struct telling *telling = arg;
     struct failure failure = {0};
@@ -151,7 +151,7 @@ void peers_serve(struct agent *agent, struct tm_link *tm, struct net_request *re
     hex_write(telling->peers.key, SECRET_BYTES, key);
     char *list = list_of(&telling->peers);
     POINT("agent.before-peers-stored");
-    control_ask(agent, stored, telling,
+    control_ask(agent, peers_stored, telling,
                 "WITH keyed AS (UPDATE assent.tm SET peer_key = $3 WHERE name = $1"
                 " AND peer_key IS DISTINCT FROM $3)"
                 " INSERT INTO assent.peer AS p (tm, rm, url)"
@@ -208,8 +208,8 @@ static void heard(void *arg, enum net_result result, const char *bytes, size_t l
     (void)arg, (void)result, (void)bytes, (void)length;
 }
 
-static void send(const struct agent *agent, const struct tm_link *tm, struct neighbour *neighbour,
-                 const struct ballot *ballots, uint32_t count)
+static void peers_send(const struct agent *agent, const struct tm_link *tm,
+                       struct neighbour *neighbour, const struct ballot *ballots, uint32_t count)
 {
     size_t length;
     char *body = wire_write_ballots(agent->options->rm, ballots, count, &length);
@@ -229,7 +229,7 @@ static void deliver(struct agent *agent, struct neighbour *neighbour)
         return;
     for (uint32_t sent = 0; sent < count; sent += BALLOTS_MAX) {
         uint32_t some = count - sent < BALLOTS_MAX ? count - sent : BALLOTS_MAX;
-        send(agent, tm, neighbour, neighbour->outbox + sent, some);
+        peers_send(agent, tm, neighbour, neighbour->outbox + sent, some);
     }
 }
 

@@ -47,7 +47,7 @@ void recall_note(struct agent *agent, const struct result *result)
         all->count++;
 }
 
-static cJSON *say(cJSON *list, const struct gtrid *gtrid, enum recall recall)
+static cJSON *recall_say(cJSON *list, const struct gtrid *gtrid, enum recall recall)
 {
     char text[GTRID_BYTES];
     if (recall == RECALL_NOTHING)
@@ -65,7 +65,7 @@ static void say_of_branch(cJSON *list, const struct branch_id *branch, enum reca
                           uint64_t xid)
 {
     char gid[GID_BYTES], number[NUMBER_BYTES];
-    cJSON *item = say(list, &branch->gtrid, recall);
+    cJSON *item = recall_say(list, &branch->gtrid, recall);
     if (item == NULL)
         return;
     gid_format(branch, gid);
@@ -124,13 +124,13 @@ static void say_row(struct agent *agent, const char *tm, const struct pg_reply *
     const char *outcome = pg_value(reply, row, 2);
     text_copy(gtrid.tm, sizeof gtrid.tm, tm, strlen(tm));
     if (strcmp(pg_value(reply, row, 3), "t") == 0)
-        say(list, &gtrid,
-            recall_of_row(outcome[0] == '\0' ? OUTCOME_NONE : outcome_from_word(outcome)));
+        recall_say(list, &gtrid,
+                   recall_of_row(outcome[0] == '\0' ? OUTCOME_NONE : outcome_from_word(outcome)));
     else if (!may_have_lost_row(agent, &gtrid))
-        say(list, &gtrid, RECALL_NO_ROW);
+        recall_say(list, &gtrid, RECALL_NO_ROW);
 }
 
-static void took_rows(void *arg, const struct pg_reply *reply)
+static void recall_took_rows(void *arg, const struct pg_reply *reply)
 {
     struct recalling recalling = *(struct recalling *)arg;
     struct failure failure = {0};
@@ -195,7 +195,7 @@ void recall_answer(struct agent *agent, struct asker *asker, const cJSON *object
     if (recalling == NULL)
         abort();
     *recalling = (struct recalling){agent, asker, answer};
-    control_ask(agent, took_rows, recalling, rows_sql, 2, tm, text);
+    control_ask(agent, recall_took_rows, recalling, rows_sql, 2, tm, text);
     return;
 
 refused:

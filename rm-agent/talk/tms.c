@@ -151,7 +151,7 @@ static void registered(void *arg, uint64_t beat)
     free(registering);
 }
 
-static void stored(void *arg, const struct pg_reply *reply)
+static void tms_stored(void *arg, const struct pg_reply *reply)
 {
     struct registering *registering = arg;
     struct tm_link *tm = book_any(registering->agent, registering->offer.tm);
@@ -177,7 +177,7 @@ static uint64_t draw(void)
     return number >> 1 | 1;
 }
 
-static void judge(void *arg, const struct pg_reply *reply)
+static void tms_judge(void *arg, const struct pg_reply *reply)
 {
     struct registering *registering = arg;
     struct agent *agent = registering->agent;
@@ -212,7 +212,7 @@ static void judge(void *arg, const struct pg_reply *reply)
     uuid_write(&offer->instance, instance);
     snprintf(incarnation, sizeof incarnation, "%" PRIu64, offer->incarnation);
     POINT("agent.before-registration-stored");
-    control_ask(agent, stored, registering,
+    control_ask(agent, tms_stored, registering,
                 "SELECT assent.enroll($1, $2::uuid, $3::bigint, $4::uuid, $5, $6::bigint)", 6,
                 offer->tm, log, incarnation, instance, identity, met);
 }
@@ -257,7 +257,7 @@ void tms_register(struct agent *agent, struct net_request *request, const cJSON 
     describe(agent, &registering->answer);
     POINT("agent.before-judging");
     tm->registering = true;
-    control_ask(agent, judge, registering, BOOK_ROW_SQL, 1, offer.tm);
+    control_ask(agent, tms_judge, registering, BOOK_ROW_SQL, 1, offer.tm);
 }
 
 void tms_turn_away(struct agent *agent, const char *name)

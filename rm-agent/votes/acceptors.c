@@ -54,7 +54,7 @@ struct acceptors {
     bool doubtful; /* what is known may not be so any more */
 };
 
-static void go_on(struct acceptors *acceptors);
+static void acceptors_go_on(struct acceptors *acceptors);
 
 /* ---- the queue ---- */
 
@@ -94,12 +94,12 @@ static void enqueue(struct acceptors *acceptors, struct ask *ask)
     *acceptors->last = ask;
     acceptors->last = &ask->next;
     acceptors->waiting++;
-    go_on(acceptors);
+    acceptors_go_on(acceptors);
 }
 
 /* What waits for the same coordinator as the first, in its order. What may be forgotten changes
  * what the others are told: it goes alone. */
-static struct ask *gather(struct acceptors *acceptors)
+static struct ask *acceptors_gather(struct acceptors *acceptors)
 {
     struct ask *batch = NULL, **last = &batch, **at = &acceptors->first;
     const char *tm = acceptors->first->ballot.gtrid.tm;
@@ -143,7 +143,7 @@ static void batch_over(struct acceptors *acceptors, bool failed)
     acceptors->busy = false;
     known_keep(&acceptors->known, acceptors->doubtful || failed ? 0 : ROWS_KEPT);
     acceptors->doubtful = false;
-    go_on(acceptors);
+    acceptors_go_on(acceptors);
 }
 
 /* ---- judging ---- */
@@ -223,7 +223,7 @@ static void write_rows(struct acceptors *acceptors, cJSON *rows, bool durable)
     free(text);
 }
 
-static void judge(struct acceptors *acceptors)
+static void acceptors_judge_batch(struct acceptors *acceptors)
 {
     cJSON *rows = NULL;
     bool durable = false;
@@ -247,7 +247,7 @@ static void judge(struct acceptors *acceptors)
         write_rows(acceptors, rows, durable);
 }
 
-static void took_rows(void *arg, const struct pg_reply *reply)
+static void acceptors_took_rows(void *arg, const struct pg_reply *reply)
 {
     struct acceptors *acceptors = arg;
     if (reply->sqlstate[0] != '\0') {
@@ -267,7 +267,7 @@ static void took_rows(void *arg, const struct pg_reply *reply)
         row->vote_count = found.vote_count;
         memcpy(row->votes, found.votes, sizeof row->votes);
     }
-    judge(acceptors);
+    acceptors_judge_batch(acceptors);
 }
 
 /* Those that are not known yet; true if there are any. */
@@ -285,7 +285,7 @@ static bool read_rows(struct acceptors *acceptors)
     if (wanted == NULL)
         return false;
     char *text = wire_print(wanted, &length);
-    control_ask(acceptors->agent, took_rows, acceptors,
+    control_ask(acceptors->agent, acceptors_took_rows, acceptors,
                 "SELECT json_build_object('incarnation', a.incarnation::text, 'sequence',"
                 " a.sequence::text, 'agents', a.agents, 'with_tm', a.with_tm, 'branches',"
                 " a.branches, 'xids', a.xids::text[], 'promised', a.promised::text, 'accepted',"
@@ -329,19 +329,19 @@ static void sweep(struct acceptors *acceptors)
 
 /* ---- what is next ---- */
 
-static void go_on(struct acceptors *acceptors)
+static void acceptors_go_on(struct acceptors *acceptors)
 {
     if (acceptors->busy || acceptors->first == NULL)
         return;
     acceptors->busy = true;
-    acceptors->batch = gather(acceptors);
+    acceptors->batch = acceptors_gather(acceptors);
     acceptors->tm = book_known(acceptors->agent, acceptors->batch->ballot.gtrid.tm);
     if (acceptors->tm == NULL)
         batch_over(acceptors, true);
     else if (acceptors->batch->kind == ASK_FORGET)
         sweep(acceptors);
     else if (!read_rows(acceptors))
-        judge(acceptors);
+        acceptors_judge_batch(acceptors);
 }
 
 /* ---- what may be asked ---- */

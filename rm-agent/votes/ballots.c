@@ -55,7 +55,7 @@ static void tell_tm(struct agent *agent, const struct ballot *ballot)
     mail_post(agent, ballot->gtrid.tm, &result);
 }
 
-static void send(struct agent *agent, const struct ballot *ballot, const char *to)
+static void ballots_send(struct agent *agent, const struct ballot *ballot, const char *to)
 {
     if (to[0] == '\0')
         tell_tm(agent, ballot);
@@ -70,9 +70,9 @@ static void send_to_all(struct agent *agent, const struct terminator_action *act
     const struct roster *roster = &action->ballot.roster;
     for (uint32_t i = 0; i < roster->count; i++)
         if (action->to & rank_bit(i))
-            send(agent, &action->ballot, roster->agents[i]);
+            ballots_send(agent, &action->ballot, roster->agents[i]);
     if (action->to & rank_bit(RANK_TM))
-        send(agent, &action->ballot, "");
+        ballots_send(agent, &action->ballot, "");
 }
 
 /* ---- what is decided ---- */
@@ -213,7 +213,7 @@ static bool is_question(enum ballot_type type)
            type == BALLOT_TELL || type == BALLOT_ASK_LEAD;
 }
 
-static void take_answer(struct agent *agent, const struct ballot *ballot, const char *from)
+static void ballots_take_answer(struct agent *agent, const struct ballot *ballot, const char *from)
 {
     const struct roster *roster = terminator_roster(agent->ballots->terminator, &ballot->gtrid);
     if (roster == NULL)
@@ -251,12 +251,13 @@ static void judged(void *arg, const struct row_answer *answer)
     if (answer->said->type == BALLOT_NONE)
         return;
     if (strcmp(asked.rm, agent->options->rm) == 0)
-        take_answer(agent, answer->said, asked.rm);
+        ballots_take_answer(agent, answer->said, asked.rm);
     else
-        send(agent, answer->said, asked.rm);
+        ballots_send(agent, answer->said, asked.rm);
 }
 
-static void judge(struct agent *agent, const struct ballot *ballot, uint64_t lsn, const char *from)
+static void ballots_judge(struct agent *agent, const struct ballot *ballot, uint64_t lsn,
+                          const char *from)
 {
     struct asked *asked = malloc(sizeof *asked);
     if (asked == NULL)
@@ -281,9 +282,9 @@ static void take_ballot(struct agent *agent, const struct ballot *ballot, const 
     if (!may_speak(agent, ballot))
         return;
     if (pledges || is_question(ballot->type))
-        judge(agent, ballot, 0, from);
+        ballots_judge(agent, ballot, 0, from);
     else
-        take_answer(agent, ballot, from);
+        ballots_take_answer(agent, ballot, from);
 }
 
 void ballots_order(struct agent *agent, const struct order *order)
@@ -292,9 +293,9 @@ void ballots_order(struct agent *agent, const struct order *order)
         return;
     POINT("agent.take-ballot");
     if (is_question(order->ballot.type))
-        judge(agent, &order->ballot, order->lsn, "");
+        ballots_judge(agent, &order->ballot, order->lsn, "");
     else
-        take_answer(agent, &order->ballot, "");
+        ballots_take_answer(agent, &order->ballot, "");
 }
 
 void ballots_from_peer(struct agent *agent, struct asker *asker, const cJSON *object)
