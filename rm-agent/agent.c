@@ -20,6 +20,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "common/logger.h"
+#include "common/must.h"
 #include "common/point.h"
 #include "rm-agent/config.h"
 #include "rm-agent/postgres/control.h"
@@ -122,9 +123,7 @@ static void carry_out(struct agent *agent, const struct participant_action *acti
 void agent_serve(struct agent *agent)
 {
     uint32_t branches = agent->options->max_branches;
-    void *memory = calloc(1, participant_bytes(branches));
-    if (memory == NULL)
-        abort();
+    void *memory = must_alloc(participant_bytes(branches), "the branches");
     agent->participant = participant_init(memory, branches, agent->incarnation);
     log_notice("serving %s: database %s, PostgreSQL %s, agent incarnation %" PRIu64,
                agent->options->rm, agent->identity.database, agent->identity.server_version,

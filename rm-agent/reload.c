@@ -14,6 +14,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "common/logger.h"
+#include "common/must.h"
 #include "rm-agent/config.h"
 #include "rm-agent/postgres/control.h"
 #include "rm-agent/postgres/lines.h"
@@ -62,9 +63,7 @@ static void take(struct agent *agent, const struct agent_options *next,
 void reload(struct agent *agent)
 {
     struct error error = {.hint = ""};
-    struct agent_options *next = malloc(sizeof *next);
-    if (next == NULL)
-        abort();
+    struct agent_options *next = must_alloc(sizeof *next, "the configuration");
     sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)loop_now_us());
     struct descriptors descriptors;
     if (config_read(agent->path, next, &error) != 0 ||

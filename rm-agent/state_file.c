@@ -20,6 +20,7 @@
 
 #include "common/json.h"
 #include "common/logger.h"
+#include "common/must.h"
 #include "common/wire_fields.h"
 #include "rm-agent/postgres/control.h"
 #include "rm-agent/talk/book.h"
@@ -101,9 +102,7 @@ static int read_whole(const char *path, char *out, struct error *error)
 static int read_file(struct state_file *file, const char *rm, struct error *error)
 {
     struct failure failure = {0};
-    char *text = malloc(FILE_MOST + 1);
-    if (text == NULL)
-        abort();
+    char *text = must_alloc(FILE_MOST + 1, "the state file");
     int length = read_whole(file->path, text, error);
     if (length <= 0) {
         free(text);
@@ -218,9 +217,7 @@ int state_file_open(struct agent *agent, struct error *error)
     const char *path = agent->options->state_file;
     if (path[0] == '\0')
         return 0;
-    struct state_file *file = calloc(1, sizeof *file);
-    if (file == NULL)
-        abort();
+    struct state_file *file = must_alloc(sizeof *file, "the state file");
     file->path = path;
     if (read_file(file, agent->options->rm, error) != 0)
         return -1;

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "common/logger.h"
+#include "common/must.h"
 #include "common/point.h"
 
 enum { VALUES_MAX = 8 };
@@ -133,9 +134,7 @@ static void ask(struct agent *agent, control_done_fn *done, void *arg, bool lazy
         bytes += strlen(va_arg(again, const char *)) + 1;
     va_end(again);
 
-    struct question *question = calloc(1, sizeof *question + bytes);
-    if (question == NULL)
-        abort();
+    struct question *question = must_alloc(sizeof *question + bytes, "a question");
     question->done = done;
     question->arg = arg;
     question->lazy = lazy;
@@ -220,9 +219,7 @@ void control_end_backend(struct agent *agent, struct backend backend, control_go
         gone(arg);
         return;
     }
-    struct ending *ending = malloc(sizeof *ending);
-    if (ending == NULL)
-        abort();
+    struct ending *ending = must_alloc(sizeof *ending, "the end of a backend");
     *ending = (struct ending){NULL, agent, backend, gone, arg};
     end_once_more(ending);
 }
@@ -253,9 +250,7 @@ void control_enter(struct agent *agent, struct backend backend, control_entered_
     char pid[NUMBER_BYTES], start[NUMBER_BYTES];
     snprintf(pid, sizeof pid, "%d", backend.pid);
     snprintf(start, sizeof start, "%" PRId64, backend.start_us);
-    struct entry *entry = malloc(sizeof *entry);
-    if (entry == NULL)
-        abort();
+    struct entry *entry = must_alloc(sizeof *entry, "an entry of a session");
     *entry = (struct entry){done, arg};
     control_ask(agent, entered, entry,
                 "WITH entered AS (INSERT INTO assent.session (pid, backend_start)"
@@ -314,9 +309,7 @@ static void control_down(void *arg, const char *why)
 
 void control_open(struct agent *agent, void (*greet)(struct agent *agent))
 {
-    struct control *control = calloc(1, sizeof *control);
-    if (control == NULL)
-        abort();
+    struct control *control = must_alloc(sizeof *control, "the control connection");
     control->agent = agent;
     control->greet = greet;
     control->last = &control->first;

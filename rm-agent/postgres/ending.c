@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/must.h"
 #include "common/point.h"
 #include "rm-agent/postgres/control.h"
 #include "rm-agent/postgres/membership.h"
@@ -38,9 +39,7 @@ void session_tell_when_gone(struct agent *agent, const struct branch_id *branch,
                             struct backend backend, enum participant_event_type type,
                             const char *why)
 {
-    struct loss *loss = malloc(sizeof *loss);
-    if (loss == NULL)
-        abort();
+    struct loss *loss = must_alloc(sizeof *loss, "a lost session");
     *loss = (struct loss){agent, *branch, type, why};
     control_end_backend(agent, backend, backend_of_branch_is_gone, loss);
 }

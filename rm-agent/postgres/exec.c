@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/must.h"
 #include "rm-agent/postgres/statement.h"
 #include "rm-agent/talk/book.h"
 
@@ -121,9 +122,8 @@ void exec_send(const struct exec *exec, struct pg *pg, const struct pg_statement
                uint32_t row_most, pg_row_fn *row, pg_done_fn *done, void *arg)
 {
     int value_count = exec->params == NULL ? 0 : cJSON_GetArraySize(exec->params);
-    const char **values = calloc((size_t)value_count + 1, sizeof *values);
-    if (values == NULL)
-        abort();
+    const char **values =
+        must_alloc(((size_t)value_count + 1) * sizeof *values, "the parameters of a statement");
     int i = 0;
     const cJSON *item;
     cJSON_ArrayForEach(item, exec->params)

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "common/logger.h"
+#include "common/must.h"
 #include "common/point.h"
 #include "rm-agent/postgres/control.h"
 #include "rm-agent/postgres/sessions.h"
@@ -445,9 +446,7 @@ static void greeting_ask(struct greeting *greeting)
 
 void greeting_create(struct agent *agent, void (*over)(struct agent *agent))
 {
-    agent->greeting = calloc(1, sizeof *agent->greeting);
-    if (agent->greeting == NULL)
-        abort();
+    agent->greeting = must_alloc(sizeof *agent->greeting, "the greeting");
     agent->greeting->agent = agent;
     agent->greeting->over = over;
 }

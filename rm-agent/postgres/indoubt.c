@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/must.h"
 #include "common/point.h"
 #include "rm-agent/postgres/control.h"
 #include "rm-agent/postgres/membership.h"
@@ -72,18 +73,14 @@ struct looks {
 
 void indoubt_create(struct agent *agent)
 {
-    struct looks *looks = calloc(1, sizeof *looks);
-    if (looks == NULL)
-        abort();
+    struct looks *looks = must_alloc(sizeof *looks, "the looks at branches");
     looks->last = &looks->first;
     agent->looks = looks;
 }
 
 static struct look *look_begin(struct agent *agent, const struct participant_action *action)
 {
-    struct look *look = calloc(1, sizeof *look);
-    if (look == NULL)
-        abort();
+    struct look *look = must_alloc(sizeof *look, "a look at a branch");
     look->agent = agent;
     look->branch = action->branch;
     gid_format(&action->branch, look->gid);
@@ -280,9 +277,8 @@ static void looked(void *arg, const struct pg_reply *reply)
 /* As the array's text: gids have no character that would need quoting. */
 static char *gids_of(const struct look *look)
 {
-    char *text = malloc(LOOKS_A_QUERY * (GID_BYTES + 1) + 3), *at = text;
-    if (text == NULL)
-        abort();
+    char *text = must_alloc(LOOKS_A_QUERY * (GID_BYTES + 1) + 3, "the gids of a question");
+    char *at = text;
     *at++ = '{';
     for (; look != NULL; look = look->next)
         at += sprintf(at, "%s%s", look->gid, look->next == NULL ? "" : ",");
@@ -291,13 +287,11 @@ static char *gids_of(const struct look *look)
 }
 
 /* Looks for one coordinator that are alike in what follows them. */
-static struct batch *indoubt_gather_seen(struct agent *agent)
+static struct batch *indoubt_gather_batch(struct agent *agent)
 {
     struct looks *looks = agent->looks;
-    struct batch *batch = calloc(1, sizeof *batch);
+    struct batch *batch = must_alloc(sizeof *batch, "a batch of looks");
     struct look **at = &looks->first, **last = &batch->looks;
-    if (batch == NULL)
-        abort();
     const struct look *first = looks->first;
     int count = 0;
     batch->agent = agent;
@@ -324,7 +318,7 @@ static void look_next(struct agent *agent)
 {
     if (agent->looks->looking || agent->looks->first == NULL)
         return;
-    struct batch *batch = indoubt_gather_seen(agent);
+    struct batch *batch = indoubt_gather_batch(agent);
     struct tm_link *tm = book_known(agent, batch->looks->branch.gtrid.tm);
     char *gids = gids_of(batch->looks);
     batch->flush = batch->looks->flush && tm != NULL;
@@ -411,9 +405,7 @@ static void scanned(void *arg, const struct pg_reply *reply)
 
 void indoubt_scan(struct agent *agent, const char *tm, uint64_t number)
 {
-    struct scan *scan = calloc(1, sizeof *scan);
-    if (scan == NULL)
-        abort();
+    struct scan *scan = must_alloc(sizeof *scan, "a scan");
     scan->agent = agent;
     scan->number = number;
     text_copy(scan->tm, sizeof scan->tm, tm, strlen(tm));

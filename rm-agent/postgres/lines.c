@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "common/logger.h"
+#include "common/must.h"
 #include "common/point.h"
 #include "rm-agent/config.h"
 #include "rm-agent/postgres/control.h"
@@ -192,9 +193,7 @@ static void make_room(struct agent *agent)
 
 static struct line *line_open(struct agent *agent, uint32_t role)
 {
-    struct line *line = calloc(1, sizeof *line);
-    if (line == NULL)
-        abort();
+    struct line *line = must_alloc(sizeof *line, "a connection for sessions");
     struct pg_options options = {
         .conninfo = agent->options->roles[role].conninfo,
         .startup = startup_of_sessions,

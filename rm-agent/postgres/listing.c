@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/must.h"
 #include "rm-agent/postgres/control.h"
 #include "rm-agent/postgres/indoubt.h"
 #include "rm-agent/postgres/membership.h"
@@ -292,9 +293,7 @@ static void listed(void *arg, const struct pg_reply *reply)
     if (reply->sqlstate[0] != '\0') {
         refuse(&failure, ERR_RM_UNAVAILABLE, "%s", reply->message);
     } else {
-        char *text = strdup(pg_value(reply, 0, 0));
-        if (text == NULL)
-            abort();
+        char *text = must_copy(pg_value(reply, 0, 0), "a list of what is prepared");
         text_mend(text);
         answer = cJSON_Parse(text);
         free(text);
@@ -320,9 +319,7 @@ void listing_answer(struct agent *agent, struct asker *asker, const cJSON *objec
         (!all && field_u64(object, "limit", true, &limit, &failure) != 0) ||
         field_bool(object, "brief", &brief, &failure) != 0)
         goto refused;
-    struct listing *listing = malloc(sizeof *listing);
-    if (listing == NULL)
-        abort();
+    struct listing *listing = must_alloc(sizeof *listing, "a list of what is prepared");
     *listing = (struct listing){agent, asker};
     u64_format(limit > PAGE_MAX ? PAGE_MAX : limit, number);
     control_ask(agent, listed, listing, listing_sql, 6, evidence, queries ? "t" : "f", gtrids,

@@ -16,6 +16,7 @@
 #include <sys/epoll.h>
 
 #include "common/logger.h"
+#include "common/must.h"
 #include "common/tcp.h"
 #include "common/ticket.h"
 #include "rm-agent/postgres/targets.h"
@@ -243,8 +244,7 @@ static void connect_to(struct pg *pg, const struct target *target)
     pg->state = PG_CONNECTING;
     pg->swollen = pg->burst = false;
     memset(pg->kept, 0, sizeof pg->kept);
-    if (pg->conn == NULL)
-        abort();
+    must_have(pg->conn, "a connection to PostgreSQL");
     PQsetNoticeReceiver(pg->conn, take_notice, pg);
     /* Failures are told from the loop, so that pg_open() never calls back. */
     if (PQstatus(pg->conn) == CONNECTION_BAD)
@@ -527,9 +527,7 @@ static void start_job(struct pg *pg, const struct pg_statement *statements, int 
     pg->job.row_most = row_most;
     pg->job.done = done;
     pg->job.arg = arg;
-    pg->job.replies = calloc((size_t)count, sizeof *pg->job.replies);
-    if (pg->job.replies == NULL)
-        abort();
+    pg->job.replies = must_alloc((size_t)count * sizeof *pg->job.replies, "the replies");
     for (int i = 0; i < count; i++) {
         pg->job.replies[i].alive = true;
         pg->job.parsed[i] = NOT_PARSED;
@@ -749,9 +747,7 @@ static void pump(struct pg *pg)
 
 struct pg_set *pg_set_create(struct loop *loop)
 {
-    struct pg_set *set = calloc(1, sizeof *set);
-    if (set == NULL)
-        abort();
+    struct pg_set *set = must_alloc(sizeof *set, "the connections to PostgreSQL");
     set->loop = loop;
     return set;
 }
@@ -805,17 +801,15 @@ void pg_set_conninfo(struct pg *pg, const char *conninfo)
 {
     free(pg->conninfo);
     free(pg->startup);
-    pg->conninfo = strdup(conninfo);
-    pg->startup = join_startup(conninfo, pg->options.startup == NULL ? "" : pg->options.startup);
-    if (pg->conninfo == NULL || pg->startup == NULL)
-        abort();
+    pg->conninfo = must_copy(conninfo, "a conninfo");
+    pg->startup =
+        must_have(join_startup(conninfo, pg->options.startup == NULL ? "" : pg->options.startup),
+                  "the options of a conninfo");
 }
 
 struct pg *pg_open(struct pg_set *set, const struct pg_options *options)
 {
-    struct pg *pg = calloc(1, sizeof *pg);
-    if (pg == NULL)
-        abort();
+    struct pg *pg = must_alloc(sizeof *pg, "a connection to PostgreSQL");
     pg->set = set;
     pg->options = *options;
     pg->watched_fd = -1;

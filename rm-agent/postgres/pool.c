@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "common/logger.h"
+#include "common/must.h"
 #include "common/point.h"
 #include "rm-agent/postgres/sessions.h"
 #include "rm-agent/postgres/trip.h"
@@ -125,9 +126,7 @@ static void worker_down(void *arg, const char *why)
 
 static void add_worker(struct agent *agent)
 {
-    struct worker *worker = calloc(1, sizeof *worker);
-    if (worker == NULL)
-        abort();
+    struct worker *worker = must_alloc(sizeof *worker, "a connection of the pool");
     struct pg_options options = {
         .conninfo = agent->options->conninfo,
         .settings = settings_of_workers,
@@ -224,9 +223,7 @@ void pool_feed(struct agent *agent)
 
 void pool_finish(struct agent *agent, const struct participant_action *action)
 {
-    struct finish *finish = calloc(1, sizeof *finish);
-    if (finish == NULL)
-        abort();
+    struct finish *finish = must_alloc(sizeof *finish, "the end of a branch");
     finish->agent = agent;
     finish->branch = action->branch;
     finish->xid = action->xid;
@@ -243,9 +240,7 @@ void pool_finish(struct agent *agent, const struct participant_action *action)
 
 void pool_create(struct agent *agent)
 {
-    struct pool *pool = calloc(1, sizeof *pool);
-    if (pool == NULL)
-        abort();
+    struct pool *pool = must_alloc(sizeof *pool, "the pool");
     pool->last = &pool->first;
     pool->pace.least_us = TRIP_US; /* not known yet */
     agent->pool = pool;

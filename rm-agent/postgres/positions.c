@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/must.h"
 #include "common/point.h"
 #include "rm-agent/postgres/control.h"
 
@@ -89,9 +90,7 @@ static void raise_next(struct agent *agent, struct tm_link *tm)
 {
     if (tm->raising || tm->waiting == NULL)
         return;
-    struct batch *batch = calloc(1, sizeof *batch);
-    if (batch == NULL)
-        abort();
+    struct batch *batch = must_alloc(sizeof *batch, "a batch of positions");
     batch->agent = agent;
     batch->tm = tm;
     batch->waiters = tm->waiting;
@@ -111,9 +110,7 @@ static void raise_next(struct agent *agent, struct tm_link *tm)
 void positions_raise(struct agent *agent, struct tm_link *tm, uint64_t lsn, bool durable,
                      positions_done_fn *done, void *arg)
 {
-    struct position_waiter *waiter = malloc(sizeof *waiter);
-    if (waiter == NULL)
-        abort();
+    struct position_waiter *waiter = must_alloc(sizeof *waiter, "a wait for a position");
     *waiter = (struct position_waiter){tm->waiting, lsn, durable, done, arg};
     tm->waiting = waiter;
     raise_next(agent, tm);

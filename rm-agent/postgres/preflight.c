@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "common/logger.h"
+#include "common/must.h"
 #include "rm-agent/config.h"
 #include "rm-agent/postgres/checks.h"
 #include "rm-agent/postgres/control.h"
@@ -105,9 +106,7 @@ static void answer_came(struct preflight *preflight)
 
 static struct inquiry *inquire(struct preflight *preflight, const char *subject, const char *fix)
 {
-    struct inquiry *inquiry = calloc(1, sizeof *inquiry);
-    if (inquiry == NULL)
-        abort();
+    struct inquiry *inquiry = must_alloc(sizeof *inquiry, "a question of a check");
     inquiry->preflight = preflight;
     text_copy(inquiry->subject, sizeof inquiry->subject, subject, strlen(subject));
     text_copy(inquiry->fix, sizeof inquiry->fix, fix, strlen(fix));
@@ -229,9 +228,7 @@ static void preflight_begin(struct agent *agent, struct asker *asker, bool start
 {
     const struct agent_options *options = agent->options;
     char sessions[NUMBER_BYTES], pool[NUMBER_BYTES], version[NUMBER_BYTES];
-    struct preflight *preflight = calloc(1, sizeof *preflight);
-    if (preflight == NULL)
-        abort();
+    struct preflight *preflight = must_alloc(sizeof *preflight, "a check");
     preflight->agent = agent;
     preflight->asker = asker;
     preflight->starts = starts;

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/must.h"
+
 struct probe {
     struct pg *pg;
     const char *sql;
@@ -56,7 +58,7 @@ static void probe_down(void *arg, const char *why)
 void probe(struct agent *agent, const char *conninfo, const struct probe_question *question,
            probe_done_fn *done, void *arg)
 {
-    struct probe *probe = calloc(1, sizeof *probe);
+    struct probe *probe = must_alloc(sizeof *probe, "a question to another server");
     struct pg_options options = {
         .conninfo = conninfo,
         .settings = settings_of_probes,
@@ -64,15 +66,12 @@ void probe(struct agent *agent, const char *conninfo, const struct probe_questio
         .down = probe_down,
         .arg = probe,
     };
-    if (probe == NULL)
-        abort();
     probe->sql = question->sql;
     probe->count = question->count;
     probe->done = done;
     probe->arg = arg;
     for (int i = 0; i < question->count; i++)
-        if ((probe->values[i] = strdup(question->values[i])) == NULL)
-            abort();
+        probe->values[i] = must_copy(question->values[i], "a parameter of a question");
     probe->pg = pg_open(agent->set, &options);
 }
 

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "common/logger.h"
+#include "common/must.h"
 #include "common/point.h"
 #include "rm-agent/postgres/control.h"
 #include "rm-agent/postgres/session.h"
@@ -37,9 +38,7 @@ struct session *session_find_branch(struct agent *agent, const struct branch_id 
 
 struct session *session_add(struct agent *agent, const char *gid, const struct branch_id *branch)
 {
-    struct session *session = calloc(1, sizeof *session);
-    if (session == NULL)
-        abort();
+    struct session *session = must_alloc(sizeof *session, "a session");
     session->agent = agent;
     session->branch = *branch;
     session->state = SESSION_OVER;
@@ -322,9 +321,7 @@ void sessions_exec(struct agent *agent, struct asker *asker, cJSON *object)
 {
     struct failure failure = {0};
     bool repeated = false;
-    struct exec *exec = calloc(1, sizeof *exec);
-    if (exec == NULL)
-        abort();
+    struct exec *exec = must_alloc(sizeof *exec, "a statement");
     exec->asker = asker;
     exec->object = object;
     if (exec_read(agent, exec, &failure) != 0)
@@ -363,9 +360,7 @@ refused:
 
 void sessions_create(struct agent *agent)
 {
-    agent->sessions = calloc(1, sizeof *agent->sessions);
-    if (agent->sessions == NULL)
-        abort();
+    agent->sessions = must_alloc(sizeof *agent->sessions, "the sessions");
 }
 
 uint32_t sessions_open(const struct agent *agent)

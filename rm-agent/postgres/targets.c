@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/must.h"
+
 struct host {
     char *name;   /* "" : none, a folder or a name */
     char *number; /* "": none, or its address */
@@ -39,9 +41,7 @@ static char *list_item(const char *list, uint32_t at)
 {
     for (; at > 0 && *list != '\0'; list++)
         at -= *list == ',';
-    char *item = strndup(at > 0 ? "" : list, at > 0 ? 0 : strcspn(list, ","));
-    if (item == NULL)
-        abort();
+    char *item = must_copy_bytes(list, at > 0 ? 0 : strcspn(list, ","), "a host of a conninfo");
     return item;
 }
 
@@ -54,10 +54,9 @@ static PQconninfoOption *effective(const char *conninfo)
     const char *const keywords[] = {"dbname", "sslmode", NULL};
     const char *const values[] = {conninfo, "not to be connected", NULL};
     PGconn *conn = PQconnectStartParams(keywords, values, 1);
-    PQconninfoOption *options = PQconninfo(conn);
+    /* What cannot be read has the defaults: there is no other reason than memory. */
+    PQconninfoOption *options = must_have(PQconninfo(conn), "the options of a conninfo");
     PQfinish(conn);
-    if (options == NULL) /* no memory: what cannot be read has the defaults */
-        abort();
     return options;
 }
 
@@ -71,18 +70,14 @@ static const char *option_of(const PQconninfoOption *options, const char *keywor
 
 static struct host *more_hosts(struct host *hosts, uint32_t count)
 {
-    struct host *larger = realloc(hosts, count * sizeof *larger);
-    if (larger == NULL)
-        abort();
+    struct host *larger = must_grow(hosts, count * sizeof *larger, "the hosts of a conninfo");
     return larger;
 }
 
 struct targets *targets_read(const char *conninfo)
 {
     PQconninfoOption *options = effective(conninfo);
-    struct targets *targets = calloc(1, sizeof *targets);
-    if (targets == NULL)
-        abort();
+    struct targets *targets = must_alloc(sizeof *targets, "the hosts of a conninfo");
     const char *names = option_of(options, "host"), *numbers = option_of(options, "hostaddr");
     const char *ports = option_of(options, "port");
     targets->numbered = numbers[0] != '\0';
@@ -161,7 +156,7 @@ static char *again(const char *text, bool twice)
 {
     char *out = NULL;
     if (asprintf(&out, "%s%s%s", text, twice ? "," : "", twice ? text : "") < 0)
-        abort();
+        must_have(NULL, "the hosts of a conninfo");
     return out;
 }
 

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/must.h"
 #include "common/point.h"
 #include "core/ballot/acceptor.h"
 #include "rm-agent/postgres/control.h"
@@ -49,9 +50,7 @@ void used_delete(struct agent *agent, const char *gid)
     size_t needed = at + strlen(gid) + 3;
     if (needed > leaving->room) {
         leaving->room = 2 * needed;
-        leaving->gids = realloc(leaving->gids, leaving->room);
-        if (leaving->gids == NULL)
-            abort();
+        leaving->gids = must_grow(leaving->gids, leaving->room, "the branches that are left");
     }
     /* An array's text, its last comma to become the brace. gids need no quoting. */
     at += (size_t)sprintf(leaving->gids + at, "%s%s,", at == 0 ? "{" : "", gid);

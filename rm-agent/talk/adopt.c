@@ -16,6 +16,7 @@
 #include <stdlib.h>
 
 #include "common/logger.h"
+#include "common/must.h"
 #include "rm-agent/postgres/control.h"
 #include "rm-agent/postgres/pool.h"
 #include "rm-agent/postgres/positions.h"
@@ -125,9 +126,7 @@ void adopt_answer(struct agent *agent, struct asker *asker, const cJSON *object)
         asker_failure(asker, &failure);
         return;
     }
-    struct adopting *adopting = malloc(sizeof *adopting);
-    if (adopting == NULL)
-        abort();
+    struct adopting *adopting = must_alloc(sizeof *adopting, "an adoption");
     *adopting = (struct adopting){.agent = agent, .asker = asker, .adoption = adoption};
     control_ask(agent, adopt_judge, adopting, BOOK_ROW_SQL, 1, adopting->adoption.tm);
 }

@@ -9,14 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/must.h"
 #include "common/reply.h"
 
 struct asker *asker_create(struct loop *loop, struct net_request *request,
                            const struct net_peer *peer, cJSON *next, bool batch)
 {
-    struct asker *asker = calloc(1, sizeof *asker);
-    if (asker == NULL)
-        abort();
+    struct asker *asker = must_alloc(sizeof *asker, "a request");
     asker->loop = loop;
     asker->request = request;
     asker->peer = *peer;
@@ -34,9 +33,7 @@ void asker_free(struct asker *asker)
 
 static void asker_add_bytes(struct asker *asker, const char *bytes, size_t length)
 {
-    asker->replies = realloc(asker->replies, asker->length + length);
-    if (asker->replies == NULL)
-        abort();
+    asker->replies = must_grow(asker->replies, asker->length + length, "the replies");
     memcpy(asker->replies + asker->length, bytes, length);
     asker->length += length;
 }

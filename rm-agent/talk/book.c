@@ -11,13 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/must.h"
 #include "common/wire_fields.h"
 
 void book_create(struct agent *agent)
 {
-    agent->book = calloc(1, sizeof *agent->book);
-    if (agent->book == NULL)
-        abort();
+    agent->book = must_alloc(sizeof *agent->book, "the book of coordinators");
 }
 
 struct tm_link *book_any(struct agent *agent, const char *name)
@@ -32,9 +31,7 @@ struct tm_link *book_add(struct agent *agent, const char *name)
     struct tm_link *tm = book_any(agent, name);
     if (tm != NULL)
         return tm;
-    tm = calloc(1, sizeof *tm);
-    if (tm == NULL)
-        abort();
+    tm = must_alloc(sizeof *tm, "a coordinator");
     text_copy(tm->name, sizeof tm->name, name, strlen(name));
     HASH_ADD_STR(agent->book->by_name, name, tm);
     return tm;

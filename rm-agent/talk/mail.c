@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/must.h"
 #include "common/point.h"
 #include "common/wire.h"
 
@@ -18,9 +19,8 @@ void mail_post(struct agent *agent, const char *name, const struct result *resul
         return;
     if (tm->result_count == tm->result_room) {
         tm->result_room = tm->result_room == 0 ? 64 : 2 * tm->result_room;
-        tm->results = realloc(tm->results, tm->result_room * sizeof *tm->results);
-        if (tm->results == NULL)
-            abort();
+        tm->results = must_grow(tm->results, tm->result_room * sizeof *tm->results,
+                                "the results for a coordinator");
     }
     struct result *kept = &tm->results[tm->result_count++];
     *kept = *result;

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/must.h"
 #include "rm-agent/talk/asker.h"
 #include "rm-agent/talk/book.h"
 #include "rm-agent/votes/acceptors.h"
@@ -51,9 +52,7 @@ void outcome_answer(struct agent *agent, struct asker *asker, const cJSON *objec
 {
     struct failure failure = {0};
     const char *text = member_text(object, "gtrid");
-    struct question *question = calloc(1, sizeof *question);
-    if (question == NULL)
-        abort();
+    struct question *question = must_alloc(sizeof *question, "a question");
     question->asker = asker;
     if (!gtrid_parse(text, strlen(text), &question->gtrid) ||
         !ballot_fits(&(struct ballot){.gtrid = question->gtrid}))

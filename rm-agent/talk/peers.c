@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "common/logger.h"
+#include "common/must.h"
 #include "common/point.h"
 #include "common/seal.h"
 #include "rm-agent/postgres/control.h"
@@ -36,9 +37,7 @@ struct peers_known {
 
 void peers_create(struct agent *agent)
 {
-    agent->peers = calloc(1, sizeof *agent->peers);
-    if (agent->peers == NULL)
-        abort();
+    agent->peers = must_alloc(sizeof *agent->peers, "the other agents");
 }
 
 static void peers_hang_up(struct neighbour *neighbour)
@@ -71,9 +70,7 @@ static void learn(struct agent *agent, const char *tm, const char *rm, const cha
 {
     struct neighbour *neighbour = find(agent, tm, rm);
     if (neighbour == NULL) {
-        neighbour = calloc(1, sizeof *neighbour);
-        if (neighbour == NULL)
-            abort();
+        neighbour = must_alloc(sizeof *neighbour, "another agent");
         text_copy(neighbour->tm, sizeof neighbour->tm, tm, strlen(tm));
         text_copy(neighbour->rm, sizeof neighbour->rm, rm, strlen(rm));
         snprintf(neighbour->key, sizeof neighbour->key, "%s/%s", tm, rm);
@@ -136,9 +133,7 @@ void peers_serve(struct agent *agent, struct tm_link *tm, struct net_request *re
                  const cJSON *object)
 {
     struct failure failure = {0};
-    struct telling *telling = calloc(1, sizeof *telling);
-    if (telling == NULL)
-        abort();
+    struct telling *telling = must_alloc(sizeof *telling, "a message to another agent");
     telling->agent = agent;
     telling->request = request;
     telling->tm = tm;
@@ -182,9 +177,9 @@ void peers_say(struct agent *agent, const char *rm, const struct ballot *ballot)
         return;
     if (neighbour->count == neighbour->room) {
         neighbour->room = neighbour->room == 0 ? BALLOTS_MAX : 2 * neighbour->room;
-        neighbour->outbox = realloc(neighbour->outbox, neighbour->room * sizeof *neighbour->outbox);
-        if (neighbour->outbox == NULL)
-            abort();
+        neighbour->outbox =
+            must_grow(neighbour->outbox, neighbour->room * sizeof *neighbour->outbox,
+                      "the messages to another agent");
     }
     neighbour->outbox[neighbour->count++] = *ballot;
 }

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/must.h"
 #include "core/coordinator/lost.h"
 #include "rm-agent/postgres/control.h"
 #include "rm-agent/talk/asker.h"
@@ -39,8 +40,8 @@ void recall_note(struct agent *agent, const struct result *result)
     enum recall recall = recall_of_result(result);
     if (recall == RECALL_NOTHING)
         return;
-    if (all == NULL && (all = agent->recollection = calloc(1, sizeof *all)) == NULL)
-        abort();
+    if (all == NULL)
+        all = agent->recollection = must_alloc(sizeof *all, "what is recalled of branches");
     all->ended[all->next] = (struct ended){result->branch, recall, result->xid};
     all->next = (all->next + 1) % ENDED_MAX;
     if (all->count < ENDED_MAX)
@@ -191,9 +192,7 @@ void recall_answer(struct agent *agent, struct asker *asker, const cJSON *object
     if (take_gtrids(agent, gtrids, tm, list, text, &failure) != 0)
         goto refused;
     cJSON_AddStringToObject(answer, "tm", tm);
-    struct recalling *recalling = malloc(sizeof *recalling);
-    if (recalling == NULL)
-        abort();
+    struct recalling *recalling = must_alloc(sizeof *recalling, "what is recalled of a branch");
     *recalling = (struct recalling){agent, asker, answer};
     control_ask(agent, recall_took_rows, recalling, rows_sql, 2, tm, text);
     return;

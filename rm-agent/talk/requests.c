@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "common/logger.h"
+#include "common/must.h"
 #include "common/point.h"
 #include "common/reply.h"
 #include "rm-agent/postgres/control.h"
@@ -105,10 +106,9 @@ static uint32_t at_most(uint32_t wait_ms)
 static void serve_orders(struct agent *agent, struct net_request *request, const cJSON *object)
 {
     struct failure failure = {0};
-    struct order *orders = calloc(wire_count_orders(object) + 1, sizeof *orders);
+    struct order *orders = must_alloc((wire_count_orders(object) + (size_t)1) * sizeof *orders,
+                                      "the orders of a message");
     uint32_t count = 0, wait_ms = 0;
-    if (orders == NULL)
-        abort();
     struct tm_link *tm = tms_sender(agent, object, &failure);
     if (tm == NULL || wire_read_orders(object, orders, &count, &failure) != 0 ||
         field_ms(object, "wait_ms", &wait_ms, &failure) != 0 ||

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "common/logger.h"
+#include "common/must.h"
 #include "common/point.h"
 #include "common/ticket.h"
 #include "rm-agent/postgres/control.h"
@@ -130,8 +131,8 @@ static void registered(void *arg, uint64_t beat)
         turn_all_away(tm);
         tm->result_count = 0;
     }
-    if (tm->closed == NULL && (tm->closed = calloc(1, sizeof *tm->closed)) == NULL)
-        abort();
+    if (tm->closed == NULL)
+        tm->closed = must_alloc(sizeof *tm->closed, "which transactions are over");
     if (another)
         closed_clear(tm->closed);
     tm->registered = true;
@@ -248,9 +249,7 @@ void tms_register(struct agent *agent, struct net_request *request, const cJSON 
         reply_failure(request, &failure);
         return;
     }
-    struct registering *registering = malloc(sizeof *registering);
-    if (registering == NULL)
-        abort();
+    struct registering *registering = must_alloc(sizeof *registering, "a registration");
     registering->agent = agent;
     registering->request = request;
     registering->offer = offer;

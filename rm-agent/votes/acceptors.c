@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/must.h"
 #include "common/point.h"
 #include "rm-agent/postgres/control.h"
 #include "rm-agent/postgres/forget.h"
@@ -60,9 +61,7 @@ static void acceptors_go_on(struct acceptors *acceptors);
 
 void acceptors_create(struct agent *agent)
 {
-    struct acceptors *acceptors = calloc(1, sizeof *acceptors);
-    if (acceptors == NULL)
-        abort();
+    struct acceptors *acceptors = must_alloc(sizeof *acceptors, "the votes");
     acceptors->agent = agent;
     acceptors->last = &acceptors->first;
     agent->acceptors = acceptors;
@@ -79,9 +78,7 @@ void acceptors_doubt(struct agent *agent)
 static struct ask *ask_new(enum ask_kind kind, const struct gtrid *gtrid, row_done_fn *done,
                            void *arg)
 {
-    struct ask *ask = calloc(1, sizeof *ask);
-    if (ask == NULL)
-        abort();
+    struct ask *ask = must_alloc(sizeof *ask, "a vote");
     ask->kind = kind;
     ask->ballot.gtrid = *gtrid;
     ask->done = done;

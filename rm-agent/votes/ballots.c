@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "common/logger.h"
+#include "common/must.h"
 #include "common/point.h"
 #include "common/ticket.h"
 #include "core/participant/terminator.h"
@@ -168,9 +169,7 @@ static void took_votes(void *arg, const struct row_answer *answer)
  * comes again. */
 static void finish(struct agent *agent, const struct ballot *decided)
 {
-    struct finishing *finishing = calloc(1, sizeof *finishing);
-    if (finishing == NULL)
-        abort();
+    struct finishing *finishing = must_alloc(sizeof *finishing, "the end of a transaction");
     finishing->agent = agent;
     finishing->decided = *decided;
     POINT("agent.before-decision-carried-out");
@@ -259,9 +258,7 @@ static void judged(void *arg, const struct row_answer *answer)
 static void ballots_judge(struct agent *agent, const struct ballot *ballot, uint64_t lsn,
                           const char *from)
 {
-    struct asked *asked = malloc(sizeof *asked);
-    if (asked == NULL)
-        abort();
+    struct asked *asked = must_alloc(sizeof *asked, "a ballot");
     asked->agent = agent;
     asked->ballot = *ballot;
     text_copy(asked->rm, sizeof asked->rm, from, strlen(from));
@@ -301,12 +298,10 @@ void ballots_order(struct agent *agent, const struct order *order)
 void ballots_from_peer(struct agent *agent, struct asker *asker, const cJSON *object)
 {
     struct failure failure = {0};
-    struct ballot *ballots = calloc(BALLOTS_MAX, sizeof *ballots);
+    struct ballot *ballots = must_alloc(BALLOTS_MAX * sizeof *ballots, "the ballots of a message");
     char rm[RM_NAME_BYTES];
     struct tm_link *tm;
     uint32_t count;
-    if (ballots == NULL)
-        abort();
     if (peers_read(agent, object, &tm, rm, ballots, &count, &failure) != 0) {
         asker_failure(asker, &failure);
     } else {
@@ -407,9 +402,7 @@ static void look_at(struct agent *agent, const struct branch_id *branch)
     if (state == ENDING_WATCHED || state == ENDING_LED ||
         book_known(agent, branch->gtrid.tm) == NULL)
         return;
-    struct found *found = malloc(sizeof *found);
-    if (found == NULL)
-        abort();
+    struct found *found = must_alloc(sizeof *found, "a branch that was found");
     *found = (struct found){agent, *branch};
     acceptors_look(agent, &branch->gtrid, looked_at, found);
 }
@@ -449,10 +442,9 @@ static void looked_around(void *arg, const struct pg_reply *reply)
     agent->ballots->looking = false;
     if (reply->sqlstate[0] != '\0')
         return;
-    struct gtrid *prepared = calloc((size_t)pg_rows(reply) + 1, sizeof *prepared);
+    struct gtrid *prepared =
+        must_alloc(((size_t)pg_rows(reply) + 1) * sizeof *prepared, "a list of what is prepared");
     size_t count = 0;
-    if (prepared == NULL)
-        abort();
     for (int i = 0; i < pg_rows(reply); i++) {
         const char *gid = pg_value(reply, i, 0);
         struct branch_id branch;
@@ -482,10 +474,8 @@ static void look_around(struct agent *agent, uint64_t now_ms)
 
 void ballots_serve(struct agent *agent)
 {
-    struct ballots *ballots = calloc(1, sizeof *ballots);
-    void *memory = calloc(1, terminator_bytes(agent->options->max_branches));
-    if (ballots == NULL || memory == NULL)
-        abort();
+    struct ballots *ballots = must_alloc(sizeof *ballots, "the ballots");
+    void *memory = must_alloc(terminator_bytes(agent->options->max_branches), "the ballots");
     struct terminator_settings settings = {
         .silence_ms = agent->options->termination_timeout_ms,
         .resend_least_ms = RESEND_LEAST_MS,

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/must.h"
+
 /* ---- those that are known ---- */
 
 struct row *known_find(const struct known_rows *rows, const struct gtrid *gtrid)
@@ -24,9 +26,7 @@ struct row *known_find(const struct known_rows *rows, const struct gtrid *gtrid)
 
 struct row *known_add(struct known_rows *rows, const struct gtrid *gtrid)
 {
-    struct row *row = calloc(1, sizeof *row);
-    if (row == NULL)
-        abort();
+    struct row *row = must_alloc(sizeof *row, "an acceptor's row");
     row->gtrid = *gtrid;
     gtrid_format(gtrid, row->name);
     HASH_ADD_STR(rows->by_name, name, row);
