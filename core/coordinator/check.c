@@ -49,12 +49,13 @@ static uint32_t check_waiters(const struct coordinator *c, const struct txn *txn
     return count;
 }
 
-/* Nothing that is due is slept through: the one timer is no later than what it is for. */
-static void check_timer_of(const struct coordinator *c, uint32_t at)
+/* Nothing that is due is slept through: the one timer is no later than what it is for, or it is
+ * due itself, as when a quarantine hurries what had its time already. */
+static void check_timer_of(const struct coordinator *c, uint32_t at, uint64_t now_ms)
 {
     const struct txn *txn = &c->live.txns[at];
     uint64_t when_ms = c->live.timers.when[at];
-    if (c->start_ticket == 0 || c->registry.fenced)
+    if (c->start_ticket == 0 || c->registry.fenced || when_ms <= now_ms)
         return;
     assert(when_ms <= txn->resend_at_ms);
     if (txn->state == TXN_ACTIVE || txn->state == TXN_PREPARING)
@@ -92,7 +93,7 @@ static void check_acts(const struct coordinator *c)
     }
 }
 
-void coordinator_check(const struct coordinator *c)
+void coordinator_check(const struct coordinator *c, uint64_t now_ms)
 {
     const struct live *live = &c->live;
     uint32_t txns = 0, branches = 0, waiters = 0, waiting = 0;
@@ -111,7 +112,7 @@ void coordinator_check(const struct coordinator *c)
         branches += check_branches(c, txn);
         waiters += check_waiters(c, txn);
         waiting += check_waits_for_log(txn->state);
-        check_timer_of(c, i);
+        check_timer_of(c, i, now_ms);
     }
     assert(txns == slots_used(&live->txn_slots));
     assert(branches == slots_used(&live->branch_slots));

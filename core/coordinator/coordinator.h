@@ -347,6 +347,6 @@ const char *txn_state_word(enum txn_state state);
 const char *txn_event_word(enum txn_event event);
 
 /* For tests: asserts that what it remembers is consistent, its lists, counts and timers. */
-void coordinator_check(const struct coordinator *c);
+void coordinator_check(const struct coordinator *c, uint64_t now_ms);
 
 #endif

@@ -328,49 +328,53 @@ static const struct step {
     enum after (*took)(struct greeting *greeting, const struct pg_reply *replies); /* or NULL */
 } steps[] = {
     {.what = "read the server's identity",
-     .first = {IDENTITY_SQL},
-     .again = {IDENTITY_SQL},
+     .first = {.sql = IDENTITY_SQL},
+     .again = {.sql = IDENTITY_SQL},
      .took = greeting_took_identity},
     {.what = "read assent.version",
      .hint = "a DBA runs once: assent-agent -c FILE --install-schema --conninfo ADMIN",
-     .first = {"SELECT max(version) FROM assent.version"},
-     .again = {"SELECT max(version) FROM assent.version"},
+     .first = {.sql = "SELECT max(version) FROM assent.version"},
+     .again = {.sql = "SELECT max(version) FROM assent.version"},
      .took = greeting_took_version},
     {.what = "enter my connection in assent.session",
-     .first = {ENTER_SQL},
-     .again = {ENTER_SQL},
+     .first = {.sql = ENTER_SQL},
+     .again = {.sql = ENTER_SQL},
      .took = greeting_took_entry},
     {.what = "raise the agent's incarnation",
-     .first = {"UPDATE assent.agent SET incarnation = incarnation + 1, rm = $1, secrets = true"
-               " WHERE coalesce(rm, $1) = $1 RETURNING incarnation, state_file",
-               {VALUE_RM}},
-     .again = {"SELECT incarnation FROM assent.agent"},
+     .first = {.sql =
+                   "UPDATE assent.agent SET incarnation = incarnation + 1, rm = $1, secrets = true"
+                   " WHERE coalesce(rm, $1) = $1 RETURNING incarnation, state_file",
+               .values = {VALUE_RM}},
+     .again = {.sql = "SELECT incarnation FROM assent.agent"},
      .took = greeting_took_incarnation},
     /* The first time all that were entered before us; later only our own last connection, which
      * may still be waiting to set a sequence. */
     {.what = "end the connections of my predecessor",
      .hint = "the agent's role must be a member of the roles of its [exec ROLE] sections, or "
              "of pg_signal_backend and pg_read_all_stats",
-     .first = {"SELECT count(pg_terminate_backend(a.pid, 100)) FROM pg_stat_activity a"
-               " WHERE a.pid <> pg_backend_pid() AND " IN_THIS_DATABASE
-               " AND EXISTS (SELECT FROM assent.session s"
-               " WHERE s.pid = a.pid AND s.backend_start = a.backend_start)"},
-     .again = {"SELECT count(pg_terminate_backend(pid, 100)) FROM pg_stat_activity"
-               " WHERE pid = $1::int AND " BACKEND_START_US " = $2::bigint AND " IN_THIS_DATABASE,
-               {VALUE_PREVIOUS_PID, VALUE_PREVIOUS_START}},
+     .first = {.sql = "SELECT count(pg_terminate_backend(a.pid, 100)) FROM pg_stat_activity a"
+                      " WHERE a.pid <> pg_backend_pid() AND " IN_THIS_DATABASE
+                      " AND EXISTS (SELECT FROM assent.session s"
+                      " WHERE s.pid = a.pid AND s.backend_start = a.backend_start)"},
+     .again = {.sql = "SELECT count(pg_terminate_backend(pid, 100)) FROM pg_stat_activity"
+                      " WHERE pid = $1::int AND " BACKEND_START_US
+                      " = $2::bigint AND " IN_THIS_DATABASE,
+               .values = {VALUE_PREVIOUS_PID, VALUE_PREVIOUS_START}},
      .took = greeting_took_ended},
     {.what = "clean assent.session",
-     .first = {"DELETE FROM assent.session s WHERE gid IS NULL AND NOT EXISTS (SELECT"
-               " FROM pg_stat_activity a WHERE a.pid = s.pid AND a.backend_start = s.backend_start"
-               " AND " IN_THIS_DATABASE ")"}},
+     .first =
+         {.sql =
+              "DELETE FROM assent.session s WHERE gid IS NULL AND NOT EXISTS (SELECT"
+              " FROM pg_stat_activity a WHERE a.pid = s.pid AND a.backend_start = s.backend_start"
+              " AND " IN_THIS_DATABASE ")"}},
     {.what = "read assent.tm",
-     .first = {BOOK_STORED_SQL},
-     .again = {BOOK_STORED_SQL},
+     .first = {.sql = BOOK_STORED_SQL},
+     .again = {.sql = BOOK_STORED_SQL},
      .took = greeting_took_tms},
     {.what = "read assent.session",
-     .first = {"SELECT gid FROM assent.session WHERE gid IS NOT NULL"},
+     .first = {.sql = "SELECT gid FROM assent.session WHERE gid IS NOT NULL"},
      .took = greeting_took_gids},
-    {.what = "read assent.peer", .first = {PEERS_STORED_SQL}, .took = greeting_took_peers},
+    {.what = "read assent.peer", .first = {.sql = PEERS_STORED_SQL}, .took = greeting_took_peers},
 };
 enum { STEPS = sizeof steps / sizeof *steps };
 

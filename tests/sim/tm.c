@@ -148,16 +148,16 @@ static uint64_t remember_client(struct host *host, const struct message *message
 }
 
 /* A planted mistake is found by what follows from it, not by this. */
-static void check_coordinator(const struct sim *sim)
+static void check_coordinator(const struct sim *sim, uint64_t now_ms)
 {
     if (mutant_planted == MUTANT_NONE)
-        coordinator_check(sim->turn.coordinator);
+        coordinator_check(sim->turn.coordinator, now_ms);
 }
 
 static void step_coordinator(struct sim *sim, const struct event *event)
 {
     turn_step(&sim->turn, event);
-    check_coordinator(sim);
+    check_coordinator(sim, event->now_ms);
 }
 
 /* What an agent that leads, or a client, may ask at any time, and seldom does at such a moment. */
@@ -563,7 +563,7 @@ void tm_turn(struct sim *sim, uint32_t index)
     host->inbox_count -= taken;
     memmove(host->inbox, host->inbox + taken, host->inbox_count * sizeof *host->inbox);
     bool more = turn_due(&sim->turn, host_ms(sim, host)) || host->inbox_count > 0;
-    check_coordinator(sim);
+    check_coordinator(sim, host_ms(sim, host));
     finish_turn(sim, host);
     if (!host->up)
         return;

@@ -96,7 +96,7 @@ void step(struct event *event)
 {
     event->now_ms = now_ms;
     coordinator_step(tm, event, &actions);
-    coordinator_check(tm);
+    coordinator_check(tm, now_ms);
     tell_actions();
 }
 
