@@ -206,7 +206,7 @@ static void draw_horizon(struct sim *sim)
     plan->fault_weight[FAULT_PARTITION] = (uint32_t)between(sim, 0, 3);
     plan->fault_weight[FAULT_AGENT_DIES] = (uint32_t)between(sim, 0, 1);
     plan->fault_weight[FAULT_DATABASE_CRASHES] = (uint32_t)between(sim, 0, 2);
-    plan->fault_weight[FAULT_REWIND] = (uint32_t)between(sim, 0, 1);
+    plan->fault_weight[FAULT_REWIND] = (uint32_t)between(sim, 0, 3);
     plan->own_connection = some(sim, 9000);
     plan->run_again = some(sim, 8000);
     plan->repeat = (uint32_t)between(sim, 3000, 9000);
