@@ -210,6 +210,8 @@ static void draw_horizon(struct sim *sim)
     plan->own_connection = some(sim, 9000);
     plan->run_again = some(sim, 8000);
     plan->repeat = (uint32_t)between(sim, 3000, 9000);
+    if (choice(sim, 3000))
+        plan->gone_us = between(sim, 1 * SECOND, plan->quiet_us);
     plan->delay = (uint32_t)between(sim, 500, 5000);
     plan->delay_most_us = between(sim, 1 * SECOND, 5 * SECOND);
     if (plan->rms > 2 && choice(sim, 6000))
