@@ -91,7 +91,9 @@ class Bank(harness.Bank):
         try:
             wait_until(self.ready, seconds, "the coordinator is ready and all agents are up")
         except AssertionError as error:
-            raise AssertionError(f"{error}: {self.ask('status')} {self.ask('agents')}") from None
+            states = {process.name: process.running() for process in self.processes}
+            raise AssertionError(f"{error}: running {states}, logs in {self.keep_evidence()}:"
+                                 f" {self.ask('status')} {self.ask('agents')}") from None
 
     def revive(self):
         """Start whatever does not run."""
