@@ -71,6 +71,9 @@ struct alarm {
 
 struct alarms {
     uint64_t look_at_ms;
+    /* As they were at the last look, for all conditions: counting walks the transactions. */
+    struct coordinator_counts counts;
+    struct capacity_view view;
     struct alarm list[ALARM_KINDS][PLACES];
 };
 
@@ -94,25 +97,23 @@ static void alarm_describe(struct alarm *alarm, const char *what, const char *ad
 
 static bool alarm_is_mixed(const struct server *server, struct alarm *alarm)
 {
-    struct coordinator_counts counts;
-    coordinator_counts(server->coordinator, &counts);
-    if (counts.mixed_live == 0)
+    const struct coordinator_counts *counts = &server->alarms->counts;
+    if (counts->mixed_live == 0)
         return false;
     alarm_describe(alarm, "", "assentctl list --state mixed");
     snprintf(alarm->what, sizeof alarm->what,
              "%" PRIu32 " transaction%s ended differently in one database than in the others, by "
              "another's hand",
-             counts.mixed_live, counts.mixed_live == 1 ? "" : "s");
+             counts->mixed_live, counts->mixed_live == 1 ? "" : "s");
     return true;
 }
 
 static bool alarm_is_old_in_doubt(const struct server *server, struct alarm *alarm)
 {
-    struct coordinator_counts counts;
+    const struct coordinator_counts *counts = &server->alarms->counts;
     uint32_t limit_ms = server->settings->in_doubt_alarm_ms;
-    coordinator_counts(server->coordinator, &counts);
-    if (limit_ms == 0 || counts.in_doubt == 0 ||
-        server->now_ms - counts.in_doubt_since_ms < limit_ms)
+    if (limit_ms == 0 || counts->in_doubt == 0 ||
+        server->now_ms - counts->in_doubt_since_ms < limit_ms)
         return false;
     alarm_describe(alarm, "", "assentctl in-doubt");
     snprintf(alarm->what, sizeof alarm->what,
@@ -270,36 +271,36 @@ static bool alarm_is_unread(struct alarm *alarm)
 static bool alarm_is_near_here(const struct server *server, enum alarm_kind kind,
                                struct alarm *alarm)
 {
-    struct coordinator_counts counts;
-    struct capacity_view view;
-    coordinator_counts(server->coordinator, &counts);
-    capacity_show(server, &view);
+    const struct coordinator_counts *counts = &server->alarms->counts;
+    const struct capacity_view *view = &server->alarms->view;
     const struct settings *settings = server->settings;
+    uint32_t over_socket = net_server_waiting(server->net);
+    uint32_t waiting = over_socket > counts->waiters ? over_socket : counts->waiters;
     const struct limit limits[ALARM_KINDS] = {
-        [ALARM_TRANSACTIONS] = {counts.live, settings->max_transactions, NEAR_PERCENT,
+        [ALARM_TRANSACTIONS] = {counts->live, settings->max_transactions, NEAR_PERCENT,
                                 "transactions that max_transactions allows are under way",
                                 "begin is refused",
                                 "assentctl list; or raise [tm] max_transactions and restart"},
-        [ALARM_BRANCHES] = {counts.branches, settings->max_branches, NEAR_PERCENT,
+        [ALARM_BRANCHES] = {counts->branches, settings->max_branches, NEAR_PERCENT,
                             "branches that max_branches allows are under way",
                             "begin and enlist are refused",
                             "assentctl list; or raise [tm] max_branches and restart"},
-        [ALARM_WAITING] = {view.waiting, settings->max_waiting, NEAR_PERCENT,
+        [ALARM_WAITING] = {waiting, settings->max_waiting, NEAR_PERCENT,
                            "requests that max_waiting allows are under way",
                            "they are answered `busy`",
                            "assentctl in-doubt; or raise [tm] max_waiting and restart"},
         /* Above these two no more is begun: what is remembered keeps its time. */
-        [ALARM_KEYS] = {counts.keys, counts.keys_max, NEAR_PERCENT,
+        [ALARM_KEYS] = {counts->keys, counts->keys_max, NEAR_PERCENT,
                         "keys that max_keys allows are remembered", "a begin with a key is refused",
                         "raise max_keys and restart; see assentd(8)"},
-        [ALARM_OUTCOMES] = {counts.outcomes, counts.outcomes_max, NEAR_PERCENT,
+        [ALARM_OUTCOMES] = {counts->outcomes, counts->outcomes_max, NEAR_PERCENT,
                             "outcomes that max_outcomes allows are remembered", "begin is refused",
                             "raise max_outcomes and restart; see assentd(8)"},
-        [ALARM_CONNECTIONS] = {view.connections, view.connections_max, NEAR_PERCENT,
+        [ALARM_CONNECTIONS] = {view->connections, view->connections_max, NEAR_PERCENT,
                                "connections that the limit of open files allows are open",
                                "those that ask for nothing are closed",
                                "find out who connects, or raise LimitNOFILE of its service"},
-        [ALARM_HTTP] = {view.http_waiting, view.http_waiting_max, NEAR_PERCENT,
+        [ALARM_HTTP] = {view->http_waiting, view->http_waiting_max, NEAR_PERCENT,
                         "requests over HTTP that http_max_waiting allows wait for their end",
                         "they are answered `busy`",
                         "assentctl in-doubt; or raise [tm] http_max_waiting"},
@@ -396,6 +397,8 @@ uint64_t alarms_tend(struct server *server)
     if (server->now_ms < alarms->look_at_ms)
         return alarms->look_at_ms;
     alarms->look_at_ms = server->now_ms + LOOK_MS;
+    coordinator_counts(server->coordinator, &alarms->counts);
+    capacity_show(server, &alarms->view);
     for (enum alarm_kind kind = 0; kind < ALARM_KINDS; kind++)
         for (uint32_t place = 0; place < PLACES; place++)
             alarm_look(server, kind, place);

@@ -50,8 +50,4 @@ void capacity_show(const struct server *server, struct capacity_view *out)
     };
     if (server->http != NULL)
         http_counts(server->http, &out->http_connections, &out->http_waiting);
-    struct coordinator_counts live;
-    coordinator_counts(server->coordinator, &live);
-    uint32_t over_socket = net_server_waiting(server->net);
-    out->waiting = over_socket > live.waiters ? over_socket : live.waiters;
 }

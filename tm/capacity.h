@@ -16,7 +16,6 @@ int capacity_plan(struct server *server, struct error *error);
 struct capacity_view {
     uint32_t connections, connections_max; /* over the socket */
     uint64_t refused;                      /* in all: connections closed for want of room */
-    uint32_t waiting; /* requests under way over the socket, or clients that wait, if more */
     uint32_t http_connections, http_connections_max;
     uint32_t http_waiting,
         http_waiting_max; /* requests over HTTP whose answer others have to give */

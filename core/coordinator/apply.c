@@ -68,14 +68,7 @@ void apply_note_unsure(struct step *s)
 
 void apply_undo_again(struct step *s)
 {
-    for (struct branch *b = live_first(&s->c->live, s->txn); b != NULL;
-         b = live_after(&s->c->live, b)) {
-        if (!facts_is_pending(TXN_ABORTING, b))
-            continue;
-        output_order_branch(s, ORDER_ROLLBACK, b);
-        if (!facts_reachable(s, b->rm))
-            b->progress = BR_DONE;
-    }
+    ending_order_rollbacks(s);
     output_resend_later(s);
     ending_if_applied(s);
 }

@@ -166,6 +166,9 @@ void ending_limit_waiting(struct step *s);
 /* Why it aborts, in the words of the agent or of its database. */
 void ending_give_reason_of(struct step *s, const struct result *result);
 /* It aborts here and now, whatever the reason, which the caller has given. */
+/* Those of an aborting transaction that have not answered. Nobody waits for an agent that cannot be
+ * reached: its scan will tell us what is left. */
+void ending_order_rollbacks(struct step *s);
 void ending_abort(struct step *s);
 /* The same; the message says why. */
 void ending_abort_because(struct step *s, const char *message);

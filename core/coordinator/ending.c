@@ -130,6 +130,18 @@ void ending_give_reason_of(struct step *s, const struct result *result)
     memcpy(reason->hint, result->hint, sizeof reason->hint);
 }
 
+void ending_order_rollbacks(struct step *s)
+{
+    for (struct branch *b = live_first(&s->c->live, s->txn); b != NULL;
+         b = live_after(&s->c->live, b)) {
+        if (!facts_is_pending(TXN_ABORTING, b))
+            continue;
+        output_order_branch(s, ORDER_ROLLBACK, b);
+        if (!facts_reachable(s, b->rm))
+            b->progress = BR_DONE;
+    }
+}
+
 /* The transaction aborts here, whatever the reason; the reason is set by the caller. */
 void ending_abort(struct step *s)
 {
@@ -139,15 +151,7 @@ void ending_abort(struct step *s)
     live_release_key(&s->c->live, s->at);
     s->c->rolled_back++;
     retention_rollback(s);
-    for (struct branch *b = live_first(&s->c->live, txn); b != NULL;
-         b = live_after(&s->c->live, b)) {
-        if (!facts_is_pending(TXN_ABORTING, b))
-            continue;
-        output_order_branch(s, ORDER_ROLLBACK, b);
-        /* Nobody waits for an agent that cannot be reached: its scan will tell us what is left. */
-        if (!facts_reachable(s, b->rm))
-            b->progress = BR_DONE;
-    }
+    ending_order_rollbacks(s);
     output_resend_soon(s);
     ending_limit_waiting(s);
     output_answer_waiters(s, WHO_WANTS_DECISION);

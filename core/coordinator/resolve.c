@@ -194,7 +194,7 @@ static bool resolve_was_asked_of_all(const struct coordinator *c, const struct t
 void resolve_end_recovered(struct step *s)
 {
     struct coordinator *c = s->c;
-    for (uint32_t i = 0; i < c->live.txns_max; i++) {
+    for (uint32_t i = 0; i < c->live.txn_slots.touched; i++) {
         const struct txn *txn = &c->live.txns[i];
         if (txn->state == TXN_RESOLVED && txn->passing && resolve_was_asked_of_all(c, txn))
             live_remove(&c->live, i, txn->heuristic ? OUTCOME_FORGOTTEN : txn->decision, c->scans);
