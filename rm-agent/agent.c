@@ -232,7 +232,7 @@ static int start(struct agent *agent, struct error *error)
         config_plan_descriptors(options, &descriptors, error) != 0)
         return -1;
     server.descriptors = descriptors.bound;
-    agent->connections_max = descriptors.room;
+    agent->health.connections_max = descriptors.room;
     if (net_listen(&agent->server, agent->loop, &server, error) != 0)
         return -1;
     greeting_create(agent, agent_serve);

@@ -122,7 +122,6 @@ struct agent {
     uint64_t wal_flushed;        /* so much of the WAL was on the disk, at most a second ago */
     uint64_t health_ms;          /* when to ask for it again */
     bool limits_warned[AGENT_LIMITS]; /* preflight.c */
-    uint32_t connections_max;         /* to its socket, about */
     bool checking;                    /* `check` is under way */
     bool draining;
     bool over; /* the loop is to end */

@@ -51,7 +51,7 @@ static void take(struct agent *agent, const struct agent_options *next,
 {
     *agent->options = *next;
     net_server_bound(agent->server, descriptors->bound);
-    agent->connections_max = descriptors->room;
+    agent->health.connections_max = descriptors->room;
     control_reconfigure(agent);
     pool_reconfigure(agent);
     lines_reconfigure(agent);

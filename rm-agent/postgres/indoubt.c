@@ -428,7 +428,6 @@ static void take_limits(struct agent *agent)
     agent->health.branches = participant_held(agent->participant);
     agent->health.branches_max = agent->options->max_branches;
     agent->health.connections = connected.connections;
-    agent->health.connections_max = agent->connections_max;
 }
 
 static void took_health(void *arg, const struct pg_reply *reply)

@@ -180,7 +180,7 @@ static void serve_status(struct agent *agent, struct asker *asker, cJSON **objec
     cJSON_AddNumberToObject(answer, "oldest_prepared_s", agent->health.oldest_s);
     cJSON_AddNumberToObject(answer, "slots_max", agent->health.slots_max);
     cJSON_AddNumberToObject(answer, "connections", connected.connections);
-    cJSON_AddNumberToObject(answer, "connections_max", agent->connections_max);
+    cJSON_AddNumberToObject(answer, "connections_max", agent->health.connections_max);
     u64_format(connected.refused, number);
     cJSON_AddStringToObject(answer, "connections_refused", number);
     u64_format(messages.dropped, number);
